@@ -123,7 +123,7 @@ def ghost(patch, blob, strength, rng, photo, box):
 @defect
 def cutout(patch, blob, strength, rng, photo, box):
     "A mirrored piece from elsewhere in the picture at the wrong scale."
-    (x, y, w, h), (H, W) = box, photo.shape[:2]
+    (w, h), (H, W) = box[2:], photo.shape[:2]
     ow, oh = min(W, int(w*1.7)), min(H, int(h*1.7))
     spots = [(int(rng.integers(0, W - ow + 1)), int(rng.integers(0, H - oh + 1))) for _ in range(6)]
     ox, oy = max(spots, key=lambda s: float(photo[s[1]:s[1]+oh, s[0]:s[0]+ow].std()))     # something, not empty sky
