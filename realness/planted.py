@@ -27,8 +27,8 @@ def soft_blob(
     u, v = (2*x + 1)/w - 1, (2*y + 1)/h - 1
     angle = np.arctan2(v, u)
     radius = np.ones_like(u)
-    for k in (2, 3, 5): radius -= wobble/k*(1 + np.sin(k*angle + rng.uniform(0, 2*np.pi)))
-    t = np.clip((radius*.98 - np.hypot(u, v))/edge, 0, 1)
+    for k in (2, 3, 5): radius += wobble/k*np.sin(k*angle + rng.uniform(0, 2*np.pi))
+    t = np.clip((radius*.98/radius.max() - np.hypot(u, v))/edge, 0, 1)
     return (t*t*(3 - 2*t)).astype(np.float32)
 
 # %% ../nbs/03_planted.ipynb #bc0093c3
@@ -141,8 +141,8 @@ def colour(patch, blob, strength, rng, photo, box):
 @defect
 def halo(patch, blob, strength, rng, photo, box):
     "A bright rim along the outline, as if the thing had been cut out and lit from behind."
-    rim = np.exp(-((blob - .5)/.28)**2)*np.minimum(1, blob*4)
-    return patch + strength*rim[..., None]*(255 - patch)*np.array([.95, .92, .8])
+    rim = np.exp(-((blob - .6)/.28)**2)
+    return patch + strength**.7*rim[..., None]*(255 - patch)*np.array([1, .96, .8])
 
 # %% ../nbs/03_planted.ipynb #927d1e4b
 @dataclass
