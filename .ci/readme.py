@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT/'README.md'
+PICTURES = {'image/png': '.png', 'image/jpeg': '.jpg', 'image/svg+xml': '.svg'}
 
 
 def command(start: str, text: str) -> str:
@@ -49,9 +50,11 @@ def front_matter(src: str) -> str:
 def output_md(out, name: str, pictures: dict) -> str:
     "One output as markdown: a picture, markdown as it is, or text set in; picture bytes go to `pictures`."
     data = out.get('data', {})
-    if 'image/png' in data:
-        pictures[name] = base64.b64decode(text_of(data['image/png']))
-        return f'![]({name})'
+    for kind, end in PICTURES.items():
+        if kind not in data: continue
+        raw = text_of(data[kind])
+        pictures[name + end] = raw.encode() if end == '.svg' else base64.b64decode(raw)
+        return f'![]({name}{end})'
     if 'text/markdown' in data: return text_of(data['text/markdown'])
     plain = text_of(data.get('text/plain', out.get('text', ''))).rstrip()
     return '\n'.join(f'    {o}' for o in plain.splitlines())
@@ -65,7 +68,7 @@ def code_md(n: int, cell, pictures: dict) -> list[str]:
     if opts.get('include') == 'false': return []
     parts = [f'``` python\n{code}\n```'] if code and opts.get('echo') != 'false' else []
     if opts.get('output') != 'false':
-        parts += [output_md(o, f'index_files/cell-{n}-output-{i}.png', pictures) for i, o in enumerate(cell.get('outputs', []), 1)]
+        parts += [output_md(o, f'index_files/cell-{n}-output-{i}', pictures) for i, o in enumerate(cell.get('outputs', []), 1)]
     return parts
 
 
@@ -86,6 +89,10 @@ def words(md: str) -> list[str]:
     return md.replace('\\', '').split()
 
 
+def saved_pictures() -> list[Path]:
+    return [o for o in (ROOT/'index_files').rglob('*') if o.is_file()]
+
+
 def check(md: str, pictures: dict) -> list[str]:
     "What differs between README.md with its pictures and the notebook."
     if not README.is_file(): return ['README.md is missing']
@@ -97,14 +104,14 @@ def check(md: str, pictures: dict) -> list[str]:
     shown = [ROOT/o for o in re.findall(r'!\[\]\(([^)]*)\)', have) if '://' not in o]
     wrong += [f'{o.relative_to(ROOT)}: README.md shows it, and it is not there' for o in shown if not o.is_file()]
     if [o.read_bytes() for o in shown if o.is_file()] != list(pictures.values()): wrong.append('the pictures of README.md are not those of nbs/index.ipynb')
-    stray = set((ROOT/'index_files').rglob('*.png')) - set(shown)
+    stray = set(saved_pictures()) - set(shown)
     return wrong + [f'{o.relative_to(ROOT)}: nothing shows it' for o in sorted(stray)]
 
 
 def write(md: str, pictures: dict):
     "README.md and its pictures; pictures that nothing shows any more are removed."
     README.write_text(md, encoding='utf-8')
-    for old in (ROOT/'index_files').rglob('*.png'): old.unlink()
+    for old in saved_pictures(): old.unlink()
     for name, data in pictures.items():
         (ROOT/name).parent.mkdir(parents=True, exist_ok=True)
         (ROOT/name).write_bytes(data)
