@@ -199,14 +199,14 @@ class ImageEncoder(nn.Module):
     def forward(self, x): return self.net(self.prepare(x))
 
     def blocks(self, x):
-        "`image` (B x width), and `detail` where the network has a middle layer to offer."
+        "`image` (B x width), and `middle` and `half` where the network has a middle layer to offer."
         if not self.tap: return dict(image=self(x))
         got = []
         hook = self.net.get_submodule(self.tap).register_forward_hook(lambda mod, i, o: got.append(o.float()))
         try: out = self(x)
         finally: hook.remove()
         half = self.net(self.prepare(nn.functional.interpolate(x, scale_factor=.5, mode='bilinear', antialias=True)))
-        return dict(image=out, detail=torch.cat([got[0].mean((2, 3)), got[0].std((2, 3)), half], 1))
+        return dict(image=out, middle=torch.cat([got[0].mean((2, 3)), got[0].std((2, 3))], 1), half=half)
 
     def fingerprint(self) -> str:
         "Changes with the weights and with everything done to a picture before them."

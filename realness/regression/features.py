@@ -43,7 +43,7 @@ def _packed(blocks): return torch.cat([v.float() for v in blocks.values()], 1).c
 def block_widths(
     encoder: ImageEncoder
 ) -> dict:  # block name -> width, in the order they are kept
-    "How the kept vector of a picture divides into `image` and `detail`."
+    "How the kept vector of a picture divides into `image`, `middle` and `half`."
     if getattr(encoder, '_widths', None) is None:
         was = encoder.training
         dev = next(encoder.parameters()).device
@@ -116,7 +116,7 @@ class ImageFeatures:
         finally: self._flush()
 
     def __call__(self, sources, progress=None):
-        "Blocks of all sources: {'image': n x width, 'detail': …}, float32; the first bad picture raises its error."
+        "Blocks of all sources: {'image': n x width, 'middle': …, 'half': …}, float32; the first bad picture raises its error."
         out = []
         for v, e in self.stream(sources):
             if e is not None: raise e
