@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Train CORE: ./train.sh [options of `python -m realness.regression.train`]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+export PROJECT_ROOT="${PROJECT_ROOT:-$PWD}"
+
+usage() {
+    cat <<'TEXT'
+Usage: ./train.sh [OPTIONS]
+
+Trains the realness model on datasets/train under PROJECT_ROOT (this folder, unless it is set). OPTIONS go to
+`python -m realness.regression.train`; once the package is installed, `./train.sh --help` lists them below.
+
+Without datasets/train/image_descriptions.csv it runs `realness demo`, which makes its own small data set and
+trains on it with the encoders that come as packages.
+
+It works in the virtual environment that is active, else in .venv, which it makes; the package is installed
+there with pip unless it already is.
+TEXT
+}
+
+find_python() {
+    local p
+    for p in "${PYTHON:-python3.11}" python3 python; do
+        if command -v "$p" >/dev/null && "$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo "$p"; return; fi
+    done
+    echo 'train.sh: Python 3.11 or newer is needed; name one with PYTHON=/path/to/python' >&2
+    return 1
+}
+
+installed() {  # whether the package of this folder, with its command, is what Python finds from elsewhere
+    (cd / && HERE="$OLDPWD" python -c '
+import os, sys
+import realness, torch, timm, skimage
+sys.exit(not os.path.samefile(os.path.dirname(os.path.dirname(realness.__file__)), os.environ["HERE"]))') 2>/dev/null
+}
+
+help=
+for o in "$@"; do [[ $o == -h || $o == --help ]] && help=1; done
+if [[ -n $help ]]; then
+    usage
+    for bin in "${VIRTUAL_ENV:+$VIRTUAL_ENV/bin}" "$PWD/.venv/bin"; do
+        if [[ -n $bin && -x $bin/python ]] && PATH="$bin:$PATH" installed; then exec "$bin/python" -m realness.regression.train --help; fi
+    done
+    exit 0
+fi
+
+if [[ -z ${VIRTUAL_ENV:-} && -z ${CONDA_PREFIX:-} ]]; then
+    [[ -x .venv/bin/python ]] || "$(find_python)" -m venv .venv
+    export VIRTUAL_ENV="$PWD/.venv" PATH="$PWD/.venv/bin:$PATH"
+fi
+installed || python -m pip install -e ".[lite,demo]"
+
+if [[ -f $PROJECT_ROOT/datasets/train/image_descriptions.csv ]]; then
+    exec python -m realness.regression.train "$@"
+fi
+echo "train.sh: $PROJECT_ROOT/datasets/train/image_descriptions.csv is not there, so this is the demo on made data." >&2
+(($# == 0)) || echo "train.sh: the demo takes no options of the training; left out: $*" >&2
+exec realness demo
