@@ -277,8 +277,9 @@ def copy_release(
     work = out/'.fetch-copy'
     shutil.rmtree(work, ignore_errors=True)
     with opened(source, work/'unpacked') as folder:
-        found = {s: d for s, d in find_splits(folder, release).items() if s in splits}
-        if not found: raise RealnessError(f'{source}: no {" or ".join(splits)} split in it; it needs images/ and {TABLE} in {" and ".join(f"{s}/" for s in splits)}, or in one folder')
+        held = find_splits(folder, release)
+        if not held: raise RealnessError(f'{source}: no {" or ".join(splits)} split in it; it needs images/ and {TABLE} in {" and ".join(f"{s}/" for s in splits)}, or in one folder')
+        found = {s: d for s, d in held.items() if s in splits}  # what already stands is not taken again
         checked = {s: check_release(d, release.splits[s], release.size) for s, d in found.items()}
         _raise_all({s: p for s, (_, p) in checked.items()}, source)
         try:
