@@ -162,7 +162,8 @@ def test_silent_host_is_said_within_seconds():
         s.bind(('127.0.0.1', 0))
         s.listen()
         t = time.time()
-        with pytest.raises(FetchError, match='cannot be reached .*--from PATH'): check_reachable(f'http://127.0.0.1:{s.getsockname()[1]}/x', limit=1)
+        url = f'http://127.0.0.1:{s.getsockname()[1]}/x'
+        with pytest.raises(FetchError, match='cannot be reached .*--from PATH'): check_reachable(url, limit=1)
         assert time.time()-t < 3
 
 
