@@ -83,9 +83,9 @@ def warp(patch, dy, dx):
 def melt(patch, blob, strength, rng, photo, box):
     "Sagging, rippled geometry: a smooth random displacement."
     side = min(blob.shape)
-    fields = [blur(rng.normal(size=blob.shape), side/10) for _ in range(2)]
-    dy, dx = (.28*side*strength*blob*f/(np.abs(f).max() + 1e-6) for f in fields)
-    return warp(patch, dy - .10*side*strength*blob, dx)
+    fields = [blur(rng.normal(size=blob.shape), side/9) for _ in range(2)]
+    dy, dx = (.42*side*strength*blob*f/(np.abs(f).max() + 1e-6) for f in fields)
+    return warp(patch, dy - .14*side*strength*blob, dx)
 
 @defect
 def swirl(patch, blob, strength, rng, photo, box):
@@ -107,9 +107,10 @@ def piece(photo, x, y, w, h):
 @defect
 def duplicate(patch, blob, strength, rng, photo, box):
     "A copy of the thing beside it."
-    x, y, w, h = box
-    side = 1 if x + w/2 < photo.shape[1]/2 else -1                           # from where there is more picture
-    copy = piece(photo, x + side*int(w*rng.uniform(.45, .7)), y + int(h*rng.uniform(-.15, .15)), w, h)
+    (x, y, w, h), (H, W), far = box, photo.shape[:2], rng.uniform(.45, .7)
+    ways = [(x + int(i*w*far), y + int(j*h*far)) for i, j in ((-1, 0), (1, 0), (0, -1), (0, 1))]
+    ways = [(a, b) for a, b in ways if 0 <= a <= W - w and 0 <= b <= H - h] or [(x + int(w*far), y)]           # else mirrored at the border
+    copy = max((piece(photo, a, b, w, h) for a, b in ways), key=lambda c: float(c.std((0, 1)).mean()))    # a thing, not the sky
     return patch + (copy - patch)*(.35 + .65*strength)
 
 @defect
