@@ -55,8 +55,8 @@ def pattern(patch, blob, strength, rng, photo, box):
     "A small piece of the picture repeated as a regular texture."
     h, w = blob.shape
     n = max(6, min(h, w)//4)
-    y, x = (int(rng.integers(0, s - n + 1)) for s in (h, w))
-    tile = patch[y:y+n, x:x+n]
+    at = [[int(rng.integers(0, s - n + 1)) for s in (h, w)] for _ in range(4)]
+    tile = max((patch[y:y+n, x:x+n] for y, x in at), key=np.std)
     tile = np.concatenate([tile, tile[:, ::-1]], 1)                          # mirrored, so that it joins without a seam
     tile = np.concatenate([tile, tile[::-1]])
     mean, sd = tile.mean((0, 1)), tile.std() + 1e-6
