@@ -9,9 +9,9 @@ from pathlib import Path
 
 def notebooks(log: str, total: int) -> tuple[int, int]:
     "Notebooks (passed, failed): nbdev prints `- Completed` for both kinds and names the failed ones at the end."
-    done = set(re.findall(r'- Completed (\S+?\.ipynb)', log))
-    named = re.search(r'nbdev Tests Failed On The Following Notebooks:\n=+\n((?:\t\S+\.ipynb\n?)+)', log)
-    failed = set(named[1].split()) if named else set()
+    done = set(re.findall(r'- Completed (.+?\.ipynb)', log))
+    named = re.search(r'nbdev Tests Failed On The Following Notebooks:\n=+\n((?:\t.+\.ipynb\n?)+)', log)
+    failed = {o.strip() for o in named[1].splitlines()} if named else set()
     passed = len([o for o in done if Path(o).name not in failed])
     return passed, max(total - passed, len(failed))  # one that never came to its end has failed
 

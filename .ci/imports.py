@@ -2,6 +2,7 @@
 
     python .ci/imports.py
 """
+import json
 import subprocess
 import sys
 import tempfile
@@ -11,10 +12,10 @@ ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 2                                            # `import realness`, the best of three
 HEAVY = {'torch', 'torchvision', 'transformers', 'timm', 'open_clip', 'sklearn', 'skimage', 'matplotlib'}
 LIGHT = '''
-import sys, time
+import json, sys, time
 start = time.perf_counter()
 import realness
-print(time.perf_counter() - start, realness.__file__, *sorted({o.partition(".")[0] for o in sys.modules}))
+print(json.dumps([time.perf_counter() - start, realness.__file__, sorted({o.partition(".")[0] for o in sys.modules})]))
 '''
 ALL = '''
 import importlib, pkgutil, time, realness
@@ -35,8 +36,8 @@ def python(code: str) -> str:
 
 def light_faults() -> list[str]:
     "What is wrong with a bare `import realness`."
-    runs = [python(LIGHT).split() for _ in range(3)]
-    best, where, heavy = min(float(o[0]) for o in runs), Path(runs[0][1]), HEAVY & set(runs[0][2:])
+    runs = [json.loads(python(LIGHT)) for _ in range(3)]
+    best, where, heavy = min(o[0] for o in runs), Path(runs[0][1]), HEAVY & set(runs[0][2])
     print(f'import realness: {best:.3f} s')
     found = [f'import realness takes {best:.1f} s, more than {SECONDS}'] if best >= SECONDS else []
     if heavy: found.append(f'import realness loads {", ".join(sorted(heavy))}')
