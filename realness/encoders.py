@@ -304,6 +304,22 @@ class TextEncoder(nn.Module):
     width = property(lambda self: self.info.width)
     config = property(lambda self: dict(name=self.info.name, weights=self.weights, pooling=self.info.pooling))
 
+    def save_shape(self, folder):
+        "Everything but the weights: the network's config and the tokenizer, as transformers writes them."
+        self.net.config.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    @classmethod
+    def from_shape(cls, folder, name, weights, pooling):
+        "An encoder of the shape `save_shape` wrote, its weights still to be loaded."
+        from transformers import AutoConfig, AutoModel, AutoTokenizer
+        self = cls.__new__(cls)
+        nn.Module.__init__(self)
+        self.weights = weights
+        with _quiet_hub(True): self.tokenizer, self.net = AutoTokenizer.from_pretrained(folder), AutoModel.from_config(AutoConfig.from_pretrained(folder))
+        self._finish(name, pooling)
+        return self
+
     def tokens(self, sentences, pad=True):
         "Token ids and attention mask, each B x T (T is 128 with `pad`, else the longest sentence)."
         d = self.tokenizer(list(sentences), padding='max_length' if pad else True, truncation=True, max_length=self.info.size[0], return_tensors='pt')
