@@ -14,13 +14,13 @@ import json
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 import pandas as pd
 
-from .config import RealnessError, split_dir
+from .config import RealnessError
 from .images import ImageError, file_digest, open_image
 
 # %% ../nbs/05_data.ipynb #49cf4937

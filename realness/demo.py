@@ -28,7 +28,7 @@ from .config import IMAGE_SIZE, RealnessError, atomic_write, cache_dir
 from .images import file_digest, find_images, load_image
 from .planted import DEFECTS, join_masks, plant
 
-# %% ../nbs/04_demo.ipynb #f0e9571f
+# %% ../nbs/04_demo.ipynb #1ced62b4
 @dataclass
 class Photograph:
     "A photograph the demo may use, with its credit."
@@ -47,7 +47,7 @@ class Photograph:
         "The photograph itself."
         return load_image(self.path)
 
-# %% ../nbs/04_demo.ipynb #567fd5a2
+# %% ../nbs/04_demo.ipynb #9adee9ce
 SK, SKL, MPL = ('skimage', 'data'), ('sklearn', 'datasets/images'), ('matplotlib', 'mpl-data/sample_data')
 CC0, FREE = 'CC0', 'no known copyright restrictions'
 
@@ -68,7 +68,7 @@ TABLE = [  # file, where, author, licence, subject, things, split
     ('retina.jpg', SK, 'Mikael Häggström', CC0, 'the retina', 'the vessels, colours and shading', 'train'),
     ('hubble_deep_field.jpg', SK, 'NASA (Hubble)', 'public domain', 'the field of galaxies', 'the stars, colours and dark sky', 'train')]
 
-# %% ../nbs/04_demo.ipynb #95daf260
+# %% ../nbs/04_demo.ipynb #7649b7e1
 REGIONS = {
     'chelsea': {"the cat's face": (.22, .05, .85, 1), "the cat's near eye": (.30, .26, .49, .54),
                 "the cat's far eye": (.63, .34, .79, .57), "the cat's nose": (.49, .70, .66, .93)},
@@ -85,11 +85,11 @@ REGIONS = {
     'rocket': {'the rocket': (.44, .28, .56, 1), 'a tower': (0, 0, .20, 1), 'one of the towers': (.80, 0, 1, 1)},
     'flower': {'the flower': (.27, .19, .69, .85), 'the middle of the flower': (.40, .35, .57, .68)}}
 
-# %% ../nbs/04_demo.ipynb #eca9444e
+# %% ../nbs/04_demo.ipynb #ec64e50b
 TEXTURES = ('gravel', 'grass', 'hubble_deep_field')
 SHOW_IN_TEXTURE = ('smear', 'pattern', 'grid', 'swirl', 'colour', 'halo')
 
-# %% ../nbs/04_demo.ipynb #51a99091
+# %% ../nbs/04_demo.ipynb #42a12d31
 PACKAGES = {'skimage': 'scikit-image', 'sklearn': 'scikit-learn', 'matplotlib': 'Matplotlib'}
 
 def package_file(package, *parts):
@@ -110,7 +110,7 @@ def photographs() -> list:  # of `Photograph`, test photographs first
                               SHOW_IN_TEXTURE if name in TEXTURES else tuple(DEFECTS)))
     return out
 
-# %% ../nbs/04_demo.ipynb #50583bb3
+# %% ../nbs/04_demo.ipynb #dc9eab61
 def own_photographs(
     folder: Path | str,   # a folder of photographs, searched to the bottom
     seed: int = 0         # chooses which go to the test
@@ -122,7 +122,7 @@ def own_photographs(
     return [Photograph(f.stem, f, 'not known', 'that of its owner', f.relative_to(folder).as_posix(), 'the scene', 'the shapes, colours and light',
                        'test' if i in test else 'train') for i, f in enumerate(files)]
 
-# %% ../nbs/04_demo.ipynb #e4e2df96
+# %% ../nbs/04_demo.ipynb #0ee446d3
 H, W = IMAGE_SIZE
 MIN_CROP = 340  # pixels of the photograph across a crop, when it has them
 
@@ -141,7 +141,7 @@ class View:
         y0, y1 = ((v*ph - cy0)*H/(cy1 - cy0) for v in (region[1], region[3]))
         return (W - x1, y0, W - x0, y1) if self.flipped else (x0, y0, x1, y1)
 
-# %% ../nbs/04_demo.ipynb #83a4708e
+# %% ../nbs/04_demo.ipynb #a6b41515
 def take_view(
     photo,                     # a Pillow picture, mode RGB
     rng: np.random.Generator   # chooses crop, mirror and exposure
@@ -159,7 +159,7 @@ def take_view(
     tone = 255*(np.arange(256)/255)**rng.uniform(.88, 1.12)*rng.uniform(.93, 1.05)
     return View(np.clip(np.rint(tone), 0, 255).astype(np.uint8)[np.asarray(im)], crop, (pw, ph), flipped)
 
-# %% ../nbs/04_demo.ipynb #48561232
+# %% ../nbs/04_demo.ipynb #0aca5bda
 VISIBLE = 5.   # mean change inside the mask, in grey levels, from which a defect counts as visible
 
 def boxes(image, rng, taken=(), n=10, low=(100, 90), high=(290, 230)):
@@ -182,7 +182,7 @@ def plant_visibly(image, kind, strength, rng, places):
         if change >= VISIBLE: break
     return best
 
-# %% ../nbs/04_demo.ipynb #2ecc7094
+# %% ../nbs/04_demo.ipynb #5c9426d7
 def spoil(
     image: np.ndarray,          # H x W x 3 uint8
     rng: np.random.Generator,   # chooses number, kinds, places and strengths
@@ -202,7 +202,7 @@ def spoil(
         done.append(p)
     return image, mask, done
 
-# %% ../nbs/04_demo.ipynb #9066df8e
+# %% ../nbs/04_demo.ipynb #7fb38af7
 WEIGHTS = dict(smear=.9, pattern=1., grid=.8, melt=1.1, swirl=1.2, duplicate=.8, ghost=.7, cutout=1.1, colour=1., halo=.8)
 TOP, FALL, RATE = 84., 78., .6
 RATERS, RATER_SD = 24, 20.
@@ -224,7 +224,7 @@ def rate(
 
 def to_z(x): return (x - MOS_MEAN)/MOS_SD
 
-# %% ../nbs/04_demo.ipynb #754494ef
+# %% ../nbs/04_demo.ipynb #f9f050ca
 SAYS = {  # what one would say about each kind; {} is the place
     'smear': ('the surface {} is unnaturally smooth and waxy', 'fine detail {} has been lost and looks like plastic'),
     'pattern': ('the texture {} repeats itself like wallpaper', 'an oddly regular pattern shows {}'),
@@ -244,7 +244,7 @@ FINE = ('No, this looks like an ordinary photograph. In the view of {}, {} all a
 UNSURE = ('Somewhat. The light on {} seems a little too even and the contrast is strong, but {} look natural on the whole.',
           'Somewhat. Parts of {} look slightly soft and the tones seem edited, while {} appear as one would expect.')
 
-# %% ../nbs/04_demo.ipynb #ff3923bc
+# %% ../nbs/04_demo.ipynb #ca5b30dd
 def place_name(
     box: tuple,       # x, y, w, h of the defect in the picture
     view=None,        # the `View`, when parts are known
@@ -260,7 +260,7 @@ def place_name(
     if col: return f'on the {col} side'
     return {'upper': 'at the top', 'lower': 'at the bottom'}.get(row, 'in the middle')
 
-# %% ../nbs/04_demo.ipynb #17794c76
+# %% ../nbs/04_demo.ipynb #013e9aaa
 def answer(
     z: float,                   # true realness, z-scale
     touched: bool,              # is there any defect at all
@@ -289,7 +289,7 @@ def describe(
     if len(text.split()) < 15: text = text[:-1] + f', while {photo.things} seem fine.'
     return text
 
-# %% ../nbs/04_demo.ipynb #47ac7070
+# %% ../nbs/04_demo.ipynb #8e67b4e8
 @dataclass
 class Shot:
     "One picture of the demo with everything known about it."
@@ -322,7 +322,7 @@ def make_shot(
     for d in done: d.image = d.mask = None                                    # kept once, in the shot
     return Shot(filename, image, mask, done, photo, to_z(true), mos, describe(word, places, photo, rng))
 
-# %% ../nbs/04_demo.ipynb #a54c7778
+# %% ../nbs/04_demo.ipynb #da1abc19
 UNTOUCHED = .25
 SPLITS = ('train', 'test')
 
@@ -337,7 +337,7 @@ def plan(n_train, n_test, shots, seed):
         out += [(split, f, own[i % len(own)], [seed, SPLITS.index(split), i], f == 'f22.png') for i, f in enumerate(names)]
     return out
 
-# %% ../nbs/04_demo.ipynb #296b9983
+# %% ../nbs/04_demo.ipynb #62ee93cb
 VERSION = 1      # of the recipe: other pictures come out when it changes
 NOTE = ('The MOS of this data set is MADE, not human: it falls with strength and area of defects planted into photographs, plus simulated rater noise. '
         'It shows that the program works; figures reached on it say nothing about agreement with people.')
@@ -363,7 +363,7 @@ def save_shot(folder, s):
     Image.fromarray(np.rint(s.mask*255).astype(np.uint8)).save(folder/'masks'/s.filename, compress_level=2)
     return [s.filename, f'{s.mos:.6f}', s.sentence], defect_rows(s)
 
-# %% ../nbs/04_demo.ipynb #5dde742c
+# %% ../nbs/04_demo.ipynb #faea11be
 def credits(shots):
     "The text of PHOTOGRAPHS.md."
     rows = [f'| {p.name} | {p.author} | {p.licence} | {p.source} | {p.split} |' for p in shots]
@@ -386,7 +386,7 @@ def about(mark, shots):
                 mos_scale=dict(mean=MOS_MEAN, sd=MOS_SD), mos_range=[round(to_z(0), 4), round(to_z(100), 4)],
                 human=False, note=NOTE, demo=mark)
 
-# %% ../nbs/04_demo.ipynb #ad1c3d87
+# %% ../nbs/04_demo.ipynb #47d4bbe9
 OURS = {'train', 'test', 'dataset.json', 'PHOTOGRAPHS.md'}
 
 def read_marker(folder):
@@ -402,7 +402,7 @@ def check_free(out):
     if read_marker(out) is None or extra:
         raise RealnessError(f'{out} holds something else than demo data ({", ".join(extra[:3]) or "no marker in dataset.json"}); name a new or empty folder')
 
-# %% ../nbs/04_demo.ipynb #1cf8f0a7
+# %% ../nbs/04_demo.ipynb #2bb7fba1
 def build(folder, n_train, n_test, seed, shots):
     "Writes the whole demo into a new folder."
     opened = {p.name: p.open() for p in shots}
@@ -421,7 +421,7 @@ def build(folder, n_train, n_test, seed, shots):
     (folder/'dataset.json').write_text(json.dumps(known, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
     (folder/'PHOTOGRAPHS.md').write_text(credits(shots), encoding='utf-8')
 
-# %% ../nbs/04_demo.ipynb #bb787e28
+# %% ../nbs/04_demo.ipynb #a2a2fcc5
 def make_demo(
     out: Path | str,              # the folder to make; new, empty, or old demo data, which is replaced
     n_train: int = 240,           # pictures to train on, a quarter of them untouched
@@ -439,7 +439,7 @@ def make_demo(
         if out.exists(): shutil.rmtree(out)
     return out
 
-# %% ../nbs/04_demo.ipynb #22571306
+# %% ../nbs/04_demo.ipynb #b0141416
 def demo_data(
     out: Path | str | None = None,    # where; a folder of the cache by default
     n_train: int = 240,               # as in `make_demo`

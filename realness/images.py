@@ -146,14 +146,14 @@ def to_tensor(
     if im.size != (size[1], size[0]): im = im.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(im)).permute(2, 0, 1).to(torch.float32).div_(255)
 
-# %% ../nbs/01_images.ipynb #1771ea2e
+# %% ../nbs/01_images.ipynb #18f7240e
 def file_digest(
     path: Path | str  # any file
 ) -> str:  # 32 hex digits
     "The BLAKE2b-128 digest of a file's bytes."
     with open(path, 'rb') as f: return hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
-# %% ../nbs/01_images.ipynb #b6a4c02a
+# %% ../nbs/01_images.ipynb #e3d45ce5
 def image_digest(
     src  # anything `load_image` takes
 ) -> str:  # 32 hex digits
@@ -162,7 +162,7 @@ def image_digest(
     im = load_image(src)
     return hashlib.blake2b(im.tobytes(), digest_size=16, key=f'{im.size}'.encode()).hexdigest()
 
-# %% ../nbs/01_images.ipynb #65b1b9ab
+# %% ../nbs/01_images.ipynb #099934c7
 def find_images(
     folder: Path | str  # where to look, with everything below it
 ) -> list:  # paths in name order

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from .config import RealnessError
 
-# %% ../nbs/03_planted.ipynb #812d088d
+# %% ../nbs/03_planted.ipynb #3778ab15
 def soft_blob(
     h: int,                       # height in pixels
     w: int,                       # width in pixels
@@ -31,7 +31,7 @@ def soft_blob(
     t = np.clip((radius*.98/radius.max() - np.hypot(u, v))/edge, 0, 1)
     return (t*t*(3 - 2*t)).astype(np.float32)
 
-# %% ../nbs/03_planted.ipynb #bc0093c3
+# %% ../nbs/03_planted.ipynb #1abfe051
 DEFECTS = {}  # name of a kind -> its function
 
 def defect(f):
@@ -39,7 +39,7 @@ def defect(f):
     DEFECTS[f.__name__] = f
     return f
 
-# %% ../nbs/03_planted.ipynb #fb99d219
+# %% ../nbs/03_planted.ipynb #a73c1d2a
 def blur(a, sigma): return gaussian_filter(a, (sigma, sigma, 0) if a.ndim == 3 else sigma, mode='nearest')
 
 @defect
@@ -49,7 +49,7 @@ def smear(patch, blob, strength, rng, photo, box):
     gloss = blur(rng.normal(size=blob.shape), min(blob.shape)/5)
     return smooth + 30*strength*(gloss/(np.abs(gloss).max() + 1e-6))[..., None]
 
-# %% ../nbs/03_planted.ipynb #b6f64d6e
+# %% ../nbs/03_planted.ipynb #fe38330b
 @defect
 def pattern(patch, blob, strength, rng, photo, box):
     "A small piece of the picture repeated as a regular texture."
@@ -72,7 +72,7 @@ def grid(patch, blob, strength, rng, photo, box):
     waves = np.cos(2*np.pi*x/p + rng.uniform(0, 6)) + np.cos(2*np.pi*y/p + rng.uniform(0, 6))
     return patch + 26*strength*waves[..., None]*rng.uniform(.7, 1.3, 3)
 
-# %% ../nbs/03_planted.ipynb #fb7e71dc
+# %% ../nbs/03_planted.ipynb #60a5059c
 def warp(patch, dy, dx):
     "Reads every pixel from (dy, dx) pixels away; linear, mirrored at the border."
     y, x = np.mgrid[:patch.shape[0], :patch.shape[1]]
@@ -96,7 +96,7 @@ def swirl(patch, blob, strength, rng, photo, box):
     c, s = np.cos(angle), np.sin(angle)
     return warp(patch, s*u + c*v - v, c*u - s*v - u)
 
-# %% ../nbs/03_planted.ipynb #87b9851c
+# %% ../nbs/03_planted.ipynb #e801393d
 def piece(photo, x, y, w, h):
     "The photo's pixels in a box that may stick out; mirrored there."
     H, W = photo.shape[:2]
@@ -131,7 +131,7 @@ def cutout(patch, blob, strength, rng, photo, box):
     yy, xx = np.linspace(0, oh - 1, h).astype(int), np.linspace(ow - 1, 0, w).astype(int)
     return patch + (photo[oy:oy+oh, ox:ox+ow][np.ix_(yy, xx)].astype(np.float32) - patch)*(.35 + .65*strength)
 
-# %% ../nbs/03_planted.ipynb #f8e012be
+# %% ../nbs/03_planted.ipynb #faffd001
 @defect
 def colour(patch, blob, strength, rng, photo, box):
     "A colour cast that nothing in the scene explains."
@@ -145,7 +145,7 @@ def halo(patch, blob, strength, rng, photo, box):
     rim = np.exp(-((blob - .6)/.28)**2)
     return patch + strength**.7*rim[..., None]*(255 - patch)*np.array([1, .96, .8])
 
-# %% ../nbs/03_planted.ipynb #927d1e4b
+# %% ../nbs/03_planted.ipynb #23cfe1a5
 @dataclass
 class Planted:
     "A picture with one defect in it, and the truth about that defect."
@@ -161,7 +161,7 @@ class Planted:
 EDGES = {'cutout': .08, 'duplicate': .15, 'halo': .45}  # rims other than the usual one
 MIN_SIDE = 12                                           # a smaller box can hold no defect
 
-# %% ../nbs/03_planted.ipynb #f3efa092
+# %% ../nbs/03_planted.ipynb #7f61c6b0
 def check_place(img, kind, box, strength):
     "The box as four ints; a `RealnessError` for a picture, kind, box or strength that can't be."
     if img.dtype != np.uint8 or img.ndim != 3 or img.shape[2] != 3:
@@ -174,7 +174,7 @@ def check_place(img, kind, box, strength):
     if x < 0 or y < 0 or x + w > W or y + h > H: raise RealnessError(f'box {box} (x, y, w, h) reaches outside the {W} x {H} picture')
     return box
 
-# %% ../nbs/03_planted.ipynb #0853c504
+# %% ../nbs/03_planted.ipynb #25228501
 def plant(
     img: np.ndarray,             # the picture, H x W x 3 uint8; not changed
     kind: str,                   # which defect: a name out of `DEFECTS`
@@ -194,7 +194,7 @@ def plant(
     mask[y:y+h, x:x+w] = blob
     return Planted(out, mask, kind, box, float(strength), float(mask.mean()))
 
-# %% ../nbs/03_planted.ipynb #7f86230e
+# %% ../nbs/03_planted.ipynb #6a8a987e
 def join_masks(
     *masks: np.ndarray  # H x W, in [0, 1]
 ) -> np.ndarray:  # H x W float32

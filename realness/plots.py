@@ -36,7 +36,7 @@ def style():
     import matplotlib
     with matplotlib.rc_context(_RC): yield
 
-# %% ../nbs/09_plots.ipynb #f1fbacf7
+# %% ../nbs/09_plots.ipynb #52b4bacc
 @cache
 def _figure_class():
     "A `matplotlib.figure.Figure` that shows itself in a notebook without pyplot; made on first use."
@@ -47,7 +47,7 @@ def _figure_class():
 
     return RealnessFigure
 
-# %% ../nbs/09_plots.ipynb #d5c62334
+# %% ../nbs/09_plots.ipynb #e24b42af
 def new_figure(
     width: float = 4.,   # inches
     height: float = 3.,  # inches
@@ -60,7 +60,7 @@ def new_figure(
         fig = _figure_class()(figsize=(width, height), layout='constrained')
         return fig, fig.subplots(rows, cols, **kwargs)
 
-# %% ../nbs/09_plots.ipynb #9977ed03
+# %% ../nbs/09_plots.ipynb #322ac7ab
 _PLAIN = {'png': {'Software': None}, 'svg': {'Date': None, 'Creator': None}, 'pdf': {'CreationDate': None, 'Creator': None, 'Producer': None}}
 
 def _render(fig, kind, dpi):
@@ -73,7 +73,7 @@ def _render(fig, kind, dpi):
         fig.savefig(f, format=kind, dpi=dpi, metadata=_PLAIN[kind])
         return f.getvalue()
 
-# %% ../nbs/09_plots.ipynb #dd916fef
+# %% ../nbs/09_plots.ipynb #6840527a
 def save_figure(
     fig,             # a Figure, ours or any other of matplotlib
     path,            # ends in .png, .svg or .pdf; folders are made
@@ -86,7 +86,7 @@ def save_figure(
     with atomic_write(path) as tmp: tmp.write_bytes(_render(fig, kind, dpi))
     return path
 
-# %% ../nbs/09_plots.ipynb #15a95b66
+# %% ../nbs/09_plots.ipynb #079ad7e3
 def _need(df, columns, what):
     "Check that a table has rows and these columns."
     missing = [c for c in columns if c not in df.columns]
@@ -103,14 +103,14 @@ def _legend(fig, ax, ncols):
     if not ax.get_legend_handles_labels()[1]: return
     for t in fig.legend(loc='outside lower center', ncols=ncols).get_texts(): t.set_parse_math(False)
 
-# %% ../nbs/09_plots.ipynb #45144d25
+# %% ../nbs/09_plots.ipynb #f3288176
 def _best_epoch(history):
     "The epoch of the highest validation SROCC; of the lowest validation loss where no SROCC is defined."
     h = history.set_index('epoch')
     if h.val_srocc.notna().any(): return h.val_srocc.idxmax()
     return h.val_loss.idxmin() if h.val_loss.notna().any() else h.index[-1]
 
-# %% ../nbs/09_plots.ipynb #3af5f37c
+# %% ../nbs/09_plots.ipynb #2864012f
 def plot_curves(
     history,          # DataFrame: epoch, train_loss, val_loss (in squared units of the MOS), val_srocc
     best=None,        # the epoch that was kept; by default the one of the highest val_srocc
@@ -137,7 +137,7 @@ def plot_curves(
         low.xaxis.set_major_locator(MaxNLocator(integer=True))
     return fig
 
-# %% ../nbs/09_plots.ipynb #85df327d
+# %% ../nbs/09_plots.ipynb #4a34d79a
 def _headline(y, p, fit):
     "n, SROCC with its interval and PLCC, as two lines of text."
     lines = [f'n = {len(y)}   SROCC {_interval(*bootstrap_ci(y, p))}', f'PLCC {_num(plcc(y, p))} unfitted']
@@ -148,7 +148,7 @@ def _group_label(name, y, p):
     "Name, size and, from 3 images on, SROCC of a group."
     return f'{name} (n = {len(y)}' + (f', SROCC {_num(srocc(y, p), 2)})' if len(y) > 2 else ')')
 
-# %% ../nbs/09_plots.ipynb #9a1c1ca1
+# %% ../nbs/09_plots.ipynb #5eb89969
 def plot_scatter(
     y,                # MOS of n images
     p,                # their predictions
@@ -177,7 +177,7 @@ def plot_scatter(
         _legend(fig, ax, 2)
     return fig
 
-# %% ../nbs/09_plots.ipynb #60b3e07a
+# %% ../nbs/09_plots.ipynb #97673a94
 _KINDS = {'model': ('s', DARK, DARK), 'trivial': ('o', 'white', DARK)}  # shape, face, edge; other kinds take MARKERS
 _LONG = {'higher': 'higher is better', 'lower': 'lower is better'}
 
@@ -191,7 +191,7 @@ def _one_metric(df, metric, fitted):
     label = f'{(metric or "value").upper()}' + (f', {fitted}' if 'fitted' in df and metric in ('plcc', 'rmse') else '')
     return df, label + (f' ({_LONG.get(df.direction.iloc[0], "")})' if 'direction' in df else '')
 
-# %% ../nbs/09_plots.ipynb #9983275e
+# %% ../nbs/09_plots.ipynb #2018aa31
 def _forest(ax, df, marks):
     "Points with intervals, the first row on top, and the numbers on the right."
     for i, row in enumerate(df.itertuples()):
@@ -203,7 +203,7 @@ def _forest(ax, df, marks):
     ax.set_ylim(len(df) - .5, -.5)
     ax.grid(axis='y', visible=False)
 
-# %% ../nbs/09_plots.ipynb #60d6d137
+# %% ../nbs/09_plots.ipynb #c0ee3a49
 def plot_table(
     df,                        # rows of `regression_metrics` with a column `model` (the name) and, if wanted, `kind` ('model', 'trivial', ...)
     metric: str = None,        # which metric; srocc by default
@@ -227,12 +227,12 @@ def plot_table(
         _legend(fig, ax, 3)
     return fig
 
-# %% ../nbs/09_plots.ipynb #2527489e
+# %% ../nbs/09_plots.ipynb #5eb9c2e4
 def _caption(text, width=31, lines=3):
     "At most `lines` lines of `width` characters; an ellipsis where something was cut."
     return '\n'.join(textwrap.wrap(str(text), width, max_lines=lines, placeholder='\u2026'))
 
-# %% ../nbs/09_plots.ipynb #4093adf2
+# %% ../nbs/09_plots.ipynb #c9ae7838
 def contact_sheet(
     images,           # what `load_image` takes: paths, Pillow pictures, arrays (uint8, or floats in 0-1), tensors
     captions=None,    # one text for each picture
@@ -258,7 +258,7 @@ def contact_sheet(
         if title: fig.suptitle(title, x=.01, ha='left', fontsize=8, parse_math=False)
     return fig
 
-# %% ../nbs/09_plots.ipynb #99dfe722
+# %% ../nbs/09_plots.ipynb #5d7684a9
 def _thumb(src, side=320):
     "A small copy of a picture, its longer side at most `side` pixels, so that a sheet stays light."
     im = load_image(src).copy()

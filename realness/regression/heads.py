@@ -183,7 +183,7 @@ def fit_kernel(
     for name, v in (('dual', dual[keep]), ('gamma', gamma), ('intercept', b)): getattr(head, name).copy_(torch.as_tensor(v))
     return head
 
-# %% ../../nbs/12_heads.ipynb #677677ff
+# %% ../../nbs/12_heads.ipynb #ed039b05
 def build_head(
     config: dict  # a head's `config`
 ) -> nn.Module:

@@ -73,6 +73,9 @@ class EpochSampler(Sampler):
 
 class EpochLoader(DataLoader):
     "A `DataLoader` whose order and augmentations depend on (seed, epoch) alone; call `set_epoch` before each."
+    def __init__(self, dataset, batch_size=16, shuffle=False, num_workers=0, seed=SEED):
+        super().__init__(dataset, batch_size, sampler=EpochSampler(len(dataset), shuffle, seed), num_workers=num_workers, pin_memory=torch.cuda.is_available())
+
     def set_epoch(self, epoch):
         self.sampler.epoch = epoch
         if hasattr(self.dataset, 'set_epoch'): self.dataset.set_epoch(epoch)
@@ -86,4 +89,4 @@ def make_loader(
 ) -> EpochLoader:
     "A seeded loader: the same batches for any number of workers."
     if num_workers is None: num_workers = min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0
-    return EpochLoader(dataset, batch_size, sampler=EpochSampler(len(dataset), shuffle, seed), num_workers=num_workers, pin_memory=torch.cuda.is_available())
+    return EpochLoader(dataset, batch_size, shuffle, num_workers, seed)
