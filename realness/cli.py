@@ -167,6 +167,7 @@ def train(
     head: Annotated[str, typer.Option(help='svr or gp (kernel, for small data) or mlp (as published).')] = 'svr',
     modality: Annotated[str, typer.Option(help='What the main head sees: both, image or text. An image-only head is always there too.')] = 'both',
     tune: Annotated[bool, typer.Option('--tune', help='Fine-tune the encoders (with --head mlp).')] = False,
+    freeze: Annotated[str | None, typer.Option(help='--tune: keep this encoder as it is: image or text.', show_default=False)] = None,
     seed: Annotated[int, typer.Option(help='Of everything drawn by chance.')] = 0,
     cv: Annotated[int, typer.Option(help='Folds of a cross-validation on the training rows; 0 = none.')] = 0,
     repeats: Annotated[int, typer.Option(help='Repeats of the cross-validation.')] = 1,
@@ -190,7 +191,7 @@ def train(
     from realness.data import TABLE
     from realness.regression.runs import RunConfig, train_run
     encoders = encoders or default_encoders()
-    cfg = RunConfig(encoders, head, modality, tune, seed, cv, repeats, epochs, patience, lr, batch_size, accumulate, normalize=normalize, pooling=pooling)
+    cfg = RunConfig(encoders, head, modality, tune, freeze, seed, cv, repeats, epochs, patience, lr, batch_size, accumulate, normalize=normalize, pooling=pooling)
     run = train_run(_data(data), out or base_dir()/'runs'/f'{encoders}-{head}', cfg, skip_bad, dataset, overwrite, device, _say(as_json))
     if cv and not as_json: _show_cv(run)
     table = _judge(run, _data(data), skip_bad, device, as_json) if (_data(data)/'test'/TABLE).is_file() else None

@@ -35,6 +35,7 @@ class RunConfig:
     head: str = 'svr'                # 'mlp', 'svr' or 'gp'
     modality: str = 'both'           # what the main head sees: 'both', 'image' or 'text'; an image-only head is always fitted too
     tune: bool = False               # fine-tune the encoders (mlp only); else they stay frozen
+    freeze: str | None = None        # with tune: keep this one frozen, 'image' or 'text'
     seed: int = 0                    # of everything drawn by chance
     cv: int = 0                      # folds of the cross-validation; 0 = none
     repeats: int = 1                 # of the cross-validation
@@ -52,6 +53,8 @@ class RunConfig:
         if self.head not in ('mlp', 'svr', 'gp'): raise RealnessError(f'head {self.head!r}: say mlp, svr or gp')
         if self.modality not in MODALITIES: raise RealnessError(f'modality {self.modality!r}: say both, image or text')
         if self.tune and self.head != 'mlp': raise RealnessError(f'fine-tuning needs the mlp head, not {self.head}: say --head mlp, or leave out --tune')
+        if self.freeze not in (None, 'image', 'text'): raise RealnessError(f'freeze {self.freeze!r}: say image or text')
+        if self.freeze and not self.tune: raise RealnessError('all encoders are frozen already: --freeze goes with --tune')
         if self.tune and self.modality == 'text': raise RealnessError('fine-tuning reads pictures: say --modality both or image')
         if self.tune and self.cv: raise RealnessError('cross-validation is for frozen encoders (it would fine-tune once a fold): leave out --cv or --tune')
         if self.cv == 1 or self.cv < 0 or self.repeats < 1: raise RealnessError(f'--cv {self.cv} --repeats {self.repeats}: at least 2 folds and 1 repeat')
@@ -177,7 +180,7 @@ def train_run(
         say(f'{out}: this run is finished already')
         return out
     seed_everything(cfg.seed)
-    model = COREModel(*create_encoders(cfg.encoders, cfg.normalize, cfg.pooling), freeze_image=not cfg.tune, freeze_text=not cfg.tune)
+    model = COREModel(*create_encoders(cfg.encoders, cfg.normalize, cfg.pooling), freeze_image=not cfg.tune or cfg.freeze == 'image', freeze_text=not cfg.tune or cfg.freeze == 'text')
     model.data, model.metrics = info, dict(n_train=len(df), seed=cfg.seed)
     (_tuned if cfg.tune else _frozen)(model, df, cfg, out, device, say)
     model.cpu().eval().save_pretrained(out)
