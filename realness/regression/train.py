@@ -70,7 +70,8 @@ class Learner:
         self.accumulate, self.patience, self.seed = accumulate, patience, seed
         self.checkpoint, self.device = Path(folder)/'checkpoint.pt' if folder else None, pick_device(device)
         self.model.to(self.device)
-        self.opt = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=lr, weight_decay=weight_decay)
+        moving = [p for p in model.parameters() if p.requires_grad]
+        self.opt = torch.optim.AdamW(moving, lr=lr, weight_decay=weight_decay, fused=self.device.type in ('cpu', 'cuda'))
         half = self.device.type == 'cuda' and not torch.cuda.is_bf16_supported()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
         self.dtype = torch.float16 if half else torch.bfloat16
