@@ -90,7 +90,7 @@ def evaluate(
     say=print,
 ) -> pd.DataFrame:  # the table of `judge`; `.attrs` holds the folder of the results
     "Judge a run on a split; writes table.csv, predictions.csv and figures beside the run."
-    folder, cache = find_split(data, split), VectorCache()
+    folder, cache, say = find_split(data, split), VectorCache(), say or (lambda s: None)
     df = load_split(folder, skip_bad, known=cache, say=say)
     predictor = load(run, device, cache=cache)
     rows = pd.read_csv(Path(run)/'rows.csv', keep_default_na=False) if (Path(run)/'rows.csv').is_file() else None

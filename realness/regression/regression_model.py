@@ -112,7 +112,7 @@ def save_model(
     folder: Path  # written beside and renamed, file by file
 ):
     "Write `config.json`, `model.safetensors` and, for a stored text encoder, its config and tokenizer in `text/`."
-    from safetensors.torch import save_file
+    from safetensors.torch import save
     from realness import __version__
     folder.mkdir(parents=True, exist_ok=True)
     state, encs = {f'heads.{k}': v for k, v in model.heads.state_dict().items()}, {}
@@ -123,7 +123,7 @@ def save_model(
     if encs['text']['stored']: model.text_encoder.save_shape(folder/'text')
     cfg = dict(format=1, realness=__version__, encoders=encs, hidden=list(model.hidden), heads={k: h.config for k, h in model.heads.items()},
                data=asdict(model.data), metrics=model.metrics, direction='higher MOS = looks more real')
-    with atomic_write(folder/'model.safetensors') as tmp: save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, tmp)
+    with atomic_write(folder/'model.safetensors') as tmp: tmp.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in state.items()}))
     with atomic_write(folder/'config.json') as tmp: tmp.write_text(json.dumps(cfg, indent=2))
 
 # %% ../../nbs/13_regression_model.ipynb #ce2bf89e
@@ -160,6 +160,7 @@ def load_model(
     m.heads = nn.ModuleDict({k: build_head(h) for k, h in c['heads'].items()})
     for k, net in (('heads.', m.heads), ('image.', encs[0].net), ('text.', encs[1].net)):
         part = {n.removeprefix(k): v for n, v in state.items() if n.startswith(k)}
-        if part: net.load_state_dict(part)
+        try: net.load_state_dict(part, strict=bool(part))
+        except RuntimeError as e: raise RealnessError(f'{folder/"model.safetensors"}: its tensors are not those config.json speaks of ({str(e).splitlines()[-1].strip()}); train again') from None
     m.data, m.metrics = DatasetInfo(**c['data']), c['metrics']
     return m.eval()

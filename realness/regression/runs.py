@@ -171,10 +171,10 @@ def train_run(
     dataset: str | None = None,# 'raise' where a part of RAISE is not recognised
     overwrite: bool = False,   # throw an older run of this name away
     device: str | None = None,
-    say=print,
+    say=print,                 # told what happens; None says nothing
 ) -> Path:  # the run folder
     "Train on DATA/train and write the run folder: model, settings, rows, curves, cross-validation."
-    cfg, out = (cfg or RunConfig()).check(), Path(out)
+    cfg, out, say = (cfg or RunConfig()).check(), Path(out), say or (lambda s: None)
     df, info = _data(data, skip_bad, dataset, say)
     if _prepare(out, dict(asdict(cfg), table=table_digest(df), rows=len(df)), overwrite):
         say(f'{out}: this run is finished already')
