@@ -4,6 +4,7 @@ import os
 import pytest
 
 os.environ.setdefault('HF_HUB_OFFLINE', '1')  # before anything imports huggingface_hub, which reads it once
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # before torch: threads that spin while they wait slow a busy machine down
 
 
 @pytest.fixture

@@ -197,7 +197,8 @@ def test_where_sentences_come_from(cli, trained, tmp_path):
 
 def test_same_number_for_any_batch_and_order(cli, trained, tmp_path):
     pics = sorted((trained.data/'test/images').iterdir())
-    cases = {'one.csv': (pics, '1'), 'many.csv': (pics[::-1], '7'), 'some.csv': (pics[3:5], '16')}
+    pics = pics[:4]
+    cases = {'one.csv': (pics, '1'), 'many.csv': (pics[::-1], '3'), 'some.csv': (pics[1:2], '16')}
     for name, (asked, size) in cases.items():
         said = cli('predict', trained.run, '-', '--csv', name, '--batch-size', size, '--no-cache', stdin=''.join(f'{p}\n' for p in asked))
         assert said.code == 0, said.err

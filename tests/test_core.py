@@ -83,7 +83,7 @@ def test_overfits_eight(batch):
 
 
 def test_one_epoch_of_fine_tuning(full, tmp_path):
-    "The longest test: 32 pictures of 512x384 through ResNet-50 and BERT-base and back, about a minute on two cores."
+    "The longest test by far: 32 pictures of 512x384 through ResNet-50 and BERT-base and back; 1 to 2 minutes on two cores."
     df = load_split(write_split(tmp_path/'train', 36, size=(512, 384)))
     sets = [RealismDataset(d.reset_index(drop=True), tokenizer=full.text_encoder, transform=t) for d, t in ((df[:32], train_transform()), (df[32:], None))]
     before, t = {k: state(m) for k, m in dict(image=full.image_encoder, text=full.text_encoder).items()}, time.time()
