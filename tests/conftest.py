@@ -33,7 +33,8 @@ def started(warm, tmp_path):
     jobs = []
 
     def start(*argv, cache=None, cwd=None, stdin='', fresh=False, **env):
-        jobs.append(Job([str(a) for a in argv], cwd or tmp_path, environment(cache or tmp_path/'cache', **env), stdin, None if fresh else warm))
+        argv, env = [str(a) for a in argv], environment(cache or tmp_path/'cache', **env)
+        jobs.append(Job(argv, cwd or tmp_path, env, stdin, None if fresh else warm))
         return jobs[-1]
     yield start
     for j in jobs:

@@ -59,7 +59,8 @@ def environment(cache, **more):
     "The variables of a command: a cache of its own, no model hub, nothing of the caller's realness."
     mine = ('PROJECT_ROOT', 'REALNESS_ENCODERS', 'REALNESS_CACHE', 'REALNESS_PROGRESS')
     env = {k: v for k, v in os.environ.items() if k not in mine}
-    return env | dict(HF_HUB_OFFLINE='1', OMP_WAIT_POLICY='passive', REALNESS_CACHE=str(cache), MPLBACKEND='Agg', PYTHONIOENCODING='utf-8', COLUMNS='200') | more
+    return env | dict(HF_HUB_OFFLINE='1', OMP_WAIT_POLICY='passive', REALNESS_CACHE=str(cache),
+                      MPLBACKEND='Agg', PYTHONIOENCODING='utf-8', COLUMNS='200') | more
 
 
 class Job:
@@ -138,6 +139,7 @@ def write_split(split, n, seed=0, size=(512, 384)):
     for i in range(n):
         name = f'{"rf"[i % 2]}{i}.png'
         noise(seed+i, size).save(split/'images'/name, compress_level=1)
-        rows.append(f'{name},{(seed+i) % 7/3-1+i/100:.4f},"{("No", "Somewhat", "Yes")[i % 3]}, picture {seed+i} has light, sky and stones."')
+        mos, answer = (seed+i) % 7/3-1+i/100, ('No', 'Somewhat', 'Yes')[i % 3]
+        rows.append(f'{name},{mos:.4f},"{answer}, picture {seed+i} has light, sky and stones."')
     write_table(split, rows)
     return split

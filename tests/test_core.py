@@ -12,7 +12,8 @@ from realness.regression.realism_dataset import RealismDataset, make_loader, tra
 from realness.regression.regression_model import COREModel
 from realness.regression.train import Learner, seed_everything
 
-SMALL = dict(hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128, hidden_dropout_prob=0., attention_probs_dropout_prob=0.)
+SMALL = dict(hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128,
+             hidden_dropout_prob=0., attention_probs_dropout_prob=0.)
 
 
 def pair(config=None): return ImageEncoder('resnet50', weights='random'), TextEncoder('bert-base-uncased', weights='random', config=config)
@@ -49,7 +50,8 @@ def test_shapes(full):
         assert full(x, ids, mask).shape == full(x).shape == (2,)
     assert [l.in_features for l in full.heads['both'].layers if hasattr(l, 'in_features')] == [2816, 529]
     assert [l.in_features for l in full.heads['image'].layers if hasattr(l, 'in_features')] == [2048, 529]
-    assert 23e6 < sum(p.numel() for p in full.image_encoder.parameters()) < 26e6 < 109e6 < sum(p.numel() for p in full.text_encoder.parameters()) < 110e6
+    image, text = (sum(p.numel() for p in e.parameters()) for e in (full.image_encoder, full.text_encoder))
+    assert 23e6 < image < 26e6 and 109e6 < text < 110e6
 
 
 @pytest.mark.parametrize('frozen', ['image', 'text', 'both', 'none'])
@@ -85,12 +87,14 @@ def test_overfits_eight(batch):
 def test_one_epoch_of_fine_tuning(full, tmp_path):
     "The longest test by far: 32 pictures of 512x384 through ResNet-50 and BERT-base and back; 1 to 2 minutes on two cores."
     df = load_split(write_split(tmp_path/'train', 36, size=(512, 384)))
-    sets = [RealismDataset(d.reset_index(drop=True), tokenizer=full.text_encoder, transform=t) for d, t in ((df[:32], train_transform()), (df[32:], None))]
+    sets = [RealismDataset(d.reset_index(drop=True), tokenizer=full.text_encoder, transform=t)
+            for d, t in ((df[:32], train_transform()), (df[32:], None))]
     before, t = {k: state(m) for k, m in dict(image=full.image_encoder, text=full.text_encoder).items()}, time.time()
     learner = Learner(full, make_loader(sets[0], 4, True), make_loader(sets[1], 4), accumulate=4)
     history = learner.fit(1)
     took = time.time()-t
     print(f'{took:.0f} s')
-    assert len(history) == 1 and history.notna().all(axis=None) and isinstance(history, pd.DataFrame) and full(torch.rand(1, 3, 384, 512)).isfinite()
+    assert isinstance(history, pd.DataFrame) and len(history) == 1 and history.notna().all(axis=None)
+    assert full(torch.rand(1, 3, 384, 512)).isfinite()
     assert changed(full.image_encoder, before['image']) and changed(full.text_encoder, before['text'])
     assert took < 600

@@ -53,8 +53,9 @@ def lines(path): return path.read_text().splitlines() if path.is_file() else []
 def test_training_killed_twice(started, trained, tmp_path):
     shutil.copytree(trained.data/'train', tmp_path/'data/train')
 
-    def train(out, n=25): return started('-m', 'realness.cli', 'train', '--data', 'data', '--encoders', 'lite', '--head', 'mlp', '--epochs', n, '--lr', '1e-4',
-                                         '--out', out, cache=trained.cache)
+    def train(out, n=25):
+        argv = ['train', '--data', 'data', '--encoders', 'lite', '--head', 'mlp', '--epochs', n, '--lr', '1e-4', '--out', out]
+        return started('-m', 'realness.cli', *argv, cache=trained.cache)
     whole = train('whole').end()
     assert whole.code == 0 and whole.out.count('Epoch') == 25, whole.err
     for part in ('image', 'both'):                             # one kill in the middle of either head

@@ -11,7 +11,8 @@ def run():
     train_df, val_df, test_df = load_and_prepare_data()
     train_loader, val_loader, test_loader = create_data_loaders(train_df, val_df, test_df, batch_size=32)
     model, train_losses, val_losses, best_spearman = train_model(train_loader, val_loader, test_loader, num_epochs=2, learning_rate=0.0001)
-    return dict(n=[len(train_df), len(val_df), len(test_df)], test_loader=test_loader is not None, model=type(model).__name__, columns=list(test_df.columns)[:3],
+    return dict(n=[len(train_df), len(val_df), len(test_df)], test_loader=test_loader is not None, model=type(model).__name__,
+                columns=list(test_df.columns)[:3],
                 losses=[train_losses, val_losses], best=best_spearman, test='test' in model.metrics)
 first = run()
 os.environ['PROJECT_ROOT'] = os.environ['NO_TEST']
@@ -71,12 +72,14 @@ print(*names)
 '''
     (tmp_path/'elsewhere').mkdir()
     said = started('-c', code, cwd=tmp_path/'elsewhere').end()
-    assert said.code == 0 and {'realness.cli', 'realness.regression.train', 'realness.regression.realism_dataset'} <= set(said.out.split()), said.err
+    assert said.code == 0, said.err
+    assert {'realness.cli', 'realness.regression.train', 'realness.regression.realism_dataset'} <= set(said.out.split())
     assert [p.name for p in (tmp_path/'elsewhere').iterdir() if not p.name.startswith('.job')] == []
 
 
 def test_published_calls(started, trained, project, tmp_path):
-    said = started('-c', CALLS, cache=trained.cache, PROJECT_ROOT=str(project), NO_TEST=str(tmp_path/'bare'), REALNESS_ENCODERS='lite').end()
+    said = started('-c', CALLS, cache=trained.cache, PROJECT_ROOT=str(project), REALNESS_ENCODERS='lite',
+                   NO_TEST=str(tmp_path/'bare')).end()
     assert said.code == 0, said.err
     with_test, without = json.loads(said.out.splitlines()[-1])
     assert with_test['n'] == [16, 4, 8] and without['n'] == [16, 4, 0]
@@ -94,7 +97,8 @@ def test_train_as_a_script(started, trained, project):
     assert said.code == 0, said.err
     assert {p.name for p in (project/'runs/core').iterdir()} >= {'config.json', 'model.safetensors', 'history.csv', 'curves.png'}
     assert len((project/'runs/core/history.csv').read_text().splitlines()) == 2
-    assert started('-m', 'realness.cli', 'predict', project/'runs/core', project/'datasets/test', '--csv', 'o.csv', cache=trained.cache).end().code == 0
+    argv = ['predict', project/'runs/core', project/'datasets/test', '--csv', 'o.csv']
+    assert started('-m', 'realness.cli', *argv, cache=trained.cache).end().code == 0
     bad = started('-m', 'realness.regression.train', **dict(kw, PROJECT_ROOT=str(project/'nowhere'))).end()
     assert bad.code == 1 and 'Traceback' not in bad.err and 'there is no such folder' in bad.err
 

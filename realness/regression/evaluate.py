@@ -14,7 +14,7 @@ import pandas as pd
 from ..cache import VectorCache
 from ..config import RealnessError, atomic_write
 from ..data import TABLE, is_ai, load_split
-from ..metrics import answer_score, regression_metrics, srocc
+from ..metrics import answer_score, regression_metrics
 from ..plots import plot_scatter, plot_table, save_figure
 from .predict import load, score_rows
 

@@ -12,7 +12,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ..cache import VectorCache
 from ..config import RealnessError, atomic_write, track

@@ -24,8 +24,8 @@ from ..plots import plot_curves, save_figure
 from .features import ImageFeatures
 from .heads import MODALITIES, MLPHead, fit_kernel, pick
 from .realism_dataset import RealismDataset, make_loader, train_transform
-from .regression_model import COREModel, load_model
-from .train import Learner, OnBlocks, extract, fit_mlp, seed_everything
+from .regression_model import COREModel
+from .train import Learner, extract, fit_mlp, seed_everything
 
 # %% ../../nbs/15_runs.ipynb #381380c8
 @dataclass
