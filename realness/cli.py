@@ -47,6 +47,7 @@ def verb(f):
     @functools.wraps(f)
     def run(*a, **kw):
         os.environ.setdefault('TOKENIZERS_PARALLELISM', 'false')
+        os.environ.setdefault('OMP_WAIT_POLICY', 'passive')   # read when torch comes in: waiting threads leave the cores to others
         try:
             with _bars(): return f(*a, **kw)
         except RealnessError as e: _stop(f'error: {e}', 2)

@@ -178,7 +178,7 @@ class Sentences:
         return (s, 'beside') if s else ('', 'none')
 
 # %% ../../nbs/16_predict.ipynb #d71c3ef0
-RESULT = ('path', 'filename', 'mos', 'mos_100', 'sentence_source', 'error', 'modality', 'description', 'run')
+RESULT = ('path', 'filename', 'mos', 'mos_100', 'sentence_source', 'error', 'modality', 'description', 'run', 'digest')
 
 def _line(values):
     f = io.StringIO()
@@ -232,8 +232,9 @@ class ResultTable:
         return {r['path']: r for r in rows}
 
     def open(self, asked):
-        "Keep the rows that still hold for `asked` (path -> sentence), forget the rest; returns the paths still to do."
-        keep = {p: r for p, r in self.done.items() if p in asked and not r['error'] and r['description'] == asked[p]}
+        "Keep the rows that still hold for `asked` (path -> (sentence, file)), forget the rest; returns the paths still to do."
+        holds = lambda p, r: p in asked and not r['error'] and r['description'] == asked[p][0] and r['digest'] == _digest(asked[p][1])
+        keep = {p: r for p, r in self.done.items() if holds(p, r)}
         with atomic_write(self.live) as tmp: tmp.write_text(_line(RESULT)+''.join(_line(r.values()) for r in keep.values()), encoding='utf-8', newline='')
         self.done = keep
         return [p for p in asked if p not in keep]
@@ -260,6 +261,10 @@ class ResultTable:
         with atomic_write(self.path) as tmp: df.to_parquet(tmp, index=False)
         self.live.unlink()
 
+def _digest(file):
+    try: return file_digest(file)
+    except OSError: return ''
+
 def _cells(r): return ['' if r[c] is None else f'{r[c]:.6f}' if c == 'mos' else f'{r[c]:.3f}' if c == 'mos_100' else r[c] for c in RESULT]
 
 # %% ../../nbs/16_predict.ipynb #c4810d15
@@ -277,7 +282,7 @@ def predict(
     find = Sentences(items, descriptions, description)
     said = {shown: find(shown, f) for shown, f in items}
     table = ResultTable(out, predictor.run_id, overwrite) if out else None
-    todo = set(table.open({s: said[s][0] for s, _ in items})) if table else set(said)
+    todo = set(table.open({s: (said[s][0], f) for s, f in items})) if table else set(said)
     work, fresh = [i for i in items if i[0] in todo], {}
     for part in track([work[i:i+chunk] for i in range(0, len(work), chunk)], 'scoring'):
         rows = _score(predictor, part, said)
@@ -289,6 +294,6 @@ def predict(
 
 def _score(predictor, part, said):
     scored = score_rows([dict(image=f, description=said[s][0]) for s, f in part], predictor)
-    return [dict(r, path=s, filename=f.name, sentence_source=said[s][1], description=said[s][0], run=predictor.run_id) for (s, f), r in zip(part, scored)]
+    return [dict(r, path=s, filename=f.name, sentence_source=said[s][1], description=said[s][0], run=predictor.run_id, digest=_digest(f)) for (s, f), r in zip(part, scored)]
 
 def _typed(r): return {k: (float(v) if v else None) if k in ('mos', 'mos_100') else v for k, v in r.items()}

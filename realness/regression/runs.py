@@ -124,13 +124,13 @@ def summarise(pairs, y, p, modality):
     for k in ('value', 'lo', 'hi'): s['pooled' if k == 'value' else f'pooled_{k}'] = [getattr(ci[m], k) for m in s.metric]
     return s.assign(n=len(y), modality=modality).reset_index(drop=True)
 
-# %% ../../nbs/15_runs.ipynb #ff044bd0
+# %% ../../nbs/15_runs.ipynb #10291dcc
 def _prepare(out, asked, overwrite):
-    "Make or take up the run folder; True when it is already finished."
+    "Look whether the run folder may be used; True when this very run is already finished in it."
     out, f = Path(out), Path(out)/'settings.json'
     if overwrite and f.is_file(): shutil.rmtree(out)
     if out.exists() and not out.is_dir(): raise RealnessError(f'{out}: is a file; name a folder')
-    if out.is_dir() and any(out.iterdir()) and not f.is_file(): raise RealnessError(f'{out}: holds something else; name a new folder')
+    if out.is_dir() and not f.is_file() and any(not p.name.endswith('.partial') for p in out.iterdir()): raise RealnessError(f'{out}: holds something else; name a new folder')
     if f.is_file():
         was = json.loads(f.read_text())
         differ = [k for k in asked if was.get(k) != asked[k]]
@@ -138,7 +138,6 @@ def _prepare(out, asked, overwrite):
             k = differ[0]
             raise RealnessError(f'{out}: is a run with {k} = {was.get(k)}, not {asked[k]}; name another folder, or say --overwrite')
         return (out/'config.json').is_file()
-    with atomic_write(f) as tmp: tmp.write_text(json.dumps(asked, indent=2))
     return False
 
 # %% ../../nbs/15_runs.ipynb #c3aa6477
@@ -176,15 +175,18 @@ def train_run(
     "Train on DATA/train and write the run folder: model, settings, rows, curves, cross-validation."
     cfg, out, say = (cfg or RunConfig()).check(), Path(out), say or (lambda s: None)
     df, info = _data(data, skip_bad, dataset, say)
-    if _prepare(out, dict(asdict(cfg), table=table_digest(df), rows=len(df)), overwrite):
+    asked = dict(asdict(cfg), table=table_digest(df), rows=len(df))
+    if _prepare(out, asked, overwrite):
         say(f'{out}: this run is finished already')
         return out
     seed_everything(cfg.seed)
     model = COREModel(*create_encoders(cfg.encoders, cfg.normalize, cfg.pooling), freeze_image=not cfg.tune or cfg.freeze == 'image', freeze_text=not cfg.tune or cfg.freeze == 'text')
     model.data, model.metrics = info, dict(n_train=len(df), seed=cfg.seed)
+    with atomic_write(out/'settings.json') as tmp: tmp.write_text(json.dumps(asked, indent=2))   # only now: missing weights leave nothing behind
     (_tuned if cfg.tune else _frozen)(model, df, cfg, out, device, say)
     model.cpu().eval().save_pretrained(out)
     shutil.rmtree(out/'resume', ignore_errors=True)
+    for p in out.glob('.*.partial'): p.unlink(missing_ok=True)   # of an earlier, killed try
     return out
 
 # %% ../../nbs/15_runs.ipynb #a9a35b32
