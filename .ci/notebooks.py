@@ -98,6 +98,7 @@ def cleaned(nb) -> bytes:
 
 def fresh(fn: Path) -> bytes:
     "The notebook, run from the top in its own folder and cleaned."
+    os.environ['REALNESS_PROGRESS'] = '0'  # a progress bar would be a live widget
     import nbformat
     from nbclient import NotebookClient
     from nbdev.config import get_config

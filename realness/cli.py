@@ -111,6 +111,7 @@ def data_check(
     splits = [s for s in ('train', 'test') if (root/s).is_dir()] or [None]
     found = {s or root.name: check_split(root/s if s else root, known=VectorCache()) for s in splits}
     bad = sum((p.level == 'error').sum() for _, p in found.values())
+    if len(found) == 2: _leaks(found)
     if as_json: _json({s: dict(rows=len(g), problems=p.to_dict('records')) for s, (g, p) in found.items()})
     else:
         for s, (g, p) in found.items():
@@ -118,7 +119,17 @@ def data_check(
             if len(p): _table(p)
     if bad: raise typer.Exit(1)
 
-# %% ../nbs/39_cli.ipynb #cc480573
+# %% ../nbs/39_cli.ipynb #2613ad20
+def _leaks(found):
+    "Pictures that stand in both splits, by their bytes: a test of these would be no test. Added to the notes of `test`."
+    import pandas as pd
+    (train, _), (test, notes) = found['train'], found['test']
+    first = dict(zip(train.get('digest', []), train.get('filename', [])))
+    rows = [dict(level='note', row=r.row, filename=r.filename, problem=f'the same picture as {first[r.digest]} in train', mend='take it out of one split')
+            for r in test.itertuples() if getattr(r, 'digest', None) in first]
+    if rows: found['test'] = (test, pd.concat([notes, pd.DataFrame(rows)], ignore_index=True))
+
+# %% ../nbs/39_cli.ipynb #564100ec
 @data_app.command('demo')
 @verb
 def data_demo(
@@ -133,7 +144,7 @@ def data_demo(
     print(demo_data(out, n_train, n_test, seed, photos))
     print(NOTE, file=sys.stderr)
 
-# %% ../nbs/39_cli.ipynb #21a2091c
+# %% ../nbs/39_cli.ipynb #9c9bf75b
 @data_app.command('fetch')
 @verb
 def data_fetch(
@@ -147,7 +158,7 @@ def data_fetch(
     if name != 'raise': raise RealnessError(f'data {name!r}: only raise can be fetched')
     print(fetch_raise(out, accept_licence, source, say=lambda s: print(s, file=sys.stderr)))
 
-# %% ../nbs/39_cli.ipynb #40fe93aa
+# %% ../nbs/39_cli.ipynb #0db37e0f
 def _say(as_json): return (lambda s: print(s, file=sys.stderr)) if as_json else print
 
 def _show_cv(run):
@@ -158,7 +169,7 @@ def _show_cv(run):
     t = pd.DataFrame(dict(seen=cv.modality, metric=cv.metric, **{'fold mean': cv.fold_mean, 'fold sd': cv.fold_sd}, pooled=[cell(r) for r in cv.itertuples()]))
     _table(t, f'Cross-validation of the {s["head"]} head: {s["cv"]} folds x {s["repeats"]}, n = {cv.n.iloc[0]} pictures, seed {s["seed"]}, unfitted')
 
-# %% ../nbs/39_cli.ipynb #6b70bdfa
+# %% ../nbs/39_cli.ipynb #2ac22929
 @app.command()
 @verb
 def train(
@@ -199,7 +210,7 @@ def train(
     if as_json: _json(dict(run=str(run), metrics=json.loads((run/'config.json').read_text())['metrics'], test=table))
     else: print(f'The run is in {run}')
 
-# %% ../nbs/39_cli.ipynb #73ddabc9
+# %% ../nbs/39_cli.ipynb #cd1ff123
 def _judge(run, data, skip_bad=False, device=None, as_json=False, split='test', out=None):
     "Evaluate and print; with `as_json` the rows are returned instead."
     from realness.regression.evaluate import evaluate, short_table
@@ -208,7 +219,7 @@ def _judge(run, data, skip_bad=False, device=None, as_json=False, split='test', 
     _table(short_table(table), f'{split}, n = {table.n.iloc[0]} pictures, value [95 % bootstrap interval], unfitted; after the logistic fit: table.csv', index=True)
     print(f'Tables and figures are in {table.attrs["folder"]}')
 
-# %% ../nbs/39_cli.ipynb #3e5f7c37
+# %% ../nbs/39_cli.ipynb #bd5c46fb
 Run = Annotated[Path, typer.Argument(help='A run folder.')]
 
 @app.command()
@@ -226,7 +237,7 @@ def evaluate(
     rows = _judge(run, _data(data), skip_bad, device, as_json, split, out)
     if as_json: _json(rows)
 
-# %% ../nbs/39_cli.ipynb #7f38b888
+# %% ../nbs/39_cli.ipynb #1e8ba49c
 def _asked(paths):
     "Arguments as typed; `-` stands for one path a line on standard input."
     out = [p for a in paths for p in ([l.rstrip('\r\n') for l in sys.stdin if l.strip()] if a == '-' else [a])]
@@ -258,7 +269,7 @@ def predict(
     rows = score(load(run, device, batch_size, VectorCache() if cache else None), asked, table, descriptions, description, overwrite)
     _report(rows, table, as_json)
 
-# %% ../nbs/39_cli.ipynb #822e5c36
+# %% ../nbs/39_cli.ipynb #6931c815
 def _report(rows, table, as_json):
     "Print rows, or what was written; exit 1 when nothing could be scored."
     import pandas as pd
@@ -271,7 +282,7 @@ def _report(rows, table, as_json):
     if len(bad) > 20: print(f'warning: … and {len(bad)-20} more rows with an error', file=sys.stderr)
     if len(bad) == len(rows): raise typer.Exit(1)
 
-# %% ../nbs/39_cli.ipynb #fee082a3
+# %% ../nbs/39_cli.ipynb #9d63abe4
 @app.command()
 @verb
 def demo(
@@ -291,7 +302,7 @@ def demo(
     _sheet(run, data)
     print(f'\nThe run is in {run}. Score a picture of your own:  realness predict {run} PICTURE')
 
-# %% ../nbs/39_cli.ipynb #b2225d8a
+# %% ../nbs/39_cli.ipynb #3d4468c7
 def _sheet(run, data):
     "The pictures predicted least and most real, as one figure in the run folder."
     import pandas as pd
@@ -301,7 +312,7 @@ def _sheet(run, data):
     fig = contact_sheet([split_dir('test', data)/'images'/f for f in ends.filename], [f'{r.filename}: {r.p:.2f} (MOS {r.MOS:.2f})' for r in ends.itertuples()], cols=4, title='predicted least real, and most real')
     print(f'Best and worst pictures: {save_figure(fig, Path(run)/"pictures.png")}')
 
-# %% ../nbs/39_cli.ipynb #ab6720b3
+# %% ../nbs/39_cli.ipynb #ec195259
 @app.command()
 @verb
 def cache(
@@ -320,5 +331,5 @@ def main():
     "The console command."
     app()
 
-# %% ../nbs/39_cli.ipynb #4da524ca
+# %% ../nbs/39_cli.ipynb #f009fa13
 if __name__ == '__main__' and '__file__' in globals(): main()

@@ -284,7 +284,7 @@ def paired_bootstrap(
     return Paired(diff, lo, hi, p_value, len(y))
 
 # %% ../nbs/08_metrics.ipynb #127029e4
-_ROWS = {'unfitted': ['srocc', 'krcc', 'plcc', 'mse', 'rmse'], 'logistic4': ['plcc', 'rmse']}
+_ROWS = {'unfitted': ['srocc', 'krcc', 'plcc', 'mse', 'rmse'], 'logistic4': ['plcc', 'mse', 'rmse']}
 
 def _both_ways(y, p):
     "(name, y, predictions) before and after the logistic; None for predictions when there is no fit."
@@ -335,7 +335,7 @@ class CorrelationMetrics:
         self.preds.append(preds)
         self.target.append(target)
 
-    def compute(self) -> dict:  # 'srocc', 'krcc', 'plcc', 'mse', 'rmse', 'plcc_logistic4', 'rmse_logistic4' -> float
+    def compute(self) -> dict:  # 'srocc', 'krcc', 'plcc', 'mse', 'rmse', 'plcc_logistic4', 'mse_logistic4', 'rmse_logistic4' -> float
         "The metrics over all batches so far; NaN before there are 3 images."
         cat = lambda parts: np.concatenate(parts) if parts else np.empty(0)
         return _all_values(cat(self.target), cat(self.preds))

@@ -92,7 +92,7 @@ class Predictor:
 
     def __repr__(self):
         d = self.model.data
-        return f'Predictor(run {self.run_id or "unsaved"}, trained on {d.name or "unknown data"}, heads {"+".join(self.model.heads)}, MOS in {tuple(round(v, 2) for v in self.score_range)}, higher = more real)'
+        return f'Predictor(trained on {d.name or "unknown data"}, heads {"+".join(self.model.heads)}, MOS in {tuple(round(v, 2) for v in self.score_range)}, higher = more real)'
 
 # %% ../../nbs/16_predict.ipynb #45bb9977
 def load(
