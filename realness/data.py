@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'TABLE', 'RAISE', 'RAISE_TRAIN', 'DataError', 'Problems', 'read_text', 'read_table', 'name_problem',
-           'check_rows', 'check_pictures', 'DatasetInfo', 'table_digest', 'dataset_info', 'check_split', 'load_split',
-           'is_ai']
+           'check_rows', 'digest_pictures', 'check_pictures', 'DatasetInfo', 'table_digest', 'dataset_info',
+           'check_split', 'load_split', 'is_ai']
 
 # %% ../nbs/05_data.ipynb #760e2f75
 import csv
@@ -153,22 +153,31 @@ def _mos_problem(text):
     comma = re.fullmatch(r'\s*-?\d+,\d+\s*', text)
     return f'the MOS "{text}" is not a number', 'write a point, not a comma' if comma else 'fill in a number, higher = more real'
 
-# %% ../nbs/05_data.ipynb #943a6248
+# %% ../nbs/05_data.ipynb #ecbe1b74
+def digest_pictures(
+    names: list,                # file names, relative to `folder`
+    folder: Path,               # the picture folder
+    workers: int | None = None, # files read at a time; one a core by default
+) -> dict:  # name -> digest, for the files that are there and can be read
+    "What each picture is known by, so that its bytes are read for this once."
+    def one(name):
+        try: return name, file_digest(folder/name)
+        except OSError: return name, ''          # missing or unreadable: `check_pictures` says which
+    with ThreadPoolExecutor(workers or os.cpu_count()) as ex: return {n: d for n, d in ex.map(one, names) if d}
+
 def check_pictures(
     names: list,                # file names to open, relative to `folder`
     folder: Path,               # the picture folder
+    digests: dict,              # name -> digest, of `digest_pictures`
     known=frozenset(),          # digests of pictures found whole before
     workers: int | None = None, # pictures decoded at a time; one a core by default
-) -> list:  # for each name: (digest or '', None or (problem, mend))
+) -> list:  # for each name: None or (problem, mend)
     "Open and decode every picture, in parallel; a missing, empty, torn or oversized one is a problem, not a crash."
     def one(name):
-        path = folder/name
         try:
-            digest = file_digest(path) if path.is_file() else ''
-            if not digest or digest not in known: open_image(path)
-            return digest, None
-        except ImageError as e: return '', (e.problem, e.mend)
-        except OSError as e: return '', (f'cannot be read ({e.strerror})', 'check the file and its rights')
+            if digests.get(name) not in known: open_image(folder/name)
+        except ImageError as e: return e.problem, e.mend
+        except OSError as e: return f'cannot be read ({e.strerror})', 'check the file and its rights'
     with ThreadPoolExecutor(workers or os.cpu_count()) as ex: return list(ex.map(one, names))
 
 # %% ../nbs/05_data.ipynb #fb7dec11
@@ -239,15 +248,15 @@ def _check_files(df, images, problems, known, workers):
     fine = [name_problem(n, images) is None for n in df.filename]
     names = df.filename[fine].tolist()
     there = {p.relative_to(images).as_posix() for p in images.rglob('*') if p.is_file() and not p.name.startswith('.')}
-    digests = {n: file_digest(images/n) for n in names if (images/n).is_file()}
+    digests = digest_pictures(names, images, workers)
     whole = set()
     if known: whole = {k.removeprefix('whole:') for k in known.get([f'whole:{d}' for d in digests.values()])}
-    found = check_pictures(names, images, whole, workers)
-    for (n, row), (_, bad) in zip(zip(names, df.row[fine]), found):
+    found = check_pictures(names, images, digests, whole, workers)
+    for n, row, bad in zip(names, df.row[fine], found):
         if not bad: continue
         like = _lookalike(n, there) if n not in there else None
         problems.add(bad[0], f'did you mean {like}?' if like else bad[1], row=row, filename=n)
-    if known: known.put({f'whole:{d}': np.zeros(0) for d, bad in found if not bad and d not in whole})
+    if known: known.put({f'whole:{digests[n]}': np.zeros(0) for n, bad in zip(names, found) if not bad and digests[n] not in whole})
     df = df.assign(digest=df.filename.map(digests).fillna(''))
     _note_twins(df, there, problems)
     return df
