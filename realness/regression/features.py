@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ..cache import VectorCache
-from ..config import RealnessError
+from ..config import RealnessError, track
 from ..encoders import ImageEncoder, TextEncoder
 from ..images import ImageError, image_digest, to_tensor
 from ..metrics import answer_onehot
@@ -119,13 +119,12 @@ class ImageFeatures:
             if part: yield from self._done(part)
         finally: self._flush()
 
-    def __call__(self, sources, progress=None):
+    def __call__(self, sources, label=''):
         "Blocks of all sources: {'image': n x width, 'middle': …, 'half': …}, float32; the first bad picture raises its error."
-        out = []
-        for v, e in self.stream(sources):
+        out, sources = [], list(sources)
+        for v, e in track(self.stream(sources), label, len(sources)):
             if e is not None: raise e
             out.append(v)
-            if progress: progress(len(out))
         return split_blocks(np.stack(out) if out else np.zeros((0, sum(self.widths.values())), np.float32), self.widths)
 
 # %% ../../nbs/11_features.ipynb #1cdb9c4a

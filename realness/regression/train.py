@@ -22,7 +22,7 @@ from ..data import TABLE, dataset_info, load_split
 from ..encoders import TextEncoder, create_encoders, pair_names
 from ..metrics import plcc, srocc
 from ..plots import plot_curves, save_figure
-from .features import ImageFeatures, TextFeatures, split_blocks
+from .features import ImageFeatures, TextFeatures
 from .realism_dataset import RealismDataset, make_loader, train_transform
 from .regression_model import COREModel
 
@@ -231,11 +231,7 @@ def extract(
     "Feature blocks of rows by the model's encoders, out of the cache where it has them."
     dev = pick_device(device)
     images, texts = ImageFeatures(model.image_encoder.to(dev), cache), TextFeatures(model.text_encoder.to(dev), cache)
-    out = []
-    for v, e in track(images.stream(paths), 'pictures', len(paths)):
-        if e is not None: raise e
-        out.append(v)
-    return {**split_blocks(np.stack(out), images.widths), **texts(sentences)}
+    return {**images(paths, 'pictures'), **texts(sentences)}
 
 # %% ../../nbs/14_train.ipynb #669b8d32
 def _fit_frozen(model, train_loader, val_loader, epochs, kw, folder):
