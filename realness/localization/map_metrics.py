@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['AT', 'EPS', 'BETTER', 'hard', 'pixel_auroc', 'pixel_ap', 'f1_max', 'aupro', 'pointing_game', 'to_density', 'cc',
-           'sim', 'kld', 'nss', 'position', 'map_mse', 'calmness', 'hot', 'unrealism', 'map_metrics']
+           'sim', 'kld', 'nss', 'position', 'map_mse', 'calmness', 'hot', 'unrealism', 'picture_metrics', 'map_metrics']
 
 # %% ../../nbs/30_map_metrics.ipynb #4c23b755
 import numpy as np
@@ -60,12 +60,12 @@ def hard(
     return _one(g, 'the mask') > at
 
 def _split(p, g, at):
-    "The map's values inside and outside the defects, over all pictures; both are there."
+    "The map's values inside and outside the defects, over all pictures, the latter sorted; both are there."
     pairs = [(a, hard(b, at)) for a, b in _pairs(p, g)]
     inside, outside = (np.concatenate([a[b == side] for a, b in pairs]) for side in (True, False))
     if not len(inside): raise RealnessError(f'the mask is empty (no pixel above {at:g}): for clean pictures there are map_mse and calmness')
     if not len(outside): raise RealnessError(f'the mask covers every pixel (all above {at:g}): there is no clean pixel to compare with')
-    return inside, outside
+    return inside, np.sort(outside)
 
 # %% ../../nbs/30_map_metrics.ipynb #ba0867be
 def _prices(inside, clean):
@@ -84,14 +84,16 @@ def pixel_auroc(
     at: float = AT  # defect where g > at
 ) -> float:  # 0-1, higher is better, .5 = chance
     "Area under the ROC of pixels, by ranks with ties as half. Of one picture this is AUC-Judd. `RealnessError` for an empty or full mask."
-    inside, clean = _split(p, g, at)
-    return float(_partial(*_prices(inside, np.sort(clean)), 1.).mean())
+    return float(_partial(*_prices(*_split(p, g, at)), 1.).mean())
 
 # %% ../../nbs/30_map_metrics.ipynb #4b4243cd
 def _found(inside, clean):
-    "For each distinct defect value, from the top: defect pixels found, and clean pixels found with them."
+    "For each distinct defect value, from the top: defect pixels found, and clean pixels found with them; `clean` sorted upwards."
     values, count = np.unique(inside, return_counts=True)
-    return np.cumsum(count[::-1]), len(clean) - np.searchsorted(np.sort(clean), values[::-1], side='left')
+    return np.cumsum(count[::-1]), len(clean) - np.searchsorted(clean, values[::-1], side='left')
+
+def _precision(hits, alarms): return float((np.diff(hits, prepend=0)*hits/(hits + alarms)).sum()/hits[-1])
+def _f1(hits, alarms): return float((2*hits/(hits + alarms + hits[-1])).max())
 
 def pixel_ap(
     p,              # map, or list of maps (pooled)
@@ -99,8 +101,7 @@ def pixel_ap(
     at: float = AT  # defect where g > at
 ) -> float:  # 0-1, higher is better; a constant map gets the share of defect pixels
     "Average precision of pixels: sum of (R_n - R_{n-1}) P_n over thresholds, without interpolation."
-    hits, alarms = _found(*_split(p, g, at))
-    return float((np.diff(hits, prepend=0)*hits/(hits + alarms)).sum()/hits[-1])
+    return _precision(*_found(*_split(p, g, at)))
 
 def f1_max(
     p,              # map, or list of maps (pooled)
@@ -108,14 +109,14 @@ def f1_max(
     at: float = AT  # defect where g > at
 ) -> float:  # 0-1, higher is better
     "The best F1 = 2PR/(P + R) of pixels over all thresholds (chosen on these pixels: an upper bound)."
-    hits, alarms = _found(*_split(p, g, at))
-    return float((2*hits/(hits + alarms + hits[-1])).max())
+    return _f1(*_found(*_split(p, g, at)))
 
-# %% ../../nbs/30_map_metrics.ipynb #be095a9e
-def _regions(g, at):
-    "The connected regions of a mask: labels H x W from 1 on, and their number."
+# %% ../../nbs/30_map_metrics.ipynb #47239f50
+def _by_region(p, on, clean, limit):
+    "The partial area of each connected region of the defects `on`."
     from scipy.ndimage import label
-    return label(hard(g, at), structure=np.ones((3, 3), dtype=int))
+    names = label(on, structure=np.ones((3, 3), dtype=int))[0][on]
+    return (np.bincount(names, _partial(*_prices(p[on], clean), limit))[1:]/np.bincount(names)[1:]).tolist() if len(names) else []
 
 def aupro(
     maps,                # map, or list of maps
@@ -125,13 +126,8 @@ def aupro(
 ) -> float:  # 0-1, higher is better; limit/2 = chance
     "Area under the mean per-region overlap up to the false-alarm rate `limit`, divided by `limit` (Bergmann et al., MVTec AD)."
     if not 0 < limit <= 1: raise RealnessError(f'limit={limit}: give a false-alarm rate above 0 and at most 1')
-    clean = np.sort(_split(maps, masks, at)[1])
-    out = []
-    for p, g in _pairs(maps, masks):
-        names, n = _regions(g, at)
-        on = names > 0
-        if n: out += (np.bincount(names[on], _partial(*_prices(p[on], clean), limit))[1:]/np.bincount(names[on])[1:]).tolist()
-    return float(np.mean(out)/limit)
+    clean = _split(maps, masks, at)[1]
+    return float(np.mean([v for p, g in _pairs(maps, masks) for v in _by_region(p, hard(g, at), clean, limit)])/limit)
 
 # %% ../../nbs/30_map_metrics.ipynb #e5923af2
 def pointing_game(
@@ -256,9 +252,38 @@ def unrealism(
     return -np.asarray(p), None if hi is None else -hi, None if lo is None else -lo
 
 # %% ../../nbs/30_map_metrics.ipynb #74fe7e6f
-BETTER = dict(auc_judd='higher', pixel_auroc='higher', pixel_ap='higher', f1_max='higher', aupro='higher', pointing_game='higher', cc='higher', sim='higher',
-              kld='lower', nss='higher', mse='lower', mse_clean='lower', calmness='higher', hot='lower')  # what is better
-_EACH = dict(auc_judd=pixel_auroc, pointing_game=pointing_game, cc=cc, sim=sim, kld=kld, nss=nss)
+BETTER = dict(auc_judd='higher', pixel_auroc='higher', pixel_ap='higher', f1_max='higher', aupro='higher', pointing_game='higher', cc='higher',
+              sim='higher', kld='lower', nss='higher', mse='lower', mse_clean='lower', calmness='higher', hot='lower')  # what is better
+
+def _ranked(p, on, limit):
+    "The metrics in which only the order of pixels counts."
+    inside, clean = p[on], np.sort(p[~on])
+    found = _found(inside, clean)
+    return dict(auc_judd=float(_partial(*_prices(inside, clean), 1.).mean()), pixel_ap=_precision(*found), f1_max=_f1(*found),
+                aupro=float(np.mean(_by_region(p, on, clean, limit))/limit), pointing_game=float(on[p == p.max()].mean()))
+
+def _valued(p, g, lo, hi, clean):
+    "The metrics of values in a colour range."
+    error = map_mse(p, g, lo, hi)
+    return dict(mse=error) | (dict(mse_clean=error, calmness=calmness(p, lo, hi), hot=hot(p, lo, hi)) if clean else {})
+
+def picture_metrics(
+    p,                  # map, H x W, higher = less real
+    g,                  # its mask, 0-1; all 0 for a clean picture
+    lo: float = 0.,     # colour range of the map; None when it has none
+    hi: float = 1.,
+    at: float = AT,     # defect where g > at
+    limit: float = .3   # of AUPRO, whose clean pixels are those of this picture
+) -> dict:  # the names of `BETTER` but `pixel_auroc` (which is `auc_judd` here) -> float
+    "Every map metric of one picture; NaN where it is undefined."
+    p, g = _single(p, g)
+    on = hard(g, at)
+    out = {k: np.nan for k in BETTER if k != 'pixel_auroc'}
+    if on.any() and not on.all(): out |= _ranked(p, on, limit) | dict(cc=cc(p, g), sim=sim(p, g), kld=kld(p, g), nss=nss(p, g, at))
+    if lo is not None and hi is not None: out |= _valued(p, g, lo, hi, not on.any())
+    return out
+
+# %% ../../nbs/30_map_metrics.ipynb #0663a01e
 _POOLED = dict(pixel_auroc=pixel_auroc, pixel_ap=pixel_ap, f1_max=f1_max, aupro=aupro)
 
 def _mean(values):
@@ -273,13 +298,9 @@ def map_metrics(
     hi: float = 1.,
     at: float = AT   # defect where g > at
 ) -> dict:  # the names of `BETTER` -> float, and n, n_clean (pictures)
-    "Every map metric; NaN for those that need a defect, or a clean picture, where there is none. Constant maps are left out of the means of CC and NSS."
+    "Every map metric over pictures; NaN where none defines it. Constant maps are left out of the means of CC and NSS."
     pairs = _pairs(maps, masks)
-    spoilt, clean = ([q for q in pairs if hard(q[1], at).any() == side] for side in (True, False))
-    p, g = zip(*pairs)
-    out = {k: f(p, g, at=at) if spoilt else np.nan for k, f in _POOLED.items()}
-    more = {k: {'at': at} for k in ('auc_judd', 'pointing_game', 'nss')}
-    for k, f in _EACH.items(): out[k] = _mean([f(a, b, **more.get(k, {})) for a, b in spoilt])
-    for k, some in (('mse', pairs), ('mse_clean', clean)): out[k] = _mean([map_mse(a, b, lo, hi) for a, b in some])
-    for k, f in (('calmness', calmness), ('hot', hot)): out[k] = _mean([f(a, lo, hi) for a, _ in clean])
-    return {k: out[k] for k in BETTER} | dict(n=len(pairs), n_clean=len(clean))
+    each = [picture_metrics(p, g, lo, hi, at) for p, g in pairs]
+    clean = sum(not hard(g, at).any() for _, g in pairs)
+    pooled = {k: f(*map(list, zip(*pairs)), at=at) if clean < len(pairs) else np.nan for k, f in _POOLED.items()}
+    return {k: pooled[k] if k in pooled else _mean([e[k] for e in each]) for k in BETTER} | dict(n=len(pairs), n_clean=clean)
