@@ -20,15 +20,16 @@ from .config import RealnessError, cache_dir
 _schema = """create table if not exists vectors (key text primary key, value blob not null, size integer not null, used real not null);
 create index if not exists vectors_used on vectors (used);"""
 
-# %% ../nbs/02_cache.ipynb #eea90daf
+# %% ../nbs/02_cache.ipynb #653efde4
 class VectorCache:
-    "Float32 vectors by key in one SQLite file; bounded, least recently used out; safe between threads and processes."
+    "Vectors (float32 by default) by key in one SQLite file; bounded, least recently used out; safe between threads and processes."
     def __init__(
         self,
         path: Path | str | None = None,  # the database file; `features.db` in the cache folder by default
         max_bytes: int = 4 << 30,        # the most the vectors may take together; older ones go first
+        dtype: str = 'float32',          # of the numbers kept in this file
     ):
-        self.path, self.max_bytes = Path(path) if path else cache_dir()/'features.db', max_bytes
+        self.path, self.max_bytes, self.dtype = Path(path) if path else cache_dir()/'features.db', max_bytes, np.dtype(dtype)
 
     @contextmanager
     def _db(self):
@@ -52,7 +53,7 @@ class VectorCache:
             for i in range(0, len(keys), 500):
                 part = keys[i:i+500]
                 rows = db.execute(f"select key, value from vectors where key in ({','.join('?'*len(part))})", part).fetchall()
-                out.update({k: np.frombuffer(v, np.float32).copy() for k, v in rows})
+                out.update({k: np.frombuffer(v, self.dtype).copy() for k, v in rows})
             db.executemany('update vectors set used = ? where key = ?', [(time.time(), k) for k in out])
         return out
 
@@ -62,7 +63,7 @@ class VectorCache:
     ):
         "Keep these vectors; all of them or, when killed, none."
         if not items: return
-        rows = [(k, np.ascontiguousarray(v, np.float32).tobytes()) for k, v in items.items()]
+        rows = [(k, np.ascontiguousarray(v, self.dtype).tobytes()) for k, v in items.items()]
         with self._db() as db:
             db.executemany('insert or replace into vectors values (?, ?, ?, ?)', [(k, v, len(v)+len(k), time.time()) for k, v in rows])
             self._trim(db)
