@@ -522,10 +522,10 @@ def full_table(
     progress=None         # called with the share done of each of the two runs
 ) -> tuple:  # table (one row a variant), differences (one row a pair), rows (one a picture and variant, with the maps)
     "Chooses a text-driven variant on training photographs, then judges everything on the test photographs."
-    judge, best, roles = _as_items(judge, 'test'), None, {}
+    judge, best = _as_items(judge, 'test'), None
     run = {k: ('control', f) for k, f in CONTROLS.items()} | {k: ('text', f) for k, f in text.items()} | {k: ('learned', f) for k, f in (learned or {}).items()}
     if text:
-        best = next(iter(text)) if len(text) == 1 else choose(run_benchmark(_as_items(choosing or dict(per_kind=1), 'train'), text, progress=progress))
+        best = next(iter(text)) if len(text) == 1 else choose(run_benchmark(_as_items(choosing or dict(per_kind=1, clean=0), 'train'), text, progress=progress))
         run |= {f'{best}, shuffled sentences': ('control', shuffled(text[best], judge, seed)), f'{best}, whole image': ('control', whole_image(text[best]))}
     rows = run_benchmark(judge, {k: f for k, (_, f) in run.items()}, progress=progress)
     table = summary(rows, seen, seed=seed).merge(pooled(rows), on='variant')
