@@ -141,7 +141,7 @@ class Item:
 
     @property
     def clean(self): return not self.mask.any()  # bool
-    def __repr__(self): return f'Item({self.name}, {self.kind or "clean" if self.clean or self.kind else "mask"}, area={hard(self.mask).mean():.3f}: {self.sentence})'
+    def __repr__(self): return f'Item({self.name}, {"clean" if self.clean else self.kind}, area={hard(self.mask).mean():.3f}: {self.sentence})'
 
 # %% ../../nbs/31_map_benchmark.ipynb #4e4992e5
 def shows(
@@ -510,6 +510,13 @@ SETTINGS = {  # name of a text-driven variant -> arguments of `heatmap`
     'contrast 128/32': dict(score='contrast', windows=(128,), stride=32),
     'prompts 64/32': dict(score='prompts', windows=(64,), stride=32)}
 
+def _sentences(items):
+    "Whether all pictures have a sentence; `RealnessError` when only some have."
+    silent = [i.name for i in items if not i.sentence]
+    if silent and len(silent) < len(items):
+        raise RealnessError(f'{len(silent)} pictures have no sentence: {", ".join(silent[:5])}; add them to image_descriptions.csv, or take it away to leave text out')
+    return not silent
+
 def _as_items(x, name): return x if isinstance(x, list) else make_benchmark(photos=name, **(x or {}))
 
 def full_table(
@@ -523,6 +530,7 @@ def full_table(
 ) -> tuple:  # table (one row a variant), differences (one row a pair), rows (one a picture and variant, with the maps)
     "Chooses a text-driven variant on training photographs, then judges everything on the test photographs."
     judge, best = _as_items(judge, 'test'), None
+    text = text if _sentences(judge) else {}
     run = {k: ('control', f) for k, f in CONTROLS.items()} | {k: ('text', f) for k, f in text.items()} | {k: ('learned', f) for k, f in (learned or {}).items()}
     if text:
         best = next(iter(text)) if len(text) == 1 else choose(run_benchmark(_as_items(choosing or dict(per_kind=1, clean=0), 'train'), text, progress=progress))
