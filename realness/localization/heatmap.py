@@ -48,6 +48,7 @@ class Heatmap:
     cmap: str = 'inferno'
     scale: str = 'fixed'       # or 'minmax': the range of this picture
     source: str = ''           # the file's name
+    key: str = ''              # what it was made from: picture, sentence, model, choices
     notes: list = field(default_factory=list)      # what a reader should know
     image: object = field(default=None, repr=False)  # the picture
     parts: list = field(default_factory=list, repr=False)  # a `Heatmap` for each clause
@@ -326,10 +327,12 @@ def heatmap(
     text: str | None = None,  # a sentence about the picture; None asks by prompts alone
     clip=None,                # see `load_clip`
     clauses_too: bool = False,  # a map for each clause as well, in `.parts`
+    on_stage=None,            # called with every stage as it comes
     **kwargs                  # see `stages`
 ) -> Heatmap:
     "The map of a picture: where it stops looking real."
-    for m in stages(image, text, clip, **kwargs): pass
+    for m in stages(image, text, clip, **kwargs):
+        if on_stage: on_stage(m)
     if clauses_too and m.text:
         asked = clauses(m.text)
         m.parts = [heatmap(image, c, clip, **{**kwargs, 'answer': text}) for c in asked] if len(asked) > 1 else []

@@ -268,13 +268,13 @@ class Rows:
     about: dict = field(default_factory=dict)
 
 def _pictures(photos, kinds, per, seed):
-    "Yields (kind, picture, mask, rng) in shuffled order: `per` of each kind and twice as many left alone."
+    "Yields (kind, picture, mask) in shuffled order: `per` of each kind and twice as many left alone."
     order = [k for _ in range(per) for k in kinds] + ['']*2*per
     np.random.default_rng(seed).shuffle(order)
     for i, kind in enumerate(order):
         rng, got = np.random.default_rng([seed, i]), None
         while got is None: got = training_picture(photos[int(rng.integers(len(photos)))][2], kind, rng)
-        yield kind, *got, rng
+        yield kind, *got
 
 # %% ../../nbs/27_localizer.ipynb #3a1b6991
 FIRST = 48  # pictures from which `Relate` is fitted
@@ -292,8 +292,8 @@ def training_rows(
     kinds, photos = list(kinds or KINDS), open_photos(photos)
     if bad := set(kinds) - set(KINDS): raise RealnessError(f'unknown defect {min(bad)!r}; the kinds are: {", ".join(KINDS)}')
     describe, relate, n, first, x, y, kind = Describe(), None, per*(len(kinds) + 2), [], [], [], []
-    for k, img, mask, rng in track(_pictures(photos, kinds, per, seed), 'planting and describing', n):
-        pick, truth = sample_cells(mask, rng)
+    for k, img, mask in track(_pictures(photos, kinds, per, seed), 'planting and describing', n):
+        pick, truth = sample_cells(mask, np.random.default_rng([seed, len(y), 7]))
         f = describe(fitting(img)[0]).half()
         y.append(truth)
         kind += [k]*len(pick)

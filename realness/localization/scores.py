@@ -6,9 +6,10 @@
 __all__ = ['NATURAL', 'UNREAL', 'SCORES', 'REFERENCE_SIZES', 'clauses', 'pieces', 'embed_text', 'Score', 'get_score', 'Question',
            'ask', 'reference', 'reference_scores', 'standardise']
 
-# %% ../../nbs/23_scores.ipynb #4a207b92
+# %% ../../nbs/23_scores.ipynb #5461c25e
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -56,8 +57,12 @@ def embed_text(
 ) -> np.ndarray:  # n x dim, float32, unit length
     "Texts to unit vectors; the mean of its pieces for one that is too long."
     if any(not t.strip() for t in texts): raise RealnessError('an empty sentence cannot be looked for; leave the text out to use prompts alone')
-    rows = [clip.encode_text(pieces(t, clip)).cpu().numpy().mean(0) for t in texts]
-    return np.stack([r/np.linalg.norm(r) for r in rows]).astype(np.float32)
+    return np.stack([_embed_one(t, clip) for t in texts])
+
+@lru_cache(2048)
+def _embed_one(text, clip):
+    r = clip.encode_text(pieces(text, clip)).cpu().numpy().mean(0)
+    return (r/np.linalg.norm(r)).astype(np.float32)
 
 # %% ../../nbs/23_scores.ipynb #7328266f
 NATURAL = ('a natural photograph', 'an ordinary photograph of a real scene', 'everything looks natural and consistent',
