@@ -13,7 +13,7 @@ __all__ = ['SIDE', 'MICRO', 'LIMIT', 'SIZES', 'TWIN', 'ANY', 'UNKNOWN', 'ANSWERS
 
 # %% ../../nbs/29_clip_fit.ipynb #184cd069
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
