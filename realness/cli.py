@@ -343,28 +343,23 @@ def heatmap(
     every: Annotated[bool, typer.Option('--all', help='Every picture of the table: of --data, else of datasets/test.')] = False,
     table: Annotated[Path | None, typer.Option('--data', help='A CSV with filename and description (pictures in images/ beside it), or its folder.', show_default=False)] = None,
     text: Annotated[str | None, typer.Option(help='One sentence for all pictures.', show_default=False)] = None,
-    window: Annotated[list[str] | None, typer.Option(help='Side of a window in pixels; several allowed. Default: the variant\'s, 64.', show_default=False)] = None,
+    window: Annotated[list[str] | None, typer.Option(help='Side of a window in pixels; several allowed. Default: the variant\'s, 128 and 64.', show_default=False)] = None,
     stride: Annotated[int | None, typer.Option(help='Pixels between windows. Default: the variant\'s, 32.', show_default=False)] = None,
     clip: Clip = None,
     variant: Annotated[str, typer.Option(help='dream, cosine, prompts (no sentence), learned (no sentence, no CLIP), or a published form: paper, readme-max, readme-avg, code.')] = 'dream',
     engine: Annotated[str, typer.Option(help='exact; progressive (few windows first, stops at --tolerance); dense (one pass, rough).')] = 'exact',
     tolerance: Annotated[float, typer.Option(help="progressive: stop at this share of the map's spread; 0 = go on to the exact map.")] = .05,
     score: Annotated[str | None, typer.Option(help="Another score than the variant's: cosine, one_minus, contrast, opposed, prompts.", show_default=False)] = None,
-    within: Annotated[str | None, typer.Option(help='Windows over a pixel: mean, max, min or median.', show_default=False)] = None,
-    across: Annotated[str | None, typer.Option(help='Window sizes: mean, max, min or median.', show_default=False)] = None,
+    within: Annotated[str | None, typer.Option(help='Windows over a pixel: mean, max, min or median.', show_default=False)] = None, across: Annotated[str | None, typer.Option(help='Window sizes: mean, max, min or median.', show_default=False)] = None,
     clauses: Annotated[bool, typer.Option('--clauses', help='A map for each clause of the sentence as well.')] = False,
     policy: Annotated[bool, typer.Option(help='A sentence that answers "No" gives a calm map.')] = True,
-    scale: Annotated[str | None, typer.Option(help="Range of the colours: fixed, or minmax (this picture's own).", show_default=False)] = None,
-    look: Annotated[str, typer.Option(help='overlay, side or map.')] = 'overlay',
-    cmap: Annotated[str | None, typer.Option(help="Colours: any name of matplotlib's.", show_default=False)] = None,
-    opacity: Annotated[float, typer.Option(help='Of the strongest colour, 0-1.')] = .75,
-    contour: Annotated[float | None, typer.Option(help='Outline the least real share of the pixels, such as .05.', show_default=False)] = None,
-    boxes: Annotated[bool, typer.Option('--boxes', help='Boxes around the least real regions.')] = False,
+    scale: Annotated[str | None, typer.Option(help="Range of the colours: fixed, or minmax (this picture's own).", show_default=False)] = None, look: Annotated[str, typer.Option(help='overlay, side or map.')] = 'overlay',
+    cmap: Annotated[str | None, typer.Option(help="Colours: any name of matplotlib's.", show_default=False)] = None, opacity: Annotated[float, typer.Option(help='Of the strongest colour, 0-1.')] = .75,
+    contour: Annotated[float | None, typer.Option(help='Outline the least real share of the pixels, such as .05.', show_default=False)] = None, boxes: Annotated[bool, typer.Option('--boxes', help='Boxes around the least real regions.')] = False,
     localizer: Annotated[Path | None, typer.Option(help='Of --variant learned: a folder of realness localizer fit.', show_default=False)] = None,
     out: Annotated[Path | None, typer.Option(help='The output folder. Default: heatmaps/ below the base folder.', show_default=False)] = None,
     cache: Annotated[bool, typer.Option(help='Keep window vectors, so that a new sentence is quick.')] = True,
-    batch_size: Annotated[int | None, typer.Option(help='Windows a forward pass.', show_default=False)] = None,
-    fast: Annotated[bool, typer.Option('--fast', help='bfloat16, where the hardware has it.')] = False,
+    batch_size: Annotated[int | None, typer.Option(help='Windows a forward pass.', show_default=False)] = None, fast: Annotated[bool, typer.Option('--fast', help='bfloat16, where the hardware has it.')] = False,
     overwrite: Annotated[bool, typer.Option('--overwrite', help='Make maps again that are there.')] = False,
     device: Device = None,
     as_json: Json = False,
@@ -377,8 +372,7 @@ def heatmap(
     from realness.localization.run_heatmap_analysis import make_maps
     if clauses and variant == 'learned': raise RealnessError('--clauses needs a sentence; --variant learned reads none')
     if look not in ('overlay', 'side', 'map'): raise RealnessError(f'--look {look}: overlay, side or map')
-    asked, table = _asked_maps(images, every, table)
-    out = out or base_dir()/'heatmaps'
+    (asked, table), out = _asked_maps(images, every, table), out or base_dir()/'heatmaps'
     choices = dict(variant=variant, windows=_windows(window), stride=stride, score=score, within=within, across=across, scale=scale, engine=engine, tolerance=tolerance, policy=policy)
     if variant == 'learned': choices = dict(variant=variant, localizer=localizer)
     else: choices |= dict(clip=clip_name(clip), clauses_too=clauses, cache=cache or None, batch=batch_size, fast=fast, device=device)

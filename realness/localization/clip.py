@@ -66,7 +66,7 @@ def fold_batchnorm(
 def _hush():
     "open_clip speaks of random weights and of missing ones; we say it ourselves."
     log, level = logging.getLogger(), logging.getLogger().level
-    log.setLevel(logging.ERROR)
+    log.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['VARIANTS', 'Heatmap', 'draw', 'jpeg', 'Variant', 'get_variant', 'stages', 'heatmap']
 
-# %% ../../nbs/28_heatmap.ipynb #1ec80a3a
+# %% ../../nbs/28_heatmap.ipynb #f12960e3
 import base64
 import html
 import io
 import json
+import textwrap
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -145,7 +146,7 @@ class Heatmap:
 # %% ../../nbs/28_heatmap.ipynb #0d9fc47c
 def _size(m, panels):
     w = 4.4*panels**.75
-    return w, min(9., max(1.6, w/panels*m.height/m.width+.9))
+    return w, min(9., max(1.6, .96*w/panels*m.height/m.width+.85))
 
 def _over(ax, m, cmap, opacity, ramp):
     import matplotlib
@@ -163,7 +164,8 @@ def _bar(fig, ax, m, cmap):
     up = 'less real' if m.direction == 'unrealism' else 'more real'
     bar = fig.colorbar(ScalarMappable(Normalize(lo, hi), matplotlib.colormaps[cmap]), ax=ax, orientation='horizontal', fraction=.05, pad=.02, aspect=40,
                        extend='both' if m.scale == 'fixed' else 'neither')
-    bar.set_label(f'{m.quantity}  ({up} \u2192{"; range of this picture" if m.scale == "minmax" else ""})', fontsize=6.5, parse_math=False)
+    said = f'{m.quantity}  ({up} \u2192{"; range of this picture" if m.scale == "minmax" else ""})'
+    bar.set_label('\n'.join(textwrap.wrap(said, int(17*fig.get_figwidth()))), fontsize=6.5, parse_math=False)
     bar.ax.tick_params(labelsize=6)
 
 def draw(
@@ -178,7 +180,6 @@ def draw(
     title: str | None = None    # by default the sentence; '' for none
 ):  # a Figure
     "The figure of a map."
-    import textwrap
     if look not in ('overlay', 'side', 'map'): raise RealnessError(f'look {look!r}: overlay, side or map')
     if not 0 <= opacity <= 1: raise RealnessError(f'opacity must lie in 0-1, not {opacity}')
     m = replace(m, scale=scale or m.scale)
@@ -220,7 +221,7 @@ def jpeg(fig, dpi=100) -> bytes:
 @dataclass(frozen=True)
 class Variant:
     "A named set of choices."
-    windows: tuple = (64,)
+    windows: tuple = (128, 64)
     stride: int = 32
     score: str | None = 'contrast'   # None: contrast with a sentence, prompts without
     standard: bool = True            # in standard deviations of ordinary windows
@@ -233,9 +234,9 @@ class Variant:
 VARIANTS = dict(
     dream=Variant(), cosine=Variant(score='cosine'), prompts=Variant(score='prompts'),
     paper=Variant((128, 64, 32), 4, 'one_minus', False, 'mean', 'max', (.2, .8)),
-    code=Variant(score='cosine', standard=False, scale='minmax', cmap='hot'))
-VARIANTS |= {'readme-max': Variant(stride=8, score='cosine', standard=False, within='max', cmap='jet'),
-             'readme-avg': Variant(stride=8, score='cosine', standard=False, cmap='jet'), 'learned': Variant((), 0, None)}
+    code=Variant((64,), score='cosine', standard=False, scale='minmax', cmap='hot'))
+VARIANTS |= {'readme-max': Variant((64,), 8, score='cosine', standard=False, within='max', cmap='jet'),
+             'readme-avg': Variant((64,), 8, score='cosine', standard=False, cmap='jet'), 'learned': Variant((), 0, None)}
 
 def get_variant(
     name: str = 'dream',
@@ -252,8 +253,8 @@ def get_variant(
     if v.scale not in ('fixed', 'minmax'): raise RealnessError(f'scale {v.scale!r}: fixed or minmax')
     return replace(v, windows=w)
 
-# %% ../../nbs/28_heatmap.ipynb #f6c08163
-_Z = 'standard deviations above ordinary photographs'
+# %% ../../nbs/28_heatmap.ipynb #48b6d0bb
+_Z = 'reference deviations'
 
 def _bounds(v: Variant, q: Question):
     "The fixed range of the colours: the variant's, else 0-3 reference deviations, else the score's own, else the reference mean and three deviations from it."
@@ -319,7 +320,7 @@ def stages(
 def _learned(im, localizer, source, began):
     from realness.localization.localizer import Localizer
     loc = localizer if hasattr(localizer, 'map') else Localizer.load(localizer)
-    return Heatmap(loc.map(im), 'chance that a pixel belongs to a defect, as learned', 'unrealism', 0, 1, 'learned', score='learned', model=f'localizer@{loc.fingerprint()[:8]}',
+    return Heatmap(loc.map(im), 'learned chance of a defect; untouched photographs .3 on average', 'unrealism', .3, 1, 'learned', score='learned', model=f'localizer@{loc.fingerprint()[:8]}',
                    engine='dense', source=source, image=im, seconds=time.perf_counter()-began)
 
 def heatmap(

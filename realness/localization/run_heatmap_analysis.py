@@ -107,11 +107,14 @@ def process_single_image(
 def targets(
     items: list  # (path as shown, file)
 ) -> list:  # of (file, folder below the output, stem)
-    "Where each map goes: the path as shown, below the output folder; two files that differ only in their ending keep it."
+    "Where each map goes: the path below what all have in common, in the output folder; two files that differ only in their ending keep it."
     def inside(shown):
         parts = [p for p in Path(shown).parts if p not in ('/', '..', '.') and not p.endswith(':')]
         return Path(*parts) if parts else Path('picture')
     places = [inside(s) for s, _ in items]
+    if places:
+        top = Path(os.path.commonpath([p.parent for p in places]) if all(p.parent.parts for p in places) else '')
+        places = [p.relative_to(top) for p in places]
     n = Counter(p.with_suffix('').as_posix().casefold() for p in places)
     return [(f, p.parent, p.stem if n[p.with_suffix('').as_posix().casefold()] == 1 else p.name) for p, (_, f) in zip(places, items)]
 

@@ -93,11 +93,11 @@ class Score:
         return 1/(1+np.exp(-np.clip((a-b)/self.temperature, -50, 50)))
 
 SCORES = {s.name: s for s in (
-    Score('cosine', 'cosine similarity of window and sentence', 'unrealism'),
-    Score('one_minus', '1 - cosine similarity of window and sentence', 'realness'),
-    Score('contrast', 'cosine similarity with the sentence minus that with ordinary ones', 'unrealism', against=NATURAL),
-    Score('opposed', 'softmax share of the sentence against ordinary ones', 'unrealism', against=NATURAL, bounds=(0., 1.), temperature=.05),
-    Score('prompts', 'softmax share of prompts of failed pictures against ordinary ones; no sentence', 'unrealism', False, NATURAL, UNREAL, (0., 1.), .05))}
+    Score('cosine', 'cosine of window and sentence', 'unrealism'),
+    Score('one_minus', '1 - cosine of window and sentence', 'realness'),
+    Score('contrast', 'cosine with the sentence minus cosine with ordinary prompts', 'unrealism', against=NATURAL),
+    Score('opposed', 'softmax share of the sentence against ordinary prompts', 'unrealism', against=NATURAL, bounds=(0., 1.), temperature=.05),
+    Score('prompts', 'softmax share of failed-picture prompts against ordinary ones', 'unrealism', False, NATURAL, UNREAL, (0., 1.), .05))}
 
 def get_score(name) -> Score:
     "A score by name."
