@@ -104,7 +104,7 @@ def test_kill_and_go_on(started, trained, tmp_path):
 def test_ctrl_c(started, trained, tmp_path):
     for i in range(4): (tmp_path/'in').mkdir(exist_ok=True), noise(i+20, (320, 256)).save(tmp_path/f'in/{i}.png')
     job = started('-m', 'realness.cli', 'heatmap', tmp_path/'in', '--text', 'The sky melts.', *LITE, '--stride', '16', '--out', tmp_path/'o', cache=trained.cache)
-    assert job.until(lambda: (tmp_path/'o/0.json').is_file())
+    assert job.until(lambda: (tmp_path/'o/1.json').is_file())
     said = job.kill(signal.SIGINT)
     assert said.code == 130 and 'goes on where it stopped' in said.err and (tmp_path/'o/index.csv').is_file()
 

@@ -17,7 +17,6 @@ from ..cache import VectorCache
 from ..config import RealnessError, cache_dir, track
 from ..images import image_digest, load_image
 from .clip import CLIP
-from .windows import Grid
 
 # %% ../../nbs/22_embed.ipynb #3d0b2cec
 @lru_cache(64)

@@ -116,9 +116,10 @@ class Heatmap:
     def save(self, folder, stem: str = None, **kwargs) -> Path:  # the .png
         "Writes STEM.npy, STEM.json and STEM.png, each whole; keywords go to `draw`."
         folder, stem = Path(folder), stem or Path(self.source).stem or 'heatmap'
-        for end, write in (('npy', lambda f: np.save(f, self.array)), ('json', lambda f: f.write(json.dumps(self.about(), ensure_ascii=False, indent=1).encode()))):
-            with atomic_write(folder/f'{stem}.{end}') as tmp, open(tmp, 'wb') as f: write(f)
-        return save_figure(self.figure(**kwargs), folder/f'{stem}.png', dpi=120)
+        with atomic_write(folder/f'{stem}.npy') as tmp, open(tmp, 'wb') as f: np.save(f, self.array)
+        png = save_figure(self.figure(**kwargs), folder/f'{stem}.png', dpi=120)
+        with atomic_write(folder/f'{stem}.json') as tmp: tmp.write_text(json.dumps(self.about(), ensure_ascii=False, indent=1), encoding='utf-8')   # last: all is there
+        return png
 
     @classmethod
     def read(cls, path, image=None):
@@ -223,7 +224,7 @@ class Variant:
     "A named set of choices."
     windows: tuple = (128, 64)
     stride: int = 32
-    score: str | None = 'contrast'   # None: contrast with a sentence, prompts without
+    score: str | None = 'blend'      # without a sentence: prompts
     standard: bool = True            # in standard deviations of ordinary windows
     within: str = 'mean'             # over the windows of one size at a pixel
     across: str = 'mean'             # over the sizes
@@ -232,7 +233,7 @@ class Variant:
     cmap: str = 'inferno'
 
 VARIANTS = dict(
-    dream=Variant(), cosine=Variant(score='cosine'), prompts=Variant(score='prompts'),
+    dream=Variant(), contrast=Variant(score='contrast'), cosine=Variant(score='cosine'), prompts=Variant(score='prompts'),
     paper=Variant((128, 64, 32), 4, 'one_minus', False, 'mean', 'max', (.2, .8)),
     code=Variant((64,), score='cosine', standard=False, scale='minmax', cmap='hot'))
 VARIANTS |= {'readme-max': Variant((64,), 8, score='cosine', standard=False, within='max', cmap='jet'),
@@ -303,7 +304,7 @@ def stages(
         yield _learned(im, localizer, source, began)
         return
     clip = load_clip(clip, device)
-    q = ask(text, clip, 'prompts' if not text and v.score in (None, 'contrast') else v.score, policy, answer, against)
+    q = ask(text, clip, 'prompts' if not text and v.score in (None, 'blend', 'contrast') else v.score, policy, answer, against)
     grids, notes = _grids(v, im.height, im.width)
     if q.parts > 1: notes.append(f'the sentence is longer than {clip.context} tokens and was read in {q.parts} pieces')
     lo, hi = _bounds(v, q)

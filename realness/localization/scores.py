@@ -84,7 +84,10 @@ class Score:
     temperature: float = .01     # of the softmax
 
     def __call__(self, sims: np.ndarray, n_for: int) -> np.ndarray:
-        "sims: n x texts, the first `n_for` on this side; gives n."
+        "sims: n x texts, the first `n_for` on this side; gives n (for a blend n x 2: its two parts)."
+        if self.name == 'blend':
+            p = SCORES['prompts']
+            return np.stack([sims[:, 0], p(sims[:, 1:], len(p.for_))], 1)
         a = sims[:, :n_for].mean(1)
         if self.name == 'cosine': return a
         if self.name == 'one_minus': return 1-a
@@ -97,6 +100,7 @@ SCORES = {s.name: s for s in (
     Score('one_minus', '1 - cosine of window and sentence', 'realness'),
     Score('contrast', 'cosine with the sentence minus cosine with ordinary prompts', 'unrealism', against=NATURAL),
     Score('opposed', 'softmax share of the sentence against ordinary prompts', 'unrealism', against=NATURAL, bounds=(0., 1.), temperature=.05),
+    Score('blend', 'blend of cosine with the sentence and failed-picture against ordinary prompts', 'unrealism', True, NATURAL, UNREAL, temperature=.05),
     Score('prompts', 'softmax share of failed-picture prompts against ordinary ones', 'unrealism', False, NATURAL, UNREAL, (0., 1.), .05))}
 
 def get_score(name) -> Score:
@@ -115,24 +119,37 @@ class Question:
     parts: int = 1            # pieces the sentence was read in
     calm: bool = False        # the policy for "No" applies
     clip: CLIP = field(default=None, repr=False)
+    stats: tuple | None = None  # of a blend: mean and deviation of each part over ordinary windows
 
-    def __call__(self, sims): return self.score(sims, self.n_for)
+    def __call__(self, sims):
+        s = self.score(sims, self.n_for)
+        if self.score.name != 'blend': return s
+        if self.stats is None:
+            w, _ = reference(self.clip)
+            r = self.score(w@self.vectors.T, self.n_for)
+            self.stats = r.mean(0), np.maximum(r.std(0), 1e-4)
+        return ((s-self.stats[0])/self.stats[1]).mean(1)
 
 def ask(
     text: str | None,           # a sentence; None asks by prompts alone
     clip: CLIP,
-    score: str | None = None,   # a name out of `SCORES`; by default 'contrast', or 'prompts' without a sentence
+    score: str | None = None,   # a name out of `SCORES`; by default 'blend', or 'prompts' without a sentence
     policy: bool = True,        # a sentence that answers "No" gives a calm map
     answer: str | None = None,  # the whole description, where `text` is a clause of it
     against: tuple | None = None  # your own neutral or opposed texts
 ) -> Question:
     "Make a question of a sentence."
-    s = get_score(score or ('contrast' if text else 'prompts'))
+    s = get_score(score or ('blend' if text else 'prompts'))
     if s.needs_text and not text: raise RealnessError(f'the score {s.name} needs a sentence; without one use prompts')
     mine = [text] if s.needs_text else list(s.for_)
+    if s.name == 'blend': return _blend(text, clip, s, policy, answer)
     v = embed_text([*mine, *(against or s.against)], clip)
     calm = bool(policy and s.needs_text and answer_word(answer or text) == 'no')
     return Question(s, text if s.needs_text else None, v, len(mine), len(pieces(text, clip)) if s.needs_text else 1, calm, clip)
+
+def _blend(text, clip, s, policy, answer):
+    calm = bool(policy and answer_word(answer or text) == 'no')
+    return Question(s, text, embed_text([text, *s.for_, *s.against], clip), 1, len(pieces(text, clip)), calm, clip)
 
 # %% ../../nbs/23_scores.ipynb #8ca4f074
 REFERENCE_SIZES = (32, 64, 128, 256)

@@ -96,7 +96,7 @@ def to_pixels(
     "Scores of windows to a value for every pixel."
     check_reduce(how)
     a = np.asarray(scores, np.float64).reshape(grid.shape)
-    (h, w), (ny, *yr), (nx, *xr) = grid.cut, *(runs(s, size, n) for s, size, n in ((grid.ys, grid.cut[0], grid.height), (grid.xs, grid.cut[1], grid.width)))
+    (ny, *yr), (nx, *xr) = (runs(s, size, n) for s, size, n in ((grid.ys, grid.cut[0], grid.height), (grid.xs, grid.cut[1], grid.width)))
     cells = _median(a, yr, xr) if how == 'median' else _along(_along(a, *yr, how).T, *xr, how).T
     return np.repeat(np.repeat(cells, ny, 0), nx, 1).astype(np.float32)
 
