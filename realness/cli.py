@@ -346,7 +346,7 @@ def heatmap(
     window: Annotated[list[str] | None, typer.Option(help='Side of a window in pixels; several allowed. Default: the variant\'s, 128 and 64.', show_default=False)] = None,
     stride: Annotated[int | None, typer.Option(help='Pixels between windows. Default: the variant\'s, 32.', show_default=False)] = None,
     clip: Clip = None,
-    variant: Annotated[str, typer.Option(help='dream, cosine, contrast, prompts (no sentence), learned (no sentence, no CLIP), or a published form: paper, readme-max, readme-avg, code.')] = 'dream',
+    variant: Annotated[str, typer.Option(help='dream, blend, cosine, prompts (no sentence), learned (no sentence, no CLIP), or a published form: paper, readme-max, readme-avg, code.')] = 'dream',
     engine: Annotated[str, typer.Option(help='exact; progressive (few windows first, stops at --tolerance); dense (one pass, rough).')] = 'exact',
     tolerance: Annotated[float, typer.Option(help="progressive: stop at this share of the map's spread; 0 = go on to the exact map.")] = .05,
     score: Annotated[str | None, typer.Option(help="Another score than the variant's: blend, cosine, one_minus, contrast, opposed, prompts.", show_default=False)] = None,

@@ -224,7 +224,7 @@ class Variant:
     "A named set of choices."
     windows: tuple = (128, 64)
     stride: int = 32
-    score: str | None = 'blend'      # without a sentence: prompts
+    score: str | None = 'contrast'   # without a sentence: prompts
     standard: bool = True            # in standard deviations of ordinary windows
     within: str = 'mean'             # over the windows of one size at a pixel
     across: str = 'mean'             # over the sizes
@@ -233,7 +233,7 @@ class Variant:
     cmap: str = 'inferno'
 
 VARIANTS = dict(
-    dream=Variant(), contrast=Variant(score='contrast'), cosine=Variant(score='cosine'), prompts=Variant(score='prompts'),
+    dream=Variant(), blend=Variant(score='blend'), cosine=Variant(score='cosine'), prompts=Variant(score='prompts'),
     paper=Variant((128, 64, 32), 4, 'one_minus', False, 'mean', 'max', (.2, .8)),
     code=Variant((64,), score='cosine', standard=False, scale='minmax', cmap='hot'))
 VARIANTS |= {'readme-max': Variant((64,), 8, score='cosine', standard=False, within='max', cmap='jet'),

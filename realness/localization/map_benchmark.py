@@ -81,7 +81,7 @@ PLACES = {
         'on the orange galaxy': (.24, .08, .33, .16), 'on the blue galaxies': (.31, .04, .53, .12), 'on the colliding galaxies': (.41, .14, .49, .25),
         'on the pair of galaxies': (.26, .32, .37, .42), 'on the golden galaxy': (.38, .78, .47, .87), 'around the small golden galaxy': (.74, .82, .81, .89)}}
 
-# %% ../../nbs/31_map_benchmark.ipynb #5c4497fa
+# %% ../../nbs/31_map_benchmark.ipynb #bf4cd351
 def overlap(
     a: tuple,  # x0, y0, x1, y1
     b: tuple   # x0, y0, x1, y1
@@ -111,7 +111,7 @@ def name_place(
     best = max(shared, key=shared.get, default=None)
     return best if best and shared[best] > .08 else place_name(box)
 
-# %% ../../nbs/31_map_benchmark.ipynb #b828617b
+# %% ../../nbs/31_map_benchmark.ipynb #05da6993
 _SAYS = SAYS | MORE_SAYS  # kind -> sentences; {} is the place
 
 def sentence(
@@ -127,7 +127,7 @@ def sentence(
     text = f'Yes. {said[0].upper()}{said[1:]}{pick(TAILS).format(photo.subject)}.'
     return text if len(text.split()) >= 15 else f'{text[:-1]}, while {photo.things} seem fine.'
 
-# %% ../../nbs/31_map_benchmark.ipynb #00cfd3d3
+# %% ../../nbs/31_map_benchmark.ipynb #6257f9c7
 @dataclass
 class Item:
     "A picture with its mask, and what is known about it."
@@ -145,7 +145,7 @@ class Item:
     def clean(self): return not self.mask.any()  # bool
     def __repr__(self): return f'Item({self.name}, {"clean" if self.clean else self.kind}, area={hard(self.mask).mean():.3f}: {self.sentence})'
 
-# %% ../../nbs/31_map_benchmark.ipynb #4e4992e5
+# %% ../../nbs/31_map_benchmark.ipynb #9ff17b0e
 def shows(
     kind: str,   # of a defect
     photo: str   # name of a photograph
@@ -171,7 +171,7 @@ def make_item(
         where = name_place(visible_box(p.mask), view, PLACES.get(photo.name, photo.regions))
         return Item(name, p.image, p.mask, kind, KINDS[kind], photo.name, photo.split, sentence(kind, where, photo, rng), p.strength)
 
-# %% ../../nbs/31_map_benchmark.ipynb #54cb6e6a
+# %% ../../nbs/31_map_benchmark.ipynb #c18bcae2
 def make_benchmark(
     kinds=None,         # names out of `KINDS`; all by default
     per_kind: int = 4,  # pictures of each kind
@@ -193,7 +193,7 @@ def make_benchmark(
     out += [make_item(p, opened[p.name], '', [seed, len(KINDS), k, j], f'{p.name}-clean-{j}') for k, p in enumerate(photos) for j in range(clean)]
     return [i for i in out if i is not None]
 
-# %% ../../nbs/31_map_benchmark.ipynb #c3a6afbe
+# %% ../../nbs/31_map_benchmark.ipynb #3403dfad
 def areas(
     items: list,    # of `Item`
     at: float = AT  # a pixel is defect where the mask is above this
@@ -202,7 +202,7 @@ def areas(
     a = np.array([hard(i.mask, at).mean() for i in items if not i.clean])
     return pd.Series({**{f'{q:.0%}': np.quantile(a, q) for q in (.1, .25, .5, .75, .9)}, 'mean': a.mean(), 'n': len(a)})
 
-# %% ../../nbs/31_map_benchmark.ipynb #0c925b88
+# %% ../../nbs/31_map_benchmark.ipynb #46b856c2
 def read_mask(
     path  # a picture: grey, palette or colour
 ) -> np.ndarray:  # H x W float32, 0-1
@@ -236,7 +236,7 @@ def read_item(
     kind = kinds[0] if len(kinds) == 1 else 'several' if kinds else 'mask' if m.any() else ''
     return Item(name, im, m, kind, KINDS.get(kind, ''), photo, 'test', next((r['description'] for r in rows), ''))
 
-# %% ../../nbs/31_map_benchmark.ipynb #a7b3537b
+# %% ../../nbs/31_map_benchmark.ipynb #be091e4a
 def _by_stem(folder):
     "Name without its ending -> file; `RealnessError` when two files share it."
     out = {}
@@ -262,7 +262,7 @@ def read_folder(
     known = lambda table, f: table.get(f.name, ()) or table.get(f.stem, ())
     return [read_item(f, found['masks'][n], n, known(says, f), known(defects, f)) for n, f in found['images'].items()]
 
-# %% ../../nbs/31_map_benchmark.ipynb #063b00ff
+# %% ../../nbs/31_map_benchmark.ipynb #c1e3e67b
 def constant(item):
     "Every pixel alike."
     return np.zeros(item.mask.shape, np.float32), 'unrealism', 0., 1.
@@ -278,7 +278,7 @@ def centre(item):
     y, x = ((np.arange(n) - (n - 1)/2)/(n/4) for n in (h, w))
     return np.exp(-(y[:, None]**2 + x**2)/2).astype(np.float32), 'unrealism', 0., 1.
 
-# %% ../../nbs/31_map_benchmark.ipynb #fd0180ff
+# %% ../../nbs/31_map_benchmark.ipynb #d9bbb265
 def scene_features(
     image: np.ndarray,  # H x W x 3 uint8
     step: int = 4       # reads one value every so many pixels, both ways
@@ -323,7 +323,7 @@ def scene_statistics(item):
     feats = scene_features(item.image)
     return enlarge(sum(unlikeness(feats, s) for s in (24, 48))/2, item.mask.shape), 'unrealism', 0., 8.
 
-# %% ../../nbs/31_map_benchmark.ipynb #0f30e98d
+# %% ../../nbs/31_map_benchmark.ipynb #1144b02d
 def result(
     out,          # of a variant: (map, direction[, lo, hi]), an object with array, direction, lo, hi, or a map
     item: Item,   # what it was given
@@ -366,10 +366,10 @@ def shuffled(
     swap = other_sentences(items, seed)
     return lambda item: variant(replace(item, sentence=swap[item.name]))
 
-# %% ../../nbs/31_map_benchmark.ipynb #e8e23cc2
+# %% ../../nbs/31_map_benchmark.ipynb #0b15ce9f
 CONTROLS = {'constant': constant, 'random': random_map, 'centre': centre, 'scene statistics': scene_statistics}
 
-# %% ../../nbs/31_map_benchmark.ipynb #12a8c136
+# %% ../../nbs/31_map_benchmark.ipynb #03c65310
 def run_benchmark(
     items: list,      # of `Item`
     variants: dict,   # name -> function of an item
@@ -391,7 +391,7 @@ def run_benchmark(
     if not rows: raise RealnessError('nothing to run: give items and variants')
     return pd.DataFrame(rows)
 
-# %% ../../nbs/31_map_benchmark.ipynb #750b6a86
+# %% ../../nbs/31_map_benchmark.ipynb #4f416898
 def _grid(rows, metric):
     "Sums and counts of a metric by photograph and kind, over the pictures where it is defined."
     d = rows[rows[metric].notna()]
@@ -421,7 +421,7 @@ def interval(
     lo, hi = np.quantile(drawn, [(1 - level)/2, (1 + level)/2]) if len(s) > 1 else (np.nan, np.nan)
     return value, float(lo), float(hi)
 
-# %% ../../nbs/31_map_benchmark.ipynb #6c54c8da
+# %% ../../nbs/31_map_benchmark.ipynb #28831760
 def summary(
     df,                    # of `run_benchmark`
     seen: dict = None,     # variant -> kinds it was trained on (one that was never trained is not in it: all kinds are unseen)
@@ -443,7 +443,7 @@ def summary(
                     'pictures': len(rows), 'photographs': len(s), 'kinds': len(kinds)})
     return pd.DataFrame(out)
 
-# %% ../../nbs/31_map_benchmark.ipynb #f5b477d7
+# %% ../../nbs/31_map_benchmark.ipynb #f06ac86a
 def pooled(
     df,              # of `run_benchmark`
     at: float = AT
@@ -455,7 +455,7 @@ def pooled(
         out.append(dict(variant=name, **{f'pooled_{f.__name__}': f(*maps, at=at) for f in (pixel_auroc, pixel_ap, f1_max, aupro)}))
     return pd.DataFrame(out)
 
-# %% ../../nbs/31_map_benchmark.ipynb #c2a6fbde
+# %% ../../nbs/31_map_benchmark.ipynb #050ebd62
 def difference(
     df,                    # of `run_benchmark`
     a: str,                # a variant
@@ -475,7 +475,7 @@ def difference(
     value, lo, hi = interval(rows, 'd', n_boot, seed)
     return dict(variant=a, control=b, difference=value, lo=lo, hi=hi, beyond=bool(lo > 0 or hi < 0))
 
-# %% ../../nbs/31_map_benchmark.ipynb #aa75d2e3
+# %% ../../nbs/31_map_benchmark.ipynb #d825567f
 def choose(
     df,                    # rows on the photographs to choose by
     variants=None,         # among these; all by default
@@ -486,13 +486,13 @@ def choose(
     value = {n: interval(df[df.variant == n], metric, n_boot=1)[0] for n in names}
     return (max if BETTER[metric] == 'higher' else min)(names, key=value.get)
 
-# %% ../../nbs/31_map_benchmark.ipynb #0f2595a2
+# %% ../../nbs/31_map_benchmark.ipynb #66583934
 _SMALL, _LARGE = dict(windows=(64,), stride=48), dict(windows=(128,), stride=64)
 _both = lambda *names: [dict(variant=n, **w) for n in names for w in (_SMALL, _LARGE)]
 SETTINGS = {  # name of a text-driven variant -> arguments of `heatmap`, or a list of them to be averaged
     'cosine 64': dict(variant='cosine', **_SMALL), 'cosine 128': dict(variant='cosine', **_LARGE), 'cosine 64+128': _both('cosine'),
-    'contrast 64': dict(variant='contrast', **_SMALL), 'contrast 128': dict(variant='contrast', **_LARGE), 'contrast 64+128': _both('contrast'),
-    'dream 64+128': _both('dream'), 'contrast and prompts 64+128': _both('contrast', 'prompts')}
+    'contrast 64': dict(variant='dream', **_SMALL), 'contrast 128': dict(variant='dream', **_LARGE), 'contrast 64+128': _both('dream'),
+    'blend 64+128': _both('blend'), 'contrast and prompts 64+128': _both('dream', 'prompts')}
 PROMPTS = {'prompts 64+128': _both('prompts')}  # these read no sentence
 
 def dream_variants(
@@ -521,7 +521,7 @@ def learned_variant(
     "A learned localizer; each kind is judged by one that was trained without it, where there is one."
     return lambda item: ((held_out or {}).get(item.kind, localizer).map(item.image), 'unrealism', 0., 1.)
 
-# %% ../../nbs/31_map_benchmark.ipynb #e2c93c35
+# %% ../../nbs/31_map_benchmark.ipynb #b634a7fa
 def _sentences(items):
     "Whether all pictures have a sentence; `RealnessError` when only some have."
     silent = [i.name for i in items if not i.sentence]
@@ -583,7 +583,7 @@ def differences(
         pairs += [(n, c, 'unseen' if new else 'seen', new or None) for c in ('centre', 'scene statistics', best) if c]
     return pd.DataFrame([dict(kinds=what, **difference(rows, a, c, kinds=only, seed=seed)) for a, c, what, only in pairs])
 
-# %% ../../nbs/31_map_benchmark.ipynb #f99fc948
+# %% ../../nbs/31_map_benchmark.ipynb #305d51fe
 def plot_benchmark(
     table,                    # of `full_table` or `summary`
     metric: str = 'auc_judd', # the metric its interval belongs to
@@ -596,7 +596,7 @@ def plot_benchmark(
                           direction=BETTER[metric]))
     return plot_table(d, metric=name, lines={'chance': .5} if metric == 'auc_judd' else None, title=title)
 
-# %% ../../nbs/31_map_benchmark.ipynb #771ac61a
+# %% ../../nbs/31_map_benchmark.ipynb #281007d9
 def fresh_seconds(
     clip,            # a model of `load_clip`
     settings: dict,  # as in `dream_variants`
@@ -615,7 +615,7 @@ def fresh_seconds(
         cost[key] = float(np.median(took))
     return {n: sum(cost[k] for k in g) for n, g in grids.items()}
 
-# %% ../../nbs/31_map_benchmark.ipynb #50124145
+# %% ../../nbs/31_map_benchmark.ipynb #9c2116cf
 def held_out(
     folder  # of folders, each a saved `Localizer` whose localizer.json names the kinds it was fitted on
 ) -> dict:  # kind -> a `Localizer` that has never seen it
@@ -638,7 +638,7 @@ def shipped_variants(
     if without: others['learned, kind held out'] = learned_variant(loc, held_out(without))
     return text, others, seen
 
-# %% ../../nbs/31_map_benchmark.ipynb #f63754b9
+# %% ../../nbs/31_map_benchmark.ipynb #736853cb
 def save_table(
     df,   # what to write
     path  # a CSV; folders are made

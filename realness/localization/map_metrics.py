@@ -129,7 +129,7 @@ def aupro(
     clean = _split(maps, masks, at)[1]
     return float(np.mean([v for p, g in _pairs(maps, masks) for v in _by_region(p, hard(g, at), clean, limit)])/limit)
 
-# %% ../../nbs/30_map_metrics.ipynb #e5923af2
+# %% ../../nbs/30_map_metrics.ipynb #7dcf609d
 def pointing_game(
     p,               # map, H x W
     g,               # mask, H x W, 0-1
@@ -145,7 +145,7 @@ def pointing_game(
         on = distance_transform_edt(~on) <= margin
     return float(on[p == p.max()].mean())
 
-# %% ../../nbs/30_map_metrics.ipynb #a444b013
+# %% ../../nbs/30_map_metrics.ipynb #4680c2fa
 def to_density(
     p,                # map, H x W, of any sign
     lo: float = None  # what becomes 0 (values below it too); the map's minimum by default
@@ -163,7 +163,7 @@ def _densities(p, g):
     if not g.any(): raise RealnessError('the mask is empty: it is no distribution')
     return to_density(p), g.astype(np.float64)/g.sum(dtype=np.float64)
 
-# %% ../../nbs/30_map_metrics.ipynb #12f7a728
+# %% ../../nbs/30_map_metrics.ipynb #b6d442a5
 def cc(
     p,  # map, H x W
     g   # soft mask, H x W, 0-1
@@ -191,7 +191,7 @@ def kld(
     a, b = _densities(p, g)
     return float((b*np.log(b/(a + EPS) + EPS)).sum())
 
-# %% ../../nbs/30_map_metrics.ipynb #20bc8af0
+# %% ../../nbs/30_map_metrics.ipynb #6953fbb6
 def nss(
     p,              # map, H x W
     g,              # mask, H x W, 0-1
@@ -203,7 +203,7 @@ def nss(
     if not on.any(): raise RealnessError(f'the mask is empty (no pixel above {at:g}): NSS is a mean over the defect')
     return float(np.nan if p.std() <= 1e-12*np.abs(p).max() else (p[on].mean() - p.mean())/p.std())
 
-# %% ../../nbs/30_map_metrics.ipynb #6375d65a
+# %% ../../nbs/30_map_metrics.ipynb #1849570c
 def position(
     p,                # map, H x W
     lo: float = 0.,   # the calm end of the colour range
@@ -239,7 +239,7 @@ def hot(
     "Share of pixels above the middle of the colour range."
     return float((position(p, lo, hi) > .5).mean())
 
-# %% ../../nbs/30_map_metrics.ipynb #9898696d
+# %% ../../nbs/30_map_metrics.ipynb #46f979cb
 def unrealism(
     p,                            # map, H x W
     direction: str = 'unrealism', # of the map: 'unrealism' (higher = less real) or 'realness' ('realism' means the same)
@@ -251,7 +251,7 @@ def unrealism(
     if direction not in ('realness', 'realism'): raise RealnessError(f"direction {direction!r}: say 'unrealism' or 'realness'")
     return -np.asarray(p), None if hi is None else -hi, None if lo is None else -lo
 
-# %% ../../nbs/30_map_metrics.ipynb #91bc8cbb
+# %% ../../nbs/30_map_metrics.ipynb #1f49d993
 BETTER = dict(auc_judd='higher', pixel_auroc='higher', pixel_ap='higher', f1_max='higher', aupro='higher', pointing_game='higher', cc='higher',
               sim='higher', kld='lower', nss='higher', mse='lower', mse_clean='lower', calmness='higher', hot='lower')  # what is better
 
@@ -283,7 +283,7 @@ def picture_metrics(
     if lo is not None and hi is not None: out |= _valued(p, g, lo, hi, not on.any())
     return out
 
-# %% ../../nbs/30_map_metrics.ipynb #09f3d41e
+# %% ../../nbs/30_map_metrics.ipynb #7117b87c
 _POOLED = dict(pixel_auroc=pixel_auroc, pixel_ap=pixel_ap, f1_max=f1_max, aupro=aupro)
 
 def _mean(values):

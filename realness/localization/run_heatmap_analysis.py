@@ -176,7 +176,7 @@ def parser():
     p.add_argument('--all', action='store_true', help='every row of datasets/test/image_descriptions.csv')
     p.add_argument('--window', type=int, nargs='+', help="sides of the windows in pixels (the variant's: 128 64)")
     p.add_argument('--stride', type=int, help="pixels between windows (the variant's: 32)")
-    p.add_argument('--variant', default='dream', help='dream, cosine, contrast, prompts, paper, readme-max, readme-avg, code or learned')
+    p.add_argument('--variant', default='dream', help='dream, blend, cosine, prompts, paper, readme-max, readme-avg, code or learned')
     p.add_argument('--engine', default='exact', help='exact, progressive or dense')
     p.add_argument('--clip', help='the CLIP model; REALNESS_CLIP, else ViT-B-32@openai')
     p.add_argument('--out', type=Path, help='the output folder (heatmaps/ below PROJECT_ROOT)')

@@ -133,13 +133,13 @@ class Question:
 def ask(
     text: str | None,           # a sentence; None asks by prompts alone
     clip: CLIP,
-    score: str | None = None,   # a name out of `SCORES`; by default 'blend', or 'prompts' without a sentence
+    score: str | None = None,   # a name out of `SCORES`; by default 'contrast', or 'prompts' without a sentence
     policy: bool = True,        # a sentence that answers "No" gives a calm map
     answer: str | None = None,  # the whole description, where `text` is a clause of it
     against: tuple | None = None  # your own neutral or opposed texts
 ) -> Question:
     "Make a question of a sentence."
-    s = get_score(score or ('blend' if text else 'prompts'))
+    s = get_score(score or ('contrast' if text else 'prompts'))
     if s.needs_text and not text: raise RealnessError(f'the score {s.name} needs a sentence; without one use prompts')
     mine = [text] if s.needs_text else list(s.for_)
     if s.name == 'blend': return _blend(text, clip, s, policy, answer)
