@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, eigh
 
 from ..config import RealnessError
 from .embed import Windows, picture_tensor, resize_matrix
@@ -67,30 +67,32 @@ class Surface:
         places: np.ndarray,   # n x 2
         scores: np.ndarray,   # n
         window: int,          # pixels; the yardstick of the lengths tried
-        fit_on: int = 400     # so many points choose length and noise
+        fit_on: int = 256,    # so many points, the first, choose length and noise
+        choice: tuple = None  # length and noise, where they are known
     ):
-        self.places = np.asarray(places, float)
+        self.places = np.asarray(places, np.float32)
         self.mean, self.sd = float(np.mean(scores)), float(max(np.std(scores), 1e-9))
         t = (np.asarray(scores, float)-self.mean)/self.sd
-        self.length, self.noise = self._choose(self.places[:fit_on], t[:fit_on], window)
-        self.weights = cho_solve(self._factor(self.places, self.length, self.noise), t)
-
-    def _factor(self, p, length, noise): return cho_factor(matern(p, p, length)+noise*np.eye(len(p)), lower=True)
+        self.length, self.noise = choice or self._choose(self.places[:fit_on], t[:fit_on], window)
+        k = matern(self.places, self.places, self.length).astype(float)
+        k[np.diag_indices(len(k))] += self.noise
+        self.weights = cho_solve(cho_factor(k, lower=True, overwrite_a=True), t).astype(np.float32)
 
     def _choose(self, p, t, window):
+        "The likeliest length and noise: one eigendecomposition a length serves every noise."
         best = None
         for length in (l*window for l in LENGTHS):
-            k = matern(p, p, length)
+            values, vectors = eigh(matern(p, p, length).astype(float))
+            square = (vectors.T@t)**2
             for noise in NOISES:
-                c = cho_factor(k+noise*np.eye(len(p)), lower=True)
-                scale = max(t@cho_solve(c, t)/len(t), 1e-12)
-                likely = -.5*len(t)*np.log(scale)-np.log(np.diag(c[0])).sum()
+                d = np.maximum(values, 0)+noise
+                likely = -.5*(len(t)*np.log(max((square/d).mean(), 1e-12))+np.log(d).sum())
                 if best is None or likely > best[0]: best = likely, length, noise
         return best[1:]
 
     def __call__(self, places, chunk=4096):
         "The surface at other places."
-        places = np.asarray(places, float)
+        places = np.asarray(places, np.float32)
         return np.concatenate([matern(places[i:i+chunk], self.places, self.length)@self.weights for i in range(0, len(places), chunk)])*self.sd+self.mean
 
 # %% ../../nbs/24_engines.ipynb #3ad926f5
@@ -104,24 +106,24 @@ def shares(grids, total):
 def progressive(win: Windows, q: Question, grids: list, to_map, tolerance: float = .02):  # yields `Stage`s
     "Some windows, then twice as many, until two stages agree."
     if tolerance < 0: raise RealnessError(f'the tolerance is a share of the map\'s spread, 0 or more, not {tolerance}')
-    last, total = None, FIRST*len(grids)
+    last, total, chosen = None, FIRST*len(grids), {}
     while True:
         take = [len(g) if n > MOST or n > .7*len(g) else n for g, n in zip(grids, shares(grids, total))]
-        array = to_map([_filled(win, q, g, n) for g, n in zip(grids, take)])
+        array = to_map([_filled(win, q, g, n, chosen) for g, n in zip(grids, take)])
         done = all(n == len(g) for g, n in zip(grids, take))
         error = 0. if done else None if last is None else float(np.sqrt(np.mean((array-last)**2)))
         yield Stage(array, error, sum(take))
         if done or error is not None and error <= tolerance*float(np.std(array)): return
         last, total = array, total*2
 
-def _filled(win, q, grid, n):
-    "Scores of all windows of a grid, computed at n of them."
+def _filled(win, q, grid, n, chosen):
+    "Scores of all windows of a grid, computed at n of them; length and noise are chosen once there are enough."
     corners = grid.corners()
     if n >= len(grid): return q(win.similarities(grid.window, corners, q.vectors))
-    at = np.sort(spread(grid, n))
-    s = q(win.similarities(grid.window, corners[at], q.vectors))
-    out = Surface(corners[spread(grid, n)], s[np.searchsorted(at, spread(grid, n))], grid.window)(corners)
-    return out
+    at = corners[spread(grid, n)]
+    s = Surface(at, q(win.similarities(grid.window, at, q.vectors)), grid.window, choice=chosen.get(grid))
+    if n >= 256: chosen[grid] = s.length, s.noise
+    return s(corners)
 
 # %% ../../nbs/24_engines.ipynb #dd18e574
 def enlarge(pixels, height, width):  # 3 x H x W, 0-255 -> 1 x 3 x height x width, 0-1
