@@ -123,15 +123,16 @@ def test_script(pictures, trained):
     assert said.returncode == 2 and 'f23.png: there is no such file' in said.stderr
 
 
-PEAK_MB = 1500   # of the process, torch and the model included
+PEAK_MB = 2500   # of the process; about 1,100 of it are the libraries and the model
 
 
 def test_a_large_picture_in_bounded_memory(started, tmp_path):
-    "4,000 x 3,000 pixels, thousands of windows: the peak is stated, and stays far below all windows at once (2.4 GB)."
+    "4,000 x 3,000 pixels, thousands of windows: the peak is stated, and stays far below all 11,000 windows at once (6.8 GB)."
+    if not os.path.exists('/proc/self/status'): pytest.skip('peak memory is read from /proc')
     noise(3, (4000, 3000)).save(tmp_path/'large.jpg', quality=60)
-    code = ('import resource\nfrom realness.localization.heatmap import heatmap\n'
-            f'm = heatmap({str(tmp_path/"large.jpg")!r}, "The sky melts.", "lite-clip", windows=128, stride=64, engine="progressive", tolerance=.5)\n'
-            'assert m.array.shape == (3000, 4000)\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//1024)')
+    code = ('from realness.localization.heatmap import heatmap\n'
+            f'm = heatmap({str(tmp_path/"large.jpg")!r}, "The sky melts.", "lite-clip", windows=128, stride=32, engine="progressive", tolerance=.5)\n'
+            'assert m.array.shape == (3000, 4000)\nprint(next(int(l.split()[1])//1024 for l in open("/proc/self/status") if l.startswith("VmHWM")))')   # ru_maxrss would count the parent\'s
     said = started('-c', code, fresh=True).end(400)
     assert said.code == 0, said.err
     assert int(said.out) < PEAK_MB, f'{said.out.strip()} MB'
