@@ -270,7 +270,12 @@ def predict(
     rows = score(load(run, device, batch_size, VectorCache() if cache else None), asked, table, descriptions, description, overwrite)
     _report(rows, table, as_json)
 
-# %% ../nbs/39_cli.ipynb #6931c815
+# %% ../nbs/39_cli.ipynb #2f4d955d
+def _warn(bad):
+    "The errors of rows, the first twenty."
+    for r in bad[:20]: print(f'warning: {r["error"]}', file=sys.stderr)
+    if len(bad) > 20: print(f'warning: … and {len(bad)-20} more rows with an error', file=sys.stderr)
+
 def _report(rows, table, as_json):
     "Print rows, or what was written; exit 1 when nothing could be scored."
     import pandas as pd
@@ -279,8 +284,7 @@ def _report(rows, table, as_json):
         for r in rows: _json(r)
     elif table is None: _table(pd.DataFrame(rows)[['path', 'mos', 'mos_100', 'sentence_source', 'modality', 'error']].fillna('').astype({'mos_100': object}))
     if table is not None: print(f'{len(rows)} rows in {table}', file=sys.stderr if as_json else sys.stdout)
-    for r in bad[:20]: print(f'warning: {r["error"]}', file=sys.stderr)
-    if len(bad) > 20: print(f'warning: … and {len(bad)-20} more rows with an error', file=sys.stderr)
+    _warn(bad)
     if len(bad) == len(rows): raise typer.Exit(1)
 
 # %% ../nbs/39_cli.ipynb #9d63abe4
@@ -389,7 +393,7 @@ def _report_maps(rows, out, as_json):
         good = pd.DataFrame([r for r in rows if not r['error']])
         if len(good): _table(good[['path', 'sentence_source', 'mean', 'max', 'direction', 'top_box', 'made']].rename(columns={'direction': 'higher =', 'top_box': 'least real box x y w h'}))
         print(f'{len(good)} maps in {out} (index.html shows them)')
-    for r in bad[:20]: print(f'warning: {r["error"]}', file=sys.stderr)
+    _warn(bad)
     if bad: raise typer.Exit(1)
 
 # %% ../nbs/39_cli.ipynb #36b9357c

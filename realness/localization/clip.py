@@ -22,7 +22,7 @@ from torch.nn.functional import normalize
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ..config import SEED, RealnessError
-from ..encoders import _fingerprint, _load_state, _quiet_hub, package_file, reachable
+from ..encoders import _fingerprint, _lite0, _quiet_hub, package_file, reachable
 
 # %% ../../nbs/20_clip.ipynb #672c1d0d
 DEFAULT_CLIP = 'ViT-B-32@openai'
@@ -85,15 +85,11 @@ def _lite_shape():
 # %% ../../nbs/20_clip.ipynb #a64bc3d3
 def _lite_clip(folder):
     "lite-clip with the heads of a folder: the model, its tokenizer and what is known of it."
-    import timm
     from open_clip.tokenizer import HFTokenizer
     from safetensors.torch import load_file
     about, heads = json.loads((folder/'clip.json').read_text()), load_file(folder/'heads.safetensors')
     model, text = _lite_shape()
-    state = [v for k, v in torch.load(package_file('image'), map_location='cpu', weights_only=True).items() if 'num_batches_tracked' not in k]
-    plain = timm.create_model('tf_efficientnet_lite0')                                       # the two libraries list the same tensors in the same order
-    names = [k for k in plain.state_dict() if 'num_batches_tracked' not in k]
-    _load_state(model.visual.trunk, {k: v for k, v in zip(names, state, strict=True) if not k.startswith('classifier')}, 'lite-clip')
+    model.visual.trunk.load_state_dict(_lite0('default')[0].state_dict())
     with torch.no_grad():
         for mine, key in ((model.visual.head.proj.weight, 'image'), (model.text.proj.weight, 'text')):
             if key not in heads or heads[key].shape != mine.shape: raise RealnessError(f'{folder}: heads.safetensors has no {key} head of {tuple(mine.shape)}; fit it again')
@@ -182,9 +178,6 @@ class CLIP:
         return self._mark
 
     def fingerprint(self): return self.mark
-
-    @property
-    def convolutional(self): return not hasattr(self.model.visual, 'transformer') and self.trunk is not None
 
     @property
     def trunk(self):

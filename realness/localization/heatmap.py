@@ -22,7 +22,7 @@ from ..images import load_image
 from .clip import load_clip
 from .embed import Windows
 from .engines import run_engine
-from .scores import Question, ask, clauses, reference_scores
+from .scores import Question, ask, clauses, reference_scores, standardise
 from .windows import Grid, across, check_reduce, to_pixels
 from ..plots import new_figure, save_figure, style
 
@@ -270,13 +270,13 @@ def _quantity(v, q): return f'{q.score.quantity}, in {_Z}' if v.standard else q.
 
 def _grids(v, height, width):
     "A grid a window size (windows larger than the picture are one), and what has to be said."
-    grids = {Grid(height, width, w, min(v.stride, w)).cut: Grid(height, width, w, min(v.stride, w)) for w in v.windows}
+    grids = {g.cut: g for g in (Grid(height, width, w, min(v.stride, w)) for w in v.windows)}
     large = [g.window for g in grids.values() if g.larger]
     return list(grids.values()), [f'window {large[0]} is larger than the {width} x {height} picture and was cut to it'] if large else []
 
 def _map(scores, grids, v, q):
     "Scores of each grid to one array."
-    maps = [to_pixels((s-reference_scores(q, g.window)[0])/reference_scores(q, g.window)[1] if v.standard else s, g, v.within) for s, g in zip(scores, grids)]
+    maps = [to_pixels(standardise(s, q, g.window) if v.standard else s, g, v.within) for s, g in zip(scores, grids)]
     return across(maps, v.across)
 
 # %% ../../nbs/28_heatmap.ipynb #621b44fe

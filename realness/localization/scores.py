@@ -79,7 +79,7 @@ class Score:
     direction: str          # 'unrealism' or 'realness': what a higher value means
     needs_text: bool = True
     against: tuple = ()     # texts on the other side
-    for_: tuple = ()        # texts on this side, where there is no sentence
+    for_: tuple = ()        # texts on this side, beside or instead of the sentence
     bounds: tuple | None = None  # natural bounds, if any
     temperature: float = .01     # of the softmax
 
@@ -141,15 +141,9 @@ def ask(
     "Make a question of a sentence."
     s = get_score(score or ('contrast' if text else 'prompts'))
     if s.needs_text and not text: raise RealnessError(f'the score {s.name} needs a sentence; without one use prompts')
-    mine = [text] if s.needs_text else list(s.for_)
-    if s.name == 'blend': return _blend(text, clip, s, policy, answer)
-    v = embed_text([*mine, *(against or s.against)], clip)
-    calm = bool(policy and s.needs_text and answer_word(answer or text) == 'no')
-    return Question(s, text if s.needs_text else None, v, len(mine), len(pieces(text, clip)) if s.needs_text else 1, calm, clip)
-
-def _blend(text, clip, s, policy, answer):
-    calm = bool(policy and answer_word(answer or text) == 'no')
-    return Question(s, text, embed_text([text, *s.for_, *s.against], clip), 1, len(pieces(text, clip)), calm, clip)
+    if not s.needs_text: return Question(s, None, embed_text([*s.for_, *(against or s.against)], clip), len(s.for_), clip=clip)
+    v = embed_text([text, *s.for_, *(against or s.against)], clip)
+    return Question(s, text, v, 1, len(pieces(text, clip)), bool(policy and answer_word(answer or text) == 'no'), clip)
 
 # %% ../../nbs/23_scores.ipynb #8ca4f074
 REFERENCE_SIZES = (32, 64, 128, 256)
