@@ -19,6 +19,7 @@ from ..config import RealnessError, atomic_write
 from ..data import DatasetInfo
 from ..encoders import EncoderInfo, ImageEncoder, TextEncoder
 from .heads import MLPHead, build_head
+from .uncertainty import Calibration, Domain, Intervals
 
 # %% ../../nbs/13_regression_model.ipynb #7008a8e2
 CARD = """---
@@ -57,6 +58,7 @@ class COREModel(nn.Module, PyTorchModelHubMixin, library_name='realness'):
         i, t = self.image_encoder.width, self.text_encoder.width
         self.heads = nn.ModuleDict(dict(both=MLPHead(dict(image=i, text=t), hidden), image=MLPHead(dict(image=i), hidden)))
         self.data, self.metrics = DatasetInfo(), {}
+        self.intervals, self.calibration, self.domain = {}, {}, None   # modality -> `Intervals`, `Calibration`; a `Domain`: after training
         self.image_encoder.requires_grad_(not freeze_image)
         self.text_encoder.requires_grad_(not freeze_text)
         self.train()
@@ -79,10 +81,11 @@ class COREModel(nn.Module, PyTorchModelHubMixin, library_name='realness'):
 
     @torch.inference_mode()
     def predict_blocks(self, blocks, modality):
-        "MOS (n, float64) of precomputed feature blocks by the head of a modality."
+        "MOS (n, float64) of precomputed feature blocks by the head of a modality, calibrated where that was found to help."
         head = self.heads[modality]
         if next(head.buffers()).dtype != torch.float64: head = copy.deepcopy(head).double()
-        return head({k: torch.as_tensor(v, dtype=torch.float64) for k, v in blocks.items()}).cpu().numpy()
+        p = head({k: torch.as_tensor(v, dtype=torch.float64) for k, v in blocks.items()}).cpu().numpy()
+        return self.calibration[modality](p) if modality in self.calibration else p
 
     def _save_pretrained(self, save_directory): save_model(self, Path(save_directory))
 
@@ -104,7 +107,23 @@ class COREModel(nn.Module, PyTorchModelHubMixin, library_name='realness'):
         if not self.data.licence: raise RealnessError(f'not pushed: the licence of the training data ({self.data.name or "no name"}) is unknown; write it into dataset.json beside the data and train again')
         return super().push_to_hub(repo_id, **kw)
 
-# %% ../../nbs/13_regression_model.ipynb #93b51697
+# %% ../../nbs/13_regression_model.ipynb #6ca2f56a
+def _knowledge(model):
+    "(What config.json says of intervals, calibration and domain; their tensors)"
+    short = {k: {n: v for n, v in asdict(i).items() if n != 'residuals'} for k, i in model.intervals.items()}
+    state = {f'residuals.{k}': torch.tensor(i.residuals, dtype=torch.float64) for k, i in model.intervals.items()}
+    if model.domain is not None: state.update({f'domain.{k}': v for k, v in model.domain.state_dict().items()})
+    return dict(intervals=short, calibration={k: asdict(c) for k, c in model.calibration.items()}, domain=model.domain.config if model.domain is not None else None), state
+
+def _know(model, c, state):
+    "The reverse; a run without them is left without them."
+    model.intervals = {k: Intervals(**i, residuals=state[f'residuals.{k}'].tolist()) for k, i in c.get('intervals', {}).items()}
+    model.calibration = {k: Calibration(**v) for k, v in c.get('calibration', {}).items()}
+    if c.get('domain'):
+        model.domain = Domain(**c['domain'])
+        model.domain.load_state_dict({k.removeprefix('domain.'): v for k, v in state.items() if k.startswith('domain.')})
+
+# %% ../../nbs/13_regression_model.ipynb #6a559471
 def _stored(enc, frozen): return not frozen or enc.weights != 'default' or Path(enc.info.name).exists()
 
 def save_model(
@@ -115,18 +134,19 @@ def save_model(
     from safetensors.torch import save
     from realness import __version__
     folder.mkdir(parents=True, exist_ok=True)
-    state, encs = {f'heads.{k}': v for k, v in model.heads.state_dict().items()}, {}
+    known, state = _knowledge(model)
+    state, encs = state | {f'heads.{k}': v for k, v in model.heads.state_dict().items()}, {}
     for kind, enc, frozen in (('image', model.image_encoder, model.freeze_image), ('text', model.text_encoder, model.freeze_text)):
         stored = _stored(enc, frozen)
         encs[kind] = dict(enc.config, info=asdict(enc.info), stored=stored, frozen=frozen, fingerprint=enc.fingerprint())
         if stored: state.update({f'{kind}.{k}': v for k, v in enc.net.state_dict().items()})
     if encs['text']['stored']: model.text_encoder.save_shape(folder/'text')
     cfg = dict(format=1, realness=__version__, encoders=encs, hidden=list(model.hidden), heads={k: h.config for k, h in model.heads.items()},
-               data=asdict(model.data), metrics=model.metrics, direction='higher MOS = looks more real')
+               data=asdict(model.data), metrics=model.metrics, **known, direction='higher MOS = looks more real')
     with atomic_write(folder/'model.safetensors') as tmp: tmp.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in state.items()}))
     with atomic_write(folder/'config.json') as tmp: tmp.write_text(json.dumps(cfg, indent=2))
 
-# %% ../../nbs/13_regression_model.ipynb #ce2bf89e
+# %% ../../nbs/13_regression_model.ipynb #fcc47d0d
 def _encoder(kind, c, folder):
     "An encoder as its saved description says: rebuilt empty when stored, else fetched by name and compared."
     if kind == 'image': enc = ImageEncoder(c['name'], 'random' if c['stored'] else c['weights'], c['normalize'])
@@ -137,7 +157,7 @@ def _encoder(kind, c, folder):
     if c['stored']: enc.weights, enc.info = c['weights'], EncoderInfo(**{k: tuple(v) if isinstance(v, list) else v for k, v in c['info'].items()})
     return enc
 
-# %% ../../nbs/13_regression_model.ipynb #941121f2
+# %% ../../nbs/13_regression_model.ipynb #5cfb8eb6
 def _config(folder):
     path = folder/'config.json'
     if not path.is_file(): raise RealnessError(f'{folder}: is no run folder (no config.json); train one with `realness train --out {folder}`')
@@ -162,5 +182,7 @@ def load_model(
         part = {n.removeprefix(k): v for n, v in state.items() if n.startswith(k)}
         try: net.load_state_dict(part, strict=bool(part))
         except RuntimeError as e: raise RealnessError(f'{folder/"model.safetensors"}: its tensors are not those config.json speaks of ({str(e).splitlines()[-1].strip()}); train again') from None
+    try: _know(m, c, state)
+    except (KeyError, TypeError, RuntimeError) as e: raise RealnessError(f'{folder}: intervals, calibration or domain do not fit together ({e!r:.200}); train again') from None
     m.data, m.metrics = DatasetInfo(**c['data']), c['metrics']
     return m.eval()
