@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'NUMBERS', 'RATINGS', 'KEY', 'CEILING', 'Fold', 'make_folds', 'leave_out', 'split_folds', 'run_rows',
-           'judge_row', 'control_row', 'Row', 'Protocol', 'table_of', 'short_table', 'forest', 'read_ratings',
-           'human_ceiling', 'by_group', 'control_says', 'Report', 'md_table', 'report_text', 'write_report', 'paired',
-           'head_row', 'trivial_rows', 'head_version', 'LabConfig', 'load_lab', 'column', 'features_of', 'add_rows',
-           'lab']
+           'mean_of', 'judge_row', 'control_row', 'Row', 'Protocol', 'table_of', 'short_table', 'forest',
+           'read_ratings', 'human_ceiling', 'by_group', 'control_says', 'Report', 'md_table', 'report_text',
+           'write_report', 'paired', 'head_row', 'trivial_rows', 'head_version', 'LabConfig', 'load_lab', 'column',
+           'features_of', 'add_rows', 'lab']
 
 # %% ../nbs/33_lab.ipynb #882491ff
 import hashlib
@@ -136,7 +136,7 @@ def run_rows(
 METRICS = ('srocc', 'plcc', 'krcc', 'rmse')
 NUMBERS = [f'{m}_{k}' for m in METRICS for k in ('fold_mean', 'fold_sd', 'pooled', 'lo', 'hi')]
 
-def _flat(pairs): return all(np.ptp(p) <= 1e-9*max(1, np.abs(p).max()) for _, p in pairs)
+def _flat(ps): return all(np.ptp(p) <= 1e-9*max(1, np.abs(p).max()) for p in ps if len(p))
 
 def _pooled(y, p, flat, n_boot=2000):
     "Pooled metrics with intervals, as columns."
@@ -144,23 +144,37 @@ def _pooled(y, p, flat, n_boot=2000):
     out = {f'{m}_{a}': getattr(ci[m], b) for m in METRICS for a, b in (('pooled', 'value'), ('lo', 'lo'), ('hi', 'hi'))}
     return {k: np.nan if flat and not k.startswith('rmse') else v for k, v in out.items()}
 
+def mean_of(
+    n: int,      # pictures
+    tests: list, # test rows of each fold
+    ps: list     # predictions of each fold
+) -> np.ndarray:  # n; NaN where no fold has the picture
+    "Each picture's held-out predictions, averaged over repeats."
+    total, count = np.zeros(n), np.zeros(n)
+    for te, p in zip(tests, ps): total[te], count[te] = total[te]+p, count[te]+1
+    return np.where(count > 0, total/np.maximum(count, 1), np.nan)
+
 def judge_row(
     y,           # MOS, n
-    p,           # held-out predictions, repeats x n; NaN where a repeat has none
-    pairs: list, # (y, p) of each fold
-    parts: dict, # name -> bool mask, such as {'ai': …, 'photo': …}
-) -> dict:  # the columns `NUMBERS`, and SROCC and n within each part
+    tests: list, # test rows of each fold
+    ps: list,    # predictions of each fold
+    parts: dict  # name -> bool mask (n), such as {'ai': …, 'photo': …}
+) -> dict:  # the columns `NUMBERS`, n, and SROCC and n within each part
     "Fold mean, fold sd and pooled value (95 % bootstrap interval) of each metric, unfitted."
-    flat, count = _flat(pairs), np.isfinite(p).sum(0)
-    seen, p = count > 0, np.nansum(p, 0)/np.maximum(count, 1)
+    p = mean_of(len(y), tests, ps)
+    seen, out = np.isfinite(p), _fold_means([(y[te], q) for te, q in zip(tests, ps)])
+    out |= _pooled(y[seen], p[seen], _flat(ps))
+    for k, mask in parts.items():
+        at = seen & mask
+        out |= {f'srocc_{k}': np.nan if at.sum() < 3 or _flat([q[mask[te]] for te, q in zip(tests, ps)]) else srocc(y[at], p[at]), f'n_{k}': int(at.sum())}
+    return dict(n=int(seen.sum()), **out)
+
+def _fold_means(pairs):
+    "Fold mean and sd of each metric as columns; folds of fewer than 3 pictures do not count."
     big = [f for f in pairs if len(f[0]) > 2]
     s = cv_summary(big) if big else pd.DataFrame(columns=['metric', 'fitted', 'mean', 'sd'])
     s = s[s.fitted == 'unfitted'].set_index('metric')
-    out = {f'{m}_fold_{k}': float(s[k].get(m, np.nan)) for m in METRICS for k in ('mean', 'sd')} | _pooled(y[seen], p[seen], flat)
-    for k, mask in parts.items():
-        at = seen & mask
-        out |= {f'srocc_{k}': srocc(y[at], p[at]) if at.sum() > 2 and not flat else np.nan, f'n_{k}': int(at.sum())}
-    return dict(n=int(seen.sum()), **out)
+    return {f'{m}_fold_{k}': float(s[k].get(m, np.nan)) for m in METRICS for k in ('mean', 'sd')}
 
 # %% ../nbs/33_lab.ipynb #7c6c2b67
 def control_row(
@@ -169,8 +183,7 @@ def control_row(
     "The line of a shuffled-MOS control: pooled within folds, over all permutations."
     off = lambda v: np.asarray(v, float)-np.mean(v)
     y, p = (np.concatenate([off(f[i]) for f in pairs]) for i in (0, 1))
-    s = cv_summary([f for f in pairs if len(f[0]) > 2]).query('fitted == "unfitted"').set_index('metric')
-    return {f'{m}_fold_{k}': float(s[k][m]) for m in METRICS for k in ('mean', 'sd')} | _pooled(y, p, _flat(pairs))
+    return _fold_means(pairs) | _pooled(y, p, _flat([q for _, q in pairs]))
 
 # %% ../nbs/33_lab.ipynb #bd60ee1e
 @dataclass
@@ -260,9 +273,8 @@ class Protocol:
 
     def pooled(self, name):
         "Held-out predictions of a row, the mean over repeats, n; NaN where there is none."
-        p = self.predictions(name)
-        count = np.isfinite(p).sum(0)
-        return np.where(count > 0, np.nansum(p, 0)/np.maximum(count, 1), np.nan)
+        self.predictions(name)
+        return mean_of(len(self.y), [f.test for f in self.cut], self.got[name])
 
     def compare(self, a, b, metric='srocc'):
         "Paired bootstrap of the difference of two rows, a - b, pooled."
@@ -295,8 +307,7 @@ class Protocol:
 def _line(p, r):
     if r.name not in p.lines:
         parts = {} if p.ai is None else dict(ai=p.ai, photo=~p.ai)
-        if r.kind == 'control': return {}
-        p.lines[r.name] = judge_row(p.y, p.predictions(r.name), p.pairs(r.name), parts)
+        p.lines[r.name] = judge_row(p.y, [f.test for f, _ in zip(p.cut, p.got[r.name])], p.got[r.name], parts)
     return p.lines[r.name]
 
 def _difference(p, name, base):
@@ -404,7 +415,7 @@ def by_group(
     out = []
     for k, r in p.rows.items():
         for f, (y, q) in zip(p.cut, p.pairs(k)):
-            ok = len(y) > 2 and not _flat([(y, q)])
+            ok = len(y) > 2 and not _flat([q])
             out.append(dict(part=p.part, row=k, kind=r.kind, group=f.name, n=len(y), srocc_pooled=srocc(y, q) if ok else np.nan,
                             plcc_pooled=plcc(y, q) if ok else np.nan, rmse_pooled=float(np.sqrt(np.mean((y-q)**2))), command=p.command))
     return pd.DataFrame(out)
@@ -463,8 +474,8 @@ class Report:
     def figure(self): return forest(self.parts[0].table(), self.lines(), self.parts[0].title)
     def write(self, out): return write_report(self, Path(out))
 
-# %% ../nbs/33_lab.ipynb #33fe22e0
-KEY = ('Fold mean (sd): the metric in each test fold, its mean and standard deviation. Pooled: over all pictures, held-out predictions averaged over repeats, '
+# %% ../nbs/33_lab.ipynb #3db996cf
+KEY = ('Fold mean (sd): {over} mean and standard deviation. Pooled: over all pictures, held-out predictions averaged over repeats, '
        'with a 95 % bootstrap interval over pictures. Metrics are unfitted; within AI and within photos: pooled SROCC. Baseline: {base}; differences are paired (same pictures), pooled SROCC.')
 CEILING = 'Half: random half panels, r; whole panel: R = 2r/(1+r) (Spearman-Brown); ceiling of a perfect predictor: √R; one rater: against the mean of all others.'
 
@@ -486,7 +497,8 @@ def report_text(
     for p in r.parts:
         t = p.table()
         base = p.baseline or next((k for k in p.got if p.rows[k].kind == 'model'), 'none')
-        out += [f'## {p.title}', '', md_table(short_table(t)), '', KEY.format(base=base), '']
+        over = 'the metric of each seed, its' if p.part.startswith('official') else 'the metric in each test fold, its'
+        out += [f'## {p.title}', '', md_table(short_table(t)), '', KEY.format(base=base, over=over), '']
         if any(f.name for f in p.cut): out += ['SROCC in each left-out group:', '', md_table(_groups_wide(p)), '']
     if r.people is not None: out += ['## People', '', md_table(r.people), '', CEILING, '']
     return '\n'.join(out)
@@ -665,11 +677,11 @@ def add_rows(
         p.add(f'shuffled MOS {i+1}', head_row(blocks, y, 'svr', 'both'), 'control', head_version(marks), y, once=True)
     return p
 
-# %% ../nbs/33_lab.ipynb #d7f2fd65
-def _parts(df, test, features, cfg, out, overwrite):
+# %% ../nbs/33_lab.ipynb #bbc08c50
+def _parts(df, test, features, cfg, out):
     "The protocols of a laboratory run, with their rows, not yet run."
     base = cfg.baseline or f'{next(iter(features))} {"svr" if "svr" in cfg.heads else cfg.heads[0]} {"both" if "both" in cfg.modalities else cfg.modalities[0]}'
-    kw = dict(seed=cfg.seed, out=out, baseline=base, command=cfg.command, overwrite=overwrite)
+    kw = dict(seed=cfg.seed, out=out, baseline=base, command=cfg.command)
     cut = lambda i: {e: (_part(b, i), marks) for e, (b, marks) in features.items()}
     own = cut(slice(0, len(df)))
     parts = [add_rows(Protocol(df, cfg.cv, cfg.repeats, groups=column(df, cfg.group) if cfg.group else None, **kw), own, cfg)]
@@ -705,8 +717,9 @@ def lab(
     for c in filter(None, (cfg.group, cfg.leave_out)): column(df, c)
     people = _people(data, cfg, df)
     rows = df if test is None or not cfg.seeds else pd.concat([df, test], ignore_index=True)
+    if overwrite: shutil.rmtree(out/'units', ignore_errors=True)
     features = {e: features_of(rows, e, device) for e in cfg.encoders or (default_encoders(),)}
-    parts = _parts(df, test, features, cfg, out, overwrite)
+    parts = _parts(df, test, features, cfg, out)
     for p in parts: p._guard()
     for p in parts: p.run()
     twins = df.digest.duplicated().sum()
