@@ -137,6 +137,7 @@ def check_rows(
     folder: Path,        # the picture folder
     problems: Problems,  # where to say what is wrong
     mos: bool = True,    # must there be a MOS
+    sentence: bool = True,  # must there be a sentence
 ):
     "Names, numbers and sentences of every row."
     seen = {}
@@ -145,7 +146,7 @@ def check_rows(
         elif r.filename in seen: problems.add(f'the same file name as row {seen[r.filename]}', 'keep one of the two rows', row=r.row, filename=r.filename)
         seen.setdefault(r.filename, r.row)
         if mos and _number(r.MOS) is None: problems.add(*_mos_problem(r.MOS), row=r.row, filename=r.filename)
-        if not r.description.strip(): problems.add('the sentence is empty', 'write one sentence, or leave the row out', row=r.row, filename=r.filename)
+        if sentence and not r.description.strip(): problems.add('the sentence is empty', 'write one sentence, or leave the row out', row=r.row, filename=r.filename)
 
 def _mos_problem(text):
     if not text.strip(): return 'the MOS is empty', 'fill in a number'
@@ -226,15 +227,18 @@ def check_split(
     mos: bool = True,           # must there be a MOS in every row
     known=None,                 # a `VectorCache` that remembers which pictures were found whole
     workers: int | None = None, # pictures decoded at a time
+    sentence: bool = True,      # must there be a sentence in every row
 ) -> tuple:  # (good rows as a frame with filename, MOS, description, row, digest and any further columns; the table of problems)
     "Check a split in one go: table, names, numbers, sentences and every picture."
     folder, problems = Path(folder), Problems()
     images = folder/'images'
     if not folder.is_dir(): problems.add(f'{folder}: there is no such folder', 'name the folder that holds train/ and test/, or make demo data with `realness data demo`')
     elif not images.is_dir(): problems.add(f'{images}: there is no such folder', 'put the pictures into images/ beside the table')
-    df = read_table(folder/TABLE, problems, COLUMNS if mos else ('filename', 'description')) if folder.is_dir() else pd.DataFrame(columns=[*COLUMNS, 'row'])
+    need = [c for c in COLUMNS if mos or c != 'MOS' if sentence or c != 'description']
+    df = read_table(folder/TABLE, problems, need) if folder.is_dir() else pd.DataFrame(columns=[*COLUMNS, 'row'])
+    if 'description' not in df: df['description'] = ''
     if images.is_dir() and len(df):
-        check_rows(df, images, problems, mos)
+        check_rows(df, images, problems, mos, sentence)
         df = _check_files(df, images, problems, known, workers)
     bad = {r['row'] for r in problems.rows if r['level'] == 'error'}
     good = df[~df.row.isin(bad)].reset_index(drop=True)
@@ -278,10 +282,11 @@ def load_split(
     mos: bool = True,        # must there be a MOS in every row
     known=None,              # a `VectorCache` that remembers which pictures were found whole
     say=print,               # told about the rows left out
+    sentence: bool = True,   # must there be a sentence in every row; False: a missing column or cell becomes ''
 ) -> pd.DataFrame:  # filename, MOS (float), description, row, digest, path and any further columns
     "The checked table of one split; all its problems in one `DataError` unless `skip_bad`."
     folder = Path(folder)
-    df, problems = check_split(folder, mos, known)
+    df, problems = check_split(folder, mos, known, sentence=sentence)
     bad = problems[problems.level == 'error']
     if len(bad):
         if not skip_bad or not len(df): raise DataError(problems, folder)
@@ -296,7 +301,7 @@ def _example(folder, rows, pictures):
     (folder/TABLE).write_text('filename,MOS,description\n'+'\n'.join(rows)+'\n', encoding='utf-8')
     return folder
 
-# %% ../nbs/05_data.ipynb #bbff0d7f
+# %% ../nbs/05_data.ipynb #25c248aa
 def is_ai(
     df: pd.DataFrame  # a checked table
 ):  # bool array, or None when nothing says
