@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['app', 'data_app', 'Data', 'Json', 'SkipBad', 'Device', 'Run', 'Clip', 'clip_app', 'localizer_app', 'verb',
            'data_check', 'data_demo', 'data_fetch', 'train', 'evaluate', 'predict', 'demo', 'heatmap', 'clip_fit',
-           'localizer_fit', 'cache', 'main']
+           'localizer_fit', 'lab', 'cache', 'main']
 
 # %% ../nbs/39_cli.ipynb #a1654f95
 import functools
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from .config import RealnessError, base_dir, default_encoders, split_dir, tracker
 
@@ -437,7 +438,83 @@ def localizer_fit(
     fit(photos or None, out, kind or None, per, seed=seed, licence=licence)
     print(f'The localizer is in {out}. Use it:  realness heatmap PICTURE --variant learned --localizer {out}')
 
-# %% ../nbs/39_cli.ipynb #04ec44db
+# %% ../nbs/39_cli.ipynb #220fdd58
+_MANY = {'--encoders': lambda a: a in ('full', 'lite') or '+' in a, '--heads': lambda a: a in ('svr', 'gp', 'mlp'), '--modalities': lambda a: a in ('both', 'image', 'text')}
+
+def _spread(args):
+    "`--heads svr gp` as `--heads svr --heads gp`."
+    out, last = [], None
+    for a in args:
+        if a.startswith('-'): last = a if a in _MANY else None
+        elif last and (out[-1] == last or _MANY[last](a)): out += [last]*(out[-1] != last)
+        else: last = None
+        out.append(a)
+    return out
+
+class _Lists(TyperCommand):
+    def parse_args(self, ctx, args): return super().parse_args(ctx, _spread(args))
+
+def _listed(given, default=()): return tuple(p for g in given or [] for p in g.split(',') if p) or default
+
+# %% ../nbs/39_cli.ipynb #5af5e386
+def _compared(out, pair, as_json):
+    "Say how two rows of a finished table differ."
+    from realness.lab import paired
+    found = {m: paired(out, *pair, m) for m in ('srocc', 'plcc')}
+    if as_json: _json(dict(a=pair[0], b=pair[1], **{m: v._asdict() for m, v in found.items()}))
+    else:
+        for m, v in found.items(): print(f'{m.upper()} of {pair[0]} minus {pair[1]}, pooled, paired: {v}')
+
+def _lab_json(r, out):
+    best, test = r.chosen()
+    control = r.parts[0].table().query('kind == "control"').iloc[0]
+    return dict(out=str(out), command=r.command, says=r.says(), control_holds=bool(control.srocc_lo <= 0 <= control.srocc_hi), chosen=best,
+                chosen_test=None if test is None else test.srocc_pooled, table=_clean(r.table.to_dict('records')),
+                people=None if r.people is None else r.people.to_dict('index'))
+
+# %% ../nbs/39_cli.ipynb #f946c759
+@app.command(cls=_Lists)
+@verb
+def lab(
+    data: Annotated[Path | None, typer.Argument(help='Folder that holds train/ (and test/), or one split. Default: datasets/.', show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help='Where units, tables and figures are kept. Default: runs/lab below the base folder.', show_default=False)] = None,
+    encoders: Annotated[list[str] | None, typer.Option(help='Pairs: full, lite, IMAGE+TEXT; several allowed. Default: REALNESS_ENCODERS, else full.', show_default=False)] = None,
+    heads: Annotated[list[str] | None, typer.Option(help='svr, gp, mlp; several allowed. Default: all three.', show_default=False)] = None,
+    modalities: Annotated[list[str] | None, typer.Option(help='both, image, text; several allowed. Default: all three.', show_default=False)] = None,
+    cv: Annotated[int, typer.Option(help='Folds.')] = 5,
+    repeats: Annotated[int, typer.Option(help='Repeats of the folds.')] = 3,
+    seed: Annotated[int, typer.Option(help='Of the folds.')] = 0,
+    seeds: Annotated[int, typer.Option(help='Of the official test, where DATA/test has MOS; 0 leaves the test alone.')] = 5,
+    group: Annotated[str | None, typer.Option(help='Column, such as prompt: rows with the same value stay in one fold.', show_default=False)] = None,
+    leave_out: Annotated[str | None, typer.Option(help='Column, such as generator: leave one group out as well.', show_default=False)] = None,
+    permutations: Annotated[int, typer.Option(help='Of the shuffled-MOS control, 3 or more.')] = 3,
+    epochs: Annotated[int, typer.Option(help='mlp: at most so many.')] = 20,
+    ratings: Annotated[Path | None, typer.Option(help='CSV of raw ratings (filename,rater,rating) for the human ceiling. Default: DATA/ratings.csv where it is there.', show_default=False)] = None,
+    baseline: Annotated[str | None, typer.Option(help='The row others are compared with. Default: svr both of the first pair.', show_default=False)] = None,
+    compare: Annotated[tuple[str, str] | None, typer.Option(help='Two rows of the finished table in --out: their paired difference, and nothing else.', show_default=False)] = None,
+    skip_bad: SkipBad = False,
+    overwrite: Annotated[bool, typer.Option('--overwrite', help='Throw away what other data or settings left in --out.')] = False,
+    device: Device = None,
+    as_json: Json = False,
+):
+    """Run the whole protocol: every encoder pair, head and modality on the same folds, beside trivial predictors, people and a shuffled control.
+
+    Stop it and run it again: it goes on. Writes table.csv, table.md, table.png, predictions.csv.
+    Example: `realness lab DIR --out LAB --encoders lite --heads svr gp`
+    """
+    from realness.lab import LabConfig, lab as run
+    out = out or base_dir()/'runs'/'lab'
+    if compare: return _compared(out, compare, as_json)
+    lists = {k: _listed(v, getattr(LabConfig, k)) for k, v in (('encoders', encoders), ('heads', heads), ('modalities', modalities))}
+    cfg = LabConfig(**lists, cv=cv, repeats=repeats, seed=seed, seeds=seeds, group=group, leave_out=leave_out, permutations=permutations,
+                    epochs=epochs, ratings=str(ratings) if ratings else None, baseline=baseline)
+    r = run(_data(data), out, cfg, skip_bad, overwrite, device, _say(as_json))
+    if as_json: return _json(_lab_json(r, out))
+    for p in r.parts: _table(p.show().drop(columns='PLCC fold mean (sd)'), p.title, index=True)
+    for s in r.says(): print(s.replace('**', ''))
+    print(f'Tables, figures and predictions are in {out}')
+
+# %% ../nbs/39_cli.ipynb #f94cd0f9
 @app.command()
 @verb
 def cache(
@@ -460,5 +537,5 @@ def main():
     "The console command."
     app()
 
-# %% ../nbs/39_cli.ipynb #f47dac54
+# %% ../nbs/39_cli.ipynb #8e8fcf5d
 if __name__ == '__main__' and '__file__' in globals(): main()
