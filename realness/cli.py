@@ -213,12 +213,15 @@ def train(
     else: print(f'The run is in {run}')
 
 # %% ../nbs/39_cli.ipynb #cd1ff123
-def _judge(run, data, skip_bad=False, device=None, as_json=False, split='test', out=None):
+def _judge(run, data, skip_bad=False, device=None, as_json=False, split='test', out=None, group=None):
     "Evaluate and print; with `as_json` the rows are returned instead."
-    from realness.regression.evaluate import evaluate, short_table
-    table = evaluate(run, data, split, skip_bad, out, device, _say(as_json))
+    from realness.regression.evaluate import evaluate, parts_table, short_table, uncertainty_lines
+    table = evaluate(run, data, split, skip_bad, out, device, _say(as_json), group)
     if as_json: return _clean(table.to_dict('records'))
     _table(short_table(table), f'{split}, n = {table.n.iloc[0]} pictures, value [95 % bootstrap interval], unfitted; after the logistic fit: table.csv', index=True)
+    parts = parts_table(table)
+    if len(parts): _table(parts, 'Within parts of the pictures (of at least 5)')
+    for line in uncertainty_lines(table): print(line)
     print(f'Tables and figures are in {table.attrs["folder"]}')
 
 # %% ../nbs/39_cli.ipynb #bd5c46fb
@@ -231,12 +234,16 @@ def evaluate(
     data: Data = None,
     split: Annotated[str, typer.Option(help='Which split of DATA.')] = 'test',
     out: Annotated[Path | None, typer.Option(help='Where tables and figures go; by default RUN/evaluations.', show_default=False)] = None,
+    group: Annotated[str | None, typer.Option(help='A column of the table: SROCC within each of its values too.', show_default=False)] = None,
     skip_bad: SkipBad = False,
     device: Device = None,
     as_json: Json = False,
 ):
-    "Judge a run: SROCC, KRCC, PLCC, MSE, RMSE with intervals, a scatter plot, and the trivial predictors beside it."
-    rows = _judge(run, _data(data), skip_bad, device, as_json, split, out)
+    """Judge a run: SROCC, KRCC, PLCC, MSE, RMSE with intervals, coverage, a scatter plot, and the trivial predictors beside it.
+
+    DATA may be any rated pictures: another data set, another scale of MOS (ranks do not mind), with or without sentences.
+    """
+    rows = _judge(run, _data(data), skip_bad, device, as_json, split, out, group)
     if as_json: _json(rows)
 
 # %% ../nbs/39_cli.ipynb #1e8ba49c
@@ -262,6 +269,8 @@ def predict(
 ):
     """Score pictures: `mos` in the units of the training data and, where the data say how, `mos_100` on 0-100; higher = looks more real.
 
+    `mos_lo` and `mos_hi` are made to hold 90 % of true MOS of pictures like the training pictures; `domain_score` above 1 (`out_of_domain` 1) says a picture is not like them.
+
     Sentences come from --description, --descriptions, or the image_descriptions.csv beside an images/ folder; without one the image-only head answers.
     """
     from realness.cache import VectorCache
@@ -277,13 +286,23 @@ def _warn(bad):
     for r in bad[:20]: print(f'warning: {r["error"]}', file=sys.stderr)
     if len(bad) > 20: print(f'warning: … and {len(bad)-20} more rows with an error', file=sys.stderr)
 
+def _shown(r):
+    "A row as it is printed."
+    num = lambda v, digits: '' if v is None else f'{v:.{digits}f}'
+    ends = '' if r['mos_lo'] is None else f' [{num(r["mos_lo"], 2)}, {num(r["mos_hi"], 2)}]'
+    home = {None: '', 0: 'in', 1: 'FAR'}[r['out_of_domain']]
+    return {'path': r['path'], 'mos [90 % interval]': num(r['mos'], 3)+ends, 'mos_100': num(r['mos_100'], 1), 'domain': f'{home} {num(r["domain_score"], 2)}'.strip(),
+            **{k: r[k] for k in ('sentence_source', 'modality', 'error')}}
+
 def _report(rows, table, as_json):
     "Print rows, or what was written; exit 1 when nothing could be scored."
     import pandas as pd
     bad = [r for r in rows if r['error']]
     if as_json:
         for r in rows: _json(r)
-    elif table is None: _table(pd.DataFrame(rows)[['path', 'mos', 'mos_100', 'sentence_source', 'modality', 'error']].fillna('').astype({'mos_100': object}))
+    elif table is None: _table(pd.DataFrame([_shown(r) for r in rows]))
+    far = sum(r['out_of_domain'] == 1 for r in rows)
+    if far and not as_json: print(f'{far} of {len(rows)} pictures are far from the training pictures (domain_score > 1): their MOS is less sure')
     if table is not None: print(f'{len(rows)} rows in {table}', file=sys.stderr if as_json else sys.stdout)
     _warn(bad)
     if len(bad) == len(rows): raise typer.Exit(1)

@@ -219,6 +219,6 @@ def uncertainty_lines(
 ) -> list:  # of sentences
     "What was measured of intervals and domain, as sentences."
     pct = lambda r: f'{100*r.value:.1f} % [{100*r.lo:.1f}, {100*r.hi:.1f}]'
-    says = dict(coverage=lambda r: f'{r.model}: {pct(r)} of the true MOS lie in the {level:.0%} intervals'.replace('0% ', '0 % '),
+    says = dict(coverage=lambda r: f'{r.model}: {pct(r)} of the true MOS lie in the {100*level:.0f} % intervals',
                 out_of_domain=lambda r: f'{round(r.value*r.n)} of {r.n} pictures, {pct(r)}, are far from the training pictures (domain_score > 1)')
     return list(dict.fromkeys(says[r.metric](r) for r in table.itertuples() if r.metric in says))
