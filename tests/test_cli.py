@@ -9,11 +9,12 @@ import zlib
 
 import pandas as pd
 import pytest
+from PIL import Image
 from system import noise, write_split, write_table
 
 from realness import __version__
 
-COLUMNS = ['path', 'filename', 'mos', 'mos_100', 'sentence_source', 'error']
+COLUMNS = ['path', 'filename', 'mos', 'mos_100', 'mos_lo', 'mos_hi', 'domain_score', 'out_of_domain', 'sentence_source', 'error']
 
 
 def rows(text): return list(csv.DictReader(io.StringIO(text)))
@@ -156,7 +157,7 @@ def test_evaluate(cli, trained, tmp_path):
     assert {'srocc', 'krcc', 'plcc', 'mse', 'rmse'} <= set(table.metric) and set(table.fitted) == {'unfitted', 'logistic4'}
     assert {'mean of training', 'answer word', 'TF-IDF + ridge', 'photograph or not'} < set(table.model)
     assert (table.n == 8).all() and not (table.value < table.lo).any()
-    assert {p.name for p in (tmp_path/'judged').iterdir()} >= {'table.csv', 'predictions.csv', 'scatter.png'}
+    assert {p.name for p in (tmp_path/'judged').iterdir()} >= {'table.csv', 'predictions.csv', 'calibration.csv', 'scatter.png', 'calibration.png'}
     said = cli('evaluate', trained.run, '--data', tmp_path)
     assert said.code == 2 and 'holds no test/' in said.err
 
@@ -165,7 +166,7 @@ def test_predict_a_folder(started, cli, trained, tmp_path):
     out = tmp_path/'o.csv'
     said = started('-m', 'realness.cli', 'predict', trained.run, trained.data/'test', '--csv', out, cache=trained.cache, fresh=True).end()
     assert said.code == 0, said.err
-    with out.open(newline='', encoding='utf-8') as f: assert next(csv.reader(f))[:6] == COLUMNS
+    with out.open(newline='', encoding='utf-8') as f: assert next(csv.reader(f))[:len(COLUMNS)] == COLUMNS
     got = rows(out.read_text(encoding='utf-8'))
     assert [r['path'] for r in got] == sorted(f'images/{n}' for n in pd.read_csv(trained.data/'test/image_descriptions.csv').filename)
     assert all(r['filename'] == r['path'].split('/')[-1] for r in got)
@@ -173,8 +174,42 @@ def test_predict_a_folder(started, cli, trained, tmp_path):
     assert all(-5 < float(r['mos']) < 5 for r in got) and len({r['mos'] for r in got}) > 4
     judged = pd.read_csv(next(trained.run.rglob('predictions.csv'))).set_index('filename')['CORE, picture and sentence']
     assert max(abs(float(r['mos'])-judged[r['filename']]) for r in got) < 1e-5   # evaluate and predict agree
+    assert all(float(r['mos_lo']) < float(r['mos']) < float(r['mos_hi']) and r['out_of_domain'] == str(int(float(r['domain_score']) > 1)) for r in got)
     before = out.read_bytes()
     assert cli('predict', trained.run, trained.data/'test', '--csv', out).code == 0 and out.read_bytes() == before
+
+
+def test_far_from_home(cli, trained, tmp_path):
+    "A picture of another kind is marked, and said to be; a run of before there were marks leaves the cells empty."
+    Image.new('RGB', (512, 384), 'red').save(tmp_path/'red.png')
+    near = trained.data/'train/images/f1.png'
+    said = cli('predict', trained.run, 'red.png', near)
+    assert '1 of 2 pictures are far from the training pictures (domain_score > 1): their MOS is less sure' in said.out and 'FAR' in said.out
+    got = {r['filename']: r for r in map(json.loads, cli('predict', trained.run, 'red.png', near, '--json').out.splitlines())}
+    assert (got['red.png']['out_of_domain'], got['f1.png']['out_of_domain']) == (1, 0) and got['f1.png']['mos_lo'] < got['f1.png']['mos']
+    old = shutil.copytree(trained.run, tmp_path/'old')
+    known = json.loads((old/'config.json').read_text())
+    assert known['intervals']['both']['level'] == .9 and known['calibration']['both']['n'] == 20
+    (old/'config.json').write_text(json.dumps({k: v for k, v in known.items() if k not in ('intervals', 'calibration', 'domain')}))
+    got = json.loads(cli('predict', old, near, '--json').out)
+    assert got['mos_lo'] is got['domain_score'] is got['out_of_domain'] is None and -5 < got['mos'] < 5
+
+
+def test_evaluate_on_other_data(cli, trained, tmp_path):
+    "Without sentences, on another scale, in groups."
+    shutil.copytree(trained.data/'test/images', tmp_path/'other/images')
+    names = sorted(p.name for p in (tmp_path/'other/images').iterdir())
+    for n in names: shutil.copy(tmp_path/'other/images'/n, tmp_path/'other/images'/f'{n[0]}9{n[1:]}')
+    write_table(tmp_path/'other', [f'{n[0]}{m}{n[1:]},{50+3*i},{"ab"[m == "9"]}' for m in ('', '9') for i, n in enumerate(names)], header='filename,MOS,maker')
+    said = cli('evaluate', trained.run, '--data', 'other', '--group', 'maker')
+    assert said.code == 0, said.err
+    assert said.out.count('another scale') == 1 and 'maker=b' in said.out and 'of the true MOS lie in the 90 % intervals' in said.out
+    assert 'CORE, picture alone' in said.out and 'picture and sentence' not in said.out
+    t = pd.read_csv(next((trained.run/'evaluations').glob('other-*'))/'table.csv')
+    core = t[t.model == 'CORE, picture alone'].set_index(['metric', 'part'])
+    assert set(t.part) == {'all', 'ai', 'photo', 'maker=a', 'maker=b'} and core.loc[('srocc', 'ai')].n.item() == 8
+    assert core.loc[('coverage', 'all')].value.item() == 0                       # MOS near 60: none of them within
+    assert cli('evaluate', trained.run, '--data', 'other', '--group', 'model').code == 2
 
 
 def test_where_sentences_come_from(cli, trained, tmp_path):
@@ -232,7 +267,7 @@ def test_unreadable_files_become_rows(cli, trained, bad, tmp_path):
     got = {r['filename']: r for r in rows((tmp_path/'o.csv').read_text())}
     assert list(got) == [p.name for p in asked]
     for name, r in got.items():
-        assert (r['mos'] == '') == (name != 'f1.png') and (BAD[name][1] in r['error'] if name in BAD else not r['error'])
+        assert (r['mos'] == '') == (r['mos_hi'] == '') == (r['out_of_domain'] == '') == (name != 'f1.png') and (BAD[name][1] in r['error'] if name in BAD else not r['error'])
     nothing = cli('predict', trained.run, images/'torn.png', 'nowhere.png')
     assert nothing.code == 1 and 'there is no such file' in nothing.err
 
@@ -241,8 +276,9 @@ def test_parquet(cli, trained, tmp_path):
     pytest.importorskip('pyarrow')
     for name in ('o.parquet', 'o.csv'): assert cli('predict', trained.run, trained.data/'test', '--csv', name).code == 0
     a, b = pd.read_parquet(tmp_path/'o.parquet'), pd.read_csv(tmp_path/'o.csv')
-    assert list(a.columns) == list(b.columns) and list(a.columns)[:6] == COLUMNS
+    assert list(a.columns) == list(b.columns) and list(a.columns)[:len(COLUMNS)] == COLUMNS
     assert a.mos.tolist() == b.mos.tolist() and a.path.tolist() == b.path.tolist() and a.mos_100.isna().all()
+    assert a.mos_lo.tolist() == b.mos_lo.tolist() and a.out_of_domain.tolist() == b.out_of_domain.tolist()
     assert sorted(p.name for p in tmp_path.glob('o.*')) == ['o.csv', 'o.parquet']
 
 
@@ -253,6 +289,7 @@ def test_a_table_of_something_else_is_left_alone(cli, trained, tmp_path):
     whole = out.read_bytes()
     run_id = rows(whole.decode())[0]['run'].encode()
     for body, want in ((whole.replace(run_id, b'0123456789ab'), 'was written by run 0123456789ab'),
+                       (b'path,filename,mos,mos_100,sentence_source,error,modality,description,run,digest\n', 'another version of realness'),
                        (b'name,grade\nme,1\n', 'something other than scores')):
         out.write_bytes(body)
         said = cli('predict', trained.run, pics/'f1.png', '--csv', out)
