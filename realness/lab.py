@@ -27,7 +27,7 @@ from .cache import VectorCache
 from .config import RealnessError, atomic_write, default_encoders, track, tracker
 from .data import TABLE, is_ai, load_split, table_digest
 from .encoders import create_encoders
-from .metrics import bootstrap_ci, cv_summary, paired_bootstrap, plcc, srocc
+from .metrics import answer_score, bootstrap_ci, cv_summary, paired_bootstrap, plcc, srocc
 from .plots import plot_table, save_figure
 from .regression import heads as recipe
 from .regression.evaluate import trivial_predictions
@@ -195,6 +195,7 @@ class Row:
     version: str = ''           # change it when `f` changes; its units are then computed again
     y: np.ndarray | None = None # another truth, for a control
     once: bool = False          # on the first repeat only
+    unit: bool = True           # predicts in the unit of the MOS; else it has no RMSE
 
 # %% ../nbs/33_lab.ipynb #4c7a1dae
 class Protocol:
@@ -222,10 +223,10 @@ class Protocol:
     repeats = property(lambda self: len({f.repeat for f in self.cut}))
     units = property(lambda self: self.out/'units'/_slug(self.part) if self.out else None)
 
-    def add(self, name, f, kind='model', version='', y=None, once=False):
+    def add(self, name, f, kind='model', version='', y=None, once=False, unit=True):
         "Add a row: `f(train, test) -> predictions`; gives the protocol back, so that calls chain."
         if name in self.rows: raise RealnessError(f'there is a row {name} already: give each its own name')
-        self.rows[name] = Row(name, f, kind, version, y, once)
+        self.rows[name] = Row(name, f, kind, version, y, once, unit)
         return self
 
     def run(self):
@@ -307,7 +308,8 @@ class Protocol:
 def _line(p, r):
     if r.name not in p.lines:
         parts = {} if p.ai is None else dict(ai=p.ai, photo=~p.ai)
-        p.lines[r.name] = judge_row(p.y, [f.test for f, _ in zip(p.cut, p.got[r.name])], p.got[r.name], parts)
+        d = judge_row(p.y, [f.test for f, _ in zip(p.cut, p.got[r.name])], p.got[r.name], parts)
+        p.lines[r.name] = {k: v if r.unit or not k.startswith('rmse') else np.nan for k, v in d.items()}
     return p.lines[r.name]
 
 def _difference(p, name, base):
@@ -346,7 +348,8 @@ def short_table(
     for m in metrics:
         out[f'{m.upper()} fold mean (sd)'] = [_num(a)+(f' ({b:.3f})' if np.isfinite(b) else '') for a, b in rows(f'{m}_fold_mean', f'{m}_fold_sd')]
         out[f'{m.upper()} pooled'] = [_cell(*v) for v in rows(f'{m}_pooled', f'{m}_lo', f'{m}_hi')]
-    if 'srocc_ai' in table: out['within AI'], out['within photos'] = ([_num(v) for v in table[f'srocc_{k}']] for k in ('ai', 'photo'))
+    for k, name in (('ai', 'AI'), ('photo', 'photos')):
+        if f'srocc_{k}' in table: out[f'within {name} (n = {int(table[f"n_{k}"].max())})'] = [_num(v) for v in table[f'srocc_{k}']]
     if 'diff' in table: out['SROCC – baseline'] = [_cell(*v, '+') for v in rows('diff', 'diff_lo', 'diff_hi')]
     return out.assign(n=table.n.astype(int).tolist())
 
@@ -476,7 +479,7 @@ class Report:
 
 # %% ../nbs/33_lab.ipynb #3db996cf
 KEY = ('Fold mean (sd): {over} mean and standard deviation. Pooled: over all pictures, held-out predictions averaged over repeats, '
-       'with a 95 % bootstrap interval over pictures. Metrics are unfitted; within AI and within photos: pooled SROCC. Baseline: {base}; differences are paired (same pictures), pooled SROCC.')
+       'with a 95 % bootstrap interval over pictures. Metrics are unfitted; within AI (generated) pictures and within photos: pooled SROCC. Baseline: {base}; differences are paired (same pictures), pooled SROCC.')
 CEILING = 'Half: random half panels, r; whole panel: R = 2r/(1+r) (Spearman-Brown); ceiling of a perfect predictor: √R; one rater: against the mean of all others.'
 
 def md_table(
@@ -560,17 +563,19 @@ def head_row(
 
 def trivial_rows(
     df: pd.DataFrame  # filename, MOS, description
-) -> dict:  # name -> row
-    "The predictors of `trivial_predictions` as rows; computed once a fold."
-    kept = {}
+) -> dict:  # name -> (row, whether it predicts in the unit of the MOS)
+    "The predictors of `trivial_predictions` as rows, computed once a fold; flag (photograph 1) and answer (No 2, Somewhat 1, Yes 0) stay as they are."
+    kept, ai = {}, is_ai(df)
     def one(name):
         def f(train, test):
             key = train.tobytes(), test.tobytes()
             if key not in kept: kept[key] = trivial_predictions(df.iloc[train], df.iloc[test])
             return kept[key][name]
         return f
-    names = ['mean of training', *(['photograph or not'] if is_ai(df) is not None else []), 'answer word', 'TF-IDF + ridge']
-    return {k: one(k) for k in names}
+    said = np.nan_to_num(np.asarray(answer_score(df.description.tolist()), float), nan=1.)
+    out = {'mean of training': (one('mean of training'), True)}
+    if ai is not None: out['photograph or not'] = lambda train, test: (~ai[test]).astype(float), False
+    return out | {'answer word': (lambda train, test: said[test], False), 'TF-IDF + ridge': (one('TF-IDF + ridge'), True)}
 
 def head_version(
     fingerprints: tuple = ()  # of the encoders
@@ -670,7 +675,7 @@ def add_rows(
         for h in cfg.heads:
             for m in cfg.modalities:
                 p.add(f'{e} {h} {m}', head_row(blocks, p.y, h, m, epochs=cfg.epochs), version=head_version((*marks, cfg.epochs if h == 'mlp' else '')))
-    for k, f in trivial_rows(p.df).items(): p.add(k, f, 'trivial', __version__, once=p.part.startswith('official'))
+    for k, (f, unit) in trivial_rows(p.df).items(): p.add(k, f, 'trivial', f'{__version__} 1', once=p.part.startswith('official'), unit=unit)
     e, (blocks, marks) = next(iter(features.items()))
     for i in range(cfg.permutations if control else 0):
         y = p.y[np.random.default_rng([cfg.seed, i]).permutation(len(p.y))]
