@@ -526,7 +526,7 @@ def write_report(
         save_figure(forest(p.table(), r.lines(), p.title), out/f'table{more}.png')
     return out
 
-# %% ../nbs/33_lab.ipynb #c017e371
+# %% ../nbs/33_lab.ipynb #fa87ceb4
 def paired(
     out: Path | str,  # a folder with predictions.csv
     a: str,           # a row
@@ -543,7 +543,7 @@ def paired(
     d = d.dropna(subset=list({a, b}))
     return paired_bootstrap(d.MOS, d[a], d[b], metric)
 
-# %% ../nbs/33_lab.ipynb #3f0182af
+# %% ../nbs/33_lab.ipynb #824c3ed5
 def _part(blocks, i): return {k: v[i] for k, v in blocks.items()}
 
 def head_row(
@@ -584,7 +584,7 @@ def head_version(
     said = (__version__, *fingerprints, recipe.JOINT, recipe.TEXT, recipe.GRIDS, recipe.WEIGHTS, MLP_WEIGHT)
     return hashlib.blake2b(repr(said).encode(), digest_size=6).hexdigest()
 
-# %% ../nbs/33_lab.ipynb #38336849
+# %% ../nbs/33_lab.ipynb #22e670dd
 @dataclass
 class LabConfig:
     "All choices of a laboratory run."
@@ -622,7 +622,7 @@ class LabConfig:
             c.append(f'{flag} {" ".join(v)}' if isinstance(v, tuple) else f'{flag} {Path(v).name if k == "ratings" else v}')
         return ' '.join(c)
 
-# %% ../nbs/33_lab.ipynb #1dc42998
+# %% ../nbs/33_lab.ipynb #000d8f6b
 def _split(folder, skip_bad, say): return load_split(folder, skip_bad, known=VectorCache(), say=say)
 
 def load_lab(
@@ -653,7 +653,7 @@ def column(
     if (v == '').any(): raise RealnessError(f'row {df.row[(v == "").idxmax()]}: the column {name} is empty; say the group of every row')
     return v.to_numpy()
 
-# %% ../nbs/33_lab.ipynb #e747a55d
+# %% ../nbs/33_lab.ipynb #f9792eb9
 def features_of(
     df: pd.DataFrame,  # rows with path and description
     encoders: str,     # a pair
@@ -682,7 +682,7 @@ def add_rows(
         p.add(f'shuffled MOS {i+1}', head_row(blocks, y, 'svr', 'both'), 'control', head_version(marks), y, once=True)
     return p
 
-# %% ../nbs/33_lab.ipynb #bbc08c50
+# %% ../nbs/33_lab.ipynb #6f5aa539
 def _parts(df, test, features, cfg, out):
     "The protocols of a laboratory run, with their rows, not yet run."
     base = cfg.baseline or f'{next(iter(features))} {"svr" if "svr" in cfg.heads else cfg.heads[0]} {"both" if "both" in cfg.modalities else cfg.modalities[0]}'
@@ -705,7 +705,7 @@ def _may_use(out):
     if out.exists() and not out.is_dir(): raise RealnessError(f'{out}: is a file; name a folder')
     if out.is_dir() and any(out.iterdir()) and not (out/'units').is_dir(): raise RealnessError(f'{out}: holds something else; name a new folder')
 
-# %% ../nbs/33_lab.ipynb #c0d8afb6
+# %% ../nbs/33_lab.ipynb #f97bff88
 def lab(
     data: Path | str,           # holds train/ (and test/), or is one split
     out: Path | str,            # keeps units, tables and figures
