@@ -221,4 +221,4 @@ def uncertainty_lines(
     pct = lambda r: f'{100*r.value:.1f} % [{100*r.lo:.1f}, {100*r.hi:.1f}]'
     says = dict(coverage=lambda r: f'{r.model}: {pct(r)} of the true MOS lie in the {100*level:.0f} % intervals',
                 out_of_domain=lambda r: f'{round(r.value*r.n)} of {r.n} pictures, {pct(r)}, are far from the training pictures (domain_score > 1)')
-    return list(dict.fromkeys(says[r.metric](r) for r in table.itertuples() if r.metric in says))
+    return list(dict.fromkeys(says[r.metric](r) for m in says for r in table[table.metric == m].itertuples()))
