@@ -180,6 +180,8 @@ def train(
     encoders: Annotated[str | None, typer.Option(help='full (ResNet-50 + BERT), lite (offline pair) or IMAGE+TEXT, e.g. resnet18+lite. Default: REALNESS_ENCODERS, else full.', show_default=False)] = None,
     head: Annotated[str, typer.Option(help='svr or gp (kernel, for small data) or mlp (as published).')] = 'svr',
     modality: Annotated[str, typer.Option(help='What the main head sees: both, image or text. An image-only head is always there too.')] = 'both',
+    best: Annotated[bool, typer.Option('--best', help='The configuration that measured best: the lite pair (or --encoders), svr, one re-encoded copy of each picture.')] = False,
+    copies: Annotated[int, typer.Option(help='Re-encoded copies of each picture to learn from as well.')] = 0,
     tune: Annotated[bool, typer.Option('--tune', help='Fine-tune the encoders (with --head mlp).')] = False,
     freeze: Annotated[str | None, typer.Option(help='--tune: keep this encoder as it is: image or text.', show_default=False)] = None,
     seed: Annotated[int, typer.Option(help='Of everything drawn by chance.')] = 0,
@@ -200,13 +202,15 @@ def train(
 ):
     """Train a predictor on DATA/train; where DATA/test is there, judge it once, at the end.
 
-    Best on a few hundred pictures: `realness train --data DIR --encoders lite --head svr --cv 5 --repeats 3 --out RUN`
+    Best on a few hundred pictures: `realness train --best --data DIR --out RUN`; with `--cv 5 --repeats 3` it says how good that is.
     """
     from realness.data import TABLE
-    from realness.regression.runs import RunConfig, train_run
+    from realness.regression.runs import BEST, RunConfig, train_run
+    if best and (head, modality, tune) != ('svr', 'both', False): raise RealnessError('--best says head and modality itself: leave out --head, --modality and --tune')
+    if best: encoders, copies = encoders or BEST['encoders'], copies or BEST['copies']
     encoders = encoders or default_encoders()
-    cfg = RunConfig(encoders, head, modality, tune, freeze, seed, cv, repeats, epochs, patience, lr, batch_size, accumulate, normalize=normalize, pooling=pooling)
-    run = train_run(_data(data), out or base_dir()/'runs'/f'{encoders}-{head}', cfg, skip_bad, dataset, overwrite, device, _say(as_json))
+    cfg = RunConfig(encoders, head, modality, tune, freeze, seed, cv, repeats, epochs, patience, lr, batch_size, accumulate, normalize=normalize, pooling=pooling, copies=copies)
+    run = train_run(_data(data), out or base_dir()/'runs'/('best' if best else f'{encoders}-{head}'), cfg, skip_bad, dataset, overwrite, device, _say(as_json))
     if cv and not as_json: _show_cv(run)
     table = _judge(run, _data(data), skip_bad, device, as_json) if (_data(data)/'test'/TABLE).is_file() else None
     if as_json: _json(dict(run=str(run), metrics=json.loads((run/'config.json').read_text())['metrics'], test=table))
@@ -500,6 +504,7 @@ def lab(
     encoders: Annotated[list[str] | None, typer.Option(help='Pairs: full, lite, IMAGE+TEXT; several allowed. Default: REALNESS_ENCODERS, else full.', show_default=False)] = None,
     heads: Annotated[list[str] | None, typer.Option(help='svr, gp, mlp; several allowed. Default: all three.', show_default=False)] = None,
     modalities: Annotated[list[str] | None, typer.Option(help='both, image, text; several allowed. Default: all three.', show_default=False)] = None,
+    best: Annotated[bool, typer.Option('--best', help='Rows for the configuration of realness train --best as well (re-encodes every picture once).')] = False,
     cv: Annotated[int, typer.Option(help='Folds.')] = 5,
     repeats: Annotated[int, typer.Option(help='Repeats of the folds.')] = 3,
     seed: Annotated[int, typer.Option(help='Of the folds.')] = 0,
@@ -509,7 +514,7 @@ def lab(
     permutations: Annotated[int, typer.Option(help='Of the shuffled-MOS control, 3 or more.')] = 3,
     epochs: Annotated[int, typer.Option(help='mlp: at most so many.')] = 20,
     ratings: Annotated[Path | None, typer.Option(help='CSV of raw ratings (filename,rater,rating) for the human ceiling. Default: DATA/ratings.csv where it is there.', show_default=False)] = None,
-    baseline: Annotated[str | None, typer.Option(help='The row others are compared with. Default: svr both of the first pair.', show_default=False)] = None,
+    baseline: Annotated[str | None, typer.Option(help='The row others are compared with. Default: the plain row of the first pair.', show_default=False)] = None,
     compare: Annotated[tuple[str, str] | None, typer.Option(help='Two rows of the finished table in --out: their paired difference, and nothing else.', show_default=False)] = None,
     skip_bad: SkipBad = False,
     overwrite: Annotated[bool, typer.Option('--overwrite', help='Throw away what other data or settings left in --out.')] = False,
@@ -519,13 +524,13 @@ def lab(
     """Run the whole protocol: every encoder pair, head and modality on the same folds, beside trivial predictors, people and a shuffled control.
 
     Stop it and run it again: it goes on. Writes table.csv, table.md, table.png, predictions.csv.
-    Example: `realness lab DIR --out LAB --encoders lite --heads svr gp`
+    Example: `realness lab DIR --out LAB --encoders lite --heads svr gp --best`
     """
     from realness.lab import LabConfig, lab as run
     out = out or base_dir()/'runs'/'lab'
     if compare: return _compared(out, compare, as_json)
     lists = {k: _listed(v, getattr(LabConfig, k)) for k, v in (('encoders', encoders), ('heads', heads), ('modalities', modalities))}
-    cfg = LabConfig(**lists, cv=cv, repeats=repeats, seed=seed, seeds=seeds, group=group, leave_out=leave_out, permutations=permutations,
+    cfg = LabConfig(**lists, best=best, cv=cv, repeats=repeats, seed=seed, seeds=seeds, group=group, leave_out=leave_out, permutations=permutations,
                     epochs=epochs, ratings=str(ratings) if ratings else None, baseline=baseline)
     r = run(_data(data), out, cfg, skip_bad, overwrite, device, _say(as_json))
     if as_json: return _json(_lab_json(r, out))

@@ -132,7 +132,7 @@ def _resnet50(weights):
         net.load_state_dict(w.get_state_dict(progress=True, check_hash=True))
     elif weights != 'random': _load_state(net, _file_state(weights), weights)
     net.fc = nn.Identity()
-    return net, dict(width=2048, licence='BSD-3-Clause (torchvision), trained on ImageNet', tag='IMAGENET1K_V2', mean=tuple(t.mean), std=tuple(t.std), size=IMAGE_SIZE), 'layer3'
+    return net, dict(width=2048, licence='BSD-3-Clause (torchvision), trained on ImageNet', tag='IMAGENET1K_V2', mean=tuple(t.mean), std=tuple(t.std), size=IMAGE_SIZE), ('layer3', 'layer1', 'layer2')
 
 # %% ../nbs/07_encoders.ipynb #384e5a9e
 def _lite0(weights, classes=False):
@@ -144,7 +144,7 @@ def _lite0(weights, classes=False):
         _load_state(net, dict(zip(names, state, strict=True)), 'lite')   # the two libraries list the same tensors in the same order
     elif weights != 'random': _load_state(net, _file_state(weights), weights)
     if not classes: net.reset_classifier(0)
-    return net, dict(width=1280, licence='Apache-2.0', tag='efficientnet-lite0-57934424 (ImageNet)', mean=(.5,)*3, std=(.5,)*3, size=IMAGE_SIZE), 'blocks.5'
+    return net, dict(width=1280, licence='Apache-2.0', tag='efficientnet-lite0-57934424 (ImageNet)', mean=(.5,)*3, std=(.5,)*3, size=IMAGE_SIZE), ('blocks.5', 'blocks.2', 'blocks.3', 'blocks.4')
 
 # %% ../nbs/07_encoders.ipynb #5ca0f147
 def _timm(name, weights):
@@ -163,7 +163,7 @@ def _timm(name, weights):
     if weights not in ('default', 'random'): _load_state(net, _file_state(weights), weights)
     d, fixed = net.pretrained_cfg, bool(net.pretrained_cfg.get('fixed_input_size'))
     size = tuple(d['input_size'][1:]) if fixed else IMAGE_SIZE
-    return net, dict(width=net.num_features, licence=d.get('license') or 'unknown', tag=d.get('tag') or '', mean=tuple(d['mean']), std=tuple(d['std']), size=size, fixed=fixed), None
+    return net, dict(width=net.num_features, licence=d.get('license') or 'unknown', tag=d.get('tag') or '', mean=tuple(d['mean']), std=tuple(d['std']), size=size, fixed=fixed), ()
 
 # %% ../nbs/07_encoders.ipynb #b85bd4fd
 class ImageEncoder(nn.Module):
@@ -173,22 +173,24 @@ class ImageEncoder(nn.Module):
         name: str = 'resnet50',       # 'resnet50', 'lite', any timm name; NAME@FILE takes the weights from a file
         weights: str = 'default',     # 'default' (pretrained), 'random' or a file
         normalize: str = 'weights',   # 'weights': the mean and std the weights were trained with; 'none': as the method was published
+        shape: str = 'own',           # how files become tensors: 'own', in their own shape (`to_view`); 'stretch', all 384 x 512 as published
     ):
         super().__init__()
+        if shape not in ('own', 'stretch'): raise RealnessError(f'shape is {shape!r}; it is own or stretch')
         if normalize not in ('weights', 'none'): raise RealnessError(f'normalize is {normalize!r}; it is weights or none')
         if '@' in name: name, weights = name.split('@', 1)
         make = {'resnet50': _resnet50, 'lite': _lite0}.get(name)
-        self.net, d, tap = make(weights) if make else _timm(name, weights)
+        self.net, d, taps = make(weights) if make else _timm(name, weights)
         d['tag'] = {'default': d['tag'], 'random': 'random'}.get(weights, Path(weights).name)
         self.info = EncoderInfo('image', name, pooling='mean', **d)
-        self.normalize, self.weights, self.tap = normalize, weights, tap
+        self.normalize, self.weights, self.shape, self.taps = normalize, weights, shape, taps
         self.register_buffer('mean', torch.tensor(self.info.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(self.info.std).view(1, 3, 1, 1), persistent=False)
         self.to(memory_format=torch.channels_last)
         self.eval()
 
     width = property(lambda self: self.info.width)
-    config = property(lambda self: dict(name=self.info.name, weights=self.weights, normalize=self.normalize))
+    config = property(lambda self: dict(name=self.info.name, weights=self.weights, normalize=self.normalize, shape=self.shape))
 
     def prepare(self, x):
         "Normalised input of the network, resized only where the network takes one size."
@@ -199,18 +201,19 @@ class ImageEncoder(nn.Module):
     def forward(self, x): return self.net(self.prepare(x))
 
     def blocks(self, x):
-        "`image` (B x width), and `middle` and `half` where the network has a middle layer to offer."
-        if not self.tap: return dict(image=self(x))
-        got = []
-        hook = self.net.get_submodule(self.tap).register_forward_hook(lambda mod, i, o: got.append(o.float()))
+        "`image` (B x width), and `middle`, `half` and `low` where the network has layers to offer."
+        if not self.taps: return dict(image=self(x))
+        got = {}
+        def keep(name): return lambda mod, i, o: got.update({name: torch.cat([o.float().mean((2, 3)), o.float().std((2, 3))], 1)})
+        hooks = [self.net.get_submodule(t).register_forward_hook(keep(t)) for t in self.taps]
         try: out = self(x)
-        finally: hook.remove()
+        finally: [h.remove() for h in hooks]
         half = self.net(self.prepare(nn.functional.interpolate(x, scale_factor=.5, mode='bilinear', antialias=True)))
-        return dict(image=out, middle=torch.cat([got[0].mean((2, 3)), got[0].std((2, 3))], 1), half=half)
+        return dict(image=out, middle=got[self.taps[0]], half=half, low=torch.cat([got[t] for t in self.taps[1:]], 1))
 
     def fingerprint(self) -> str:
-        "Changes with the weights and with everything done to a picture before them."
-        return _fingerprint(self.net, self.config, self.info.size, self.info.mean, self.info.std)
+        "Changes with the weights and with everything the encoder itself does to a picture before them."
+        return _fingerprint(self.net, dict(name=self.info.name, weights=self.weights, normalize=self.normalize), self.info.size, self.info.mean, self.info.std)
 
     def _repr_markdown_(self): return _card(self.info)
 
@@ -331,6 +334,18 @@ class TextEncoder(nn.Module):
         if self.info.pooling == 'cls': return out.last_hidden_state[:, 0]
         m = attention_mask.unsqueeze(-1).to(out.last_hidden_state.dtype)
         return (out.last_hidden_state*m).sum(1)/m.sum(1).clamp(min=1)
+
+    def blocks(self, sentences):
+        "`text` (B x width) and `text_middle`, the mean of the words two thirds up, where words still mean more than the sentence; one by one on a CPU."
+        rows = [self._blocks(*self.tokens([s], pad=False)) for s in sentences] if next(self.parameters()).device.type == 'cpu' else [self._blocks(*self.tokens(sentences))]
+        return {k: torch.cat([r[k] for r in rows]) for k in ('text', 'text_middle')}
+
+    def _blocks(self, ids, mask):
+        dev = next(self.parameters()).device
+        out = self.net(input_ids=ids.to(dev), attention_mask=mask.to(dev), output_hidden_states=True)
+        mean = lambda h: (h*mask.to(dev).unsqueeze(-1)).sum(1)/mask.to(dev).sum(1, keepdim=True).clamp(min=1)
+        top = out.pooler_output if self.info.pooling == 'pooler' else out.last_hidden_state[:, 0] if self.info.pooling == 'cls' else mean(out.last_hidden_state)
+        return dict(text=top, text_middle=mean(out.hidden_states[round(2*(len(out.hidden_states)-1)/3)]))
 
     def encode(self, sentences):
         "Vectors (B x width) of a list of sentences on the encoder's device; one by one on a CPU, so that no neighbour changes a digit."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_PIXELS', 'IMAGE_SUFFIXES', 'ImageError', 'to_rgb', 'no_warnings', 'open_image', 'load_image', 'to_tensor',
-           'file_digest', 'image_digest', 'find_images']
+           'view_size', 'to_view', 'reencode', 'file_digest', 'image_digest', 'find_images']
 
 # %% ../nbs/01_images.ipynb #fabe88a9
 import hashlib
@@ -165,14 +165,45 @@ def to_tensor(
     if im.size != (size[1], size[0]): im = im.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(im)).permute(2, 0, 1).to(torch.float32).div_(255)
 
-# %% ../nbs/01_images.ipynb #142016bc
+# %% ../nbs/01_images.ipynb #abb4f9bd
+def view_size(
+    width: int,
+    height: int,
+    area: int = IMAGE_SIZE[0]*IMAGE_SIZE[1],  # pixels aimed at
+    step: int = 32,                           # both sides are multiples of it
+) -> tuple:  # height, width
+    "The size nearest to `area` pixels in a picture's own shape."
+    s = (area/(width*height))**.5
+    return tuple(min(max(1, round(v*s/step)), area//step**2)*step for v in (height, width))
+
+def to_view(
+    im  # anything `load_image` takes
+):  # float32 tensor, 3 x height x width, values in 0-1
+    "A picture as a tensor in its own shape, at about the size encoders expect; see `view_size`."
+    im = load_image(im)
+    return to_tensor(im, view_size(*im.size))
+
+# %% ../nbs/01_images.ipynb #2a9a8e2c
+def reencode(
+    im,                  # a Pillow picture, mode RGB
+    rng                  # a numpy Generator
+):  # a Pillow picture of mode RGB, smaller by up to half
+    "A copy made smaller by a factor of .5-1 with one of three filters, and saved as JPEG of quality 60-95."
+    import io
+    from PIL import Image
+    s, how = rng.uniform(.5, 1), rng.choice([Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS])
+    im, f = im.resize((max(1, round(im.width*s)), max(1, round(im.height*s))), int(how)), io.BytesIO()
+    im.save(f, 'JPEG', quality=int(rng.integers(60, 96)))
+    return Image.open(f).convert('RGB')
+
+# %% ../nbs/01_images.ipynb #a551961c
 def file_digest(
     path: Path | str  # any file
 ) -> str:  # 32 hex digits
     "The BLAKE2b-128 digest of a file's bytes."
     with open(path, 'rb') as f: return hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
-# %% ../nbs/01_images.ipynb #f09d864d
+# %% ../nbs/01_images.ipynb #859ec662
 def image_digest(
     src  # anything `load_image` takes
 ) -> str:  # 32 hex digits
@@ -181,7 +212,7 @@ def image_digest(
     im = load_image(src)
     return hashlib.blake2b(im.tobytes(), digest_size=16, key=f'{im.size}'.encode()).hexdigest()
 
-# %% ../nbs/01_images.ipynb #fab19062
+# %% ../nbs/01_images.ipynb #6e16797d
 def find_images(
     folder: Path | str  # where to look, with everything below it
 ) -> list:  # paths in name order

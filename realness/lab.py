@@ -6,8 +6,8 @@
 __all__ = ['METRICS', 'NUMBERS', 'RATINGS', 'KEY', 'CEILING', 'Fold', 'make_folds', 'leave_out', 'split_folds', 'run_rows',
            'mean_of', 'judge_row', 'control_row', 'Row', 'Protocol', 'table_of', 'short_table', 'forest',
            'read_ratings', 'human_ceiling', 'by_group', 'control_says', 'Report', 'md_table', 'report_text',
-           'write_report', 'paired', 'head_row', 'trivial_rows', 'head_version', 'LabConfig', 'load_lab', 'column',
-           'features_of', 'add_rows', 'lab']
+           'write_report', 'paired', 'head_row', 'plain_row', 'trivial_rows', 'head_version', 'LabConfig', 'load_lab',
+           'column', 'features_of', 'add_rows', 'lab']
 
 # %% ../nbs/33_lab.ipynb #882491ff
 import hashlib
@@ -33,7 +33,8 @@ from .regression import heads as recipe
 from .regression.evaluate import trivial_predictions
 from .regression.heads import MODALITIES
 from .regression.regression_model import COREModel
-from .regression.runs import RunConfig, fit_head, folds_of
+from .regression.features import ImageFeatures
+from .regression.runs import BEST, RunConfig, fit_head, folds_of
 from .regression.train import MLP_WEIGHT, extract
 
 # %% ../nbs/33_lab.ipynb #b2a993ac
@@ -551,14 +552,34 @@ def head_row(
     y,                       # MOS, n
     head: str = 'svr',       # 'svr', 'gp' or 'mlp'
     modality: str = 'both',  # 'both', 'image' or 'text'
+    copies: tuple = (),      # picture blocks of re-encoded copies of the rows, learned from as well
     **settings               # of `RunConfig`, such as epochs
 ):  # f(train, test, seed) -> predictions
     "A head as a row: fitted on training rows, chosen on inner rows of these."
     import torch
     y = np.asarray(y, float)
     def f(train, test, seed=0):
-        fitted = fit_head(_part(blocks, train), y[train], modality, RunConfig(head=head, modality=modality, seed=seed, **settings).check())[0].double()
+        cfg = RunConfig(head=head, modality=modality, seed=seed, **settings).check()
+        fitted = fit_head(_part(blocks, train), y[train], modality, cfg, copies=[_part(c, train) for c in copies])[0].double()
         with torch.inference_mode(): return fitted({k: torch.as_tensor(v[test], dtype=torch.float64) for k, v in blocks.items()}).numpy()
+    return f
+
+def plain_row(
+    blocks: dict,  # block name -> n x width
+    y,             # MOS, n
+):  # f(train, test) -> predictions
+    "The plain recipe others are measured by: `image`, `text` (each standardised, over sqrt(width)) and half the answer word in scikit-learn's SVR(C=3, gamma='scale')."
+    y = np.asarray(y, float)
+    def f(train, test):
+        from sklearn.svm import SVR
+        x = []
+        for k in ('image', 'text'):
+            if k not in blocks: continue
+            b = np.asarray(blocks[k], float)
+            sd = b[train].std(0)
+            x.append(np.where(sd > 1e-8, (b-b[train].mean(0))/np.maximum(sd, 1e-8), 0)/b.shape[1]**.5)
+        x = np.concatenate([*x, *([.5*blocks['answer']] if 'answer' in blocks else [])], 1)
+        return SVR(C=3, gamma='scale').fit(x[train], y[train]).predict(x[test])
     return f
 
 def trivial_rows(
@@ -581,7 +602,7 @@ def head_version(
     fingerprints: tuple = ()  # of the encoders
 ) -> str:
     "What a head's units depend on besides data and folds: encoders, package, recipe."
-    said = (__version__, *fingerprints, recipe.JOINT, recipe.TEXT, recipe.GRIDS, recipe.WEIGHTS, MLP_WEIGHT)
+    said = (__version__, *fingerprints, recipe.JOINT, recipe.TEXT, recipe.LINEAR, recipe.NORMAL, recipe.GRIDS, recipe.WEIGHTS, MLP_WEIGHT)
     return hashlib.blake2b(repr(said).encode(), digest_size=6).hexdigest()
 
 # %% ../nbs/33_lab.ipynb #22e670dd
@@ -594,13 +615,14 @@ class LabConfig:
     cv: int = 5                                  # folds
     repeats: int = 3
     seed: int = 0
+    best: bool = False                           # also the configuration of `realness train --best`, which learns from re-encoded copies as well
     seeds: int = 5                               # of the official test; 0 leaves it out
     group: str | None = None                     # column: rows with the same value stay together
     leave_out: str | None = None                 # column: leave-one-group-out as well
     permutations: int = 3                        # of the shuffled control
     epochs: int = 20                             # mlp: at most
     ratings: str | None = None                   # a CSV of raw ratings; by default DATA/ratings.csv where it is there
-    baseline: str | None = None                  # row the others are compared with; by default svr both of the first pair
+    baseline: str | None = None                  # row the others are compared with; by default the plain row of the first pair
 
     def check(self):
         "Raise for choices nobody can follow."
@@ -619,7 +641,7 @@ class LabConfig:
         for k, v in asdict(self).items():
             if v == getattr(d, k) or v is None: continue
             flag = f'--{k.replace("_", "-")}'
-            c.append(f'{flag} {" ".join(v)}' if isinstance(v, tuple) else f'{flag} {Path(v).name if k == "ratings" else v}')
+            c.append(flag if v is True else f'{flag} {" ".join(v)}' if isinstance(v, tuple) else f'{flag} {Path(v).name if k == "ratings" else v}')
         return ' '.join(c)
 
 # %% ../nbs/33_lab.ipynb #000d8f6b
@@ -657,26 +679,30 @@ def column(
 def features_of(
     df: pd.DataFrame,  # rows with path and description
     encoders: str,     # a pair
-    device=None
-) -> tuple:  # (blocks, fingerprints)
+    device=None,
+    copies: int = 0    # re-encoded copies of the pictures
+) -> tuple:  # (blocks, fingerprints, blocks of each copy)
     "Feature blocks of all rows, out of the cache where it has them."
     m = COREModel(*create_encoders(encoders), freeze_image=True, freeze_text=True).eval()
     blocks = extract(m, df.path.tolist(), df.description.tolist(), VectorCache(), device)
-    return blocks, (m.image_encoder.fingerprint(), m.text_encoder.fingerprint())
+    more = [ImageFeatures(m.image_encoder, VectorCache(), copy=k)(df.path, 're-encoded copies') for k in range(copies)]
+    return blocks, (m.image_encoder.fingerprint(), m.text_encoder.fingerprint()), more
 
 def add_rows(
     p: Protocol,
-    features: dict,   # pair -> (blocks, fingerprints) of the rows of `p.df`
+    features: dict,   # pair -> what `features_of` gives for the rows of `p.df`
     cfg: LabConfig,
     control: bool = True  # add the shuffled control
 ) -> Protocol:
-    "Every pair x head x modality, the trivial predictors, the control."
-    for e, (blocks, marks) in features.items():
+    "Plain, every pair x head x modality, best, the trivial predictors, the control."
+    for e, (blocks, marks, copies) in features.items():
+        p.add(f'{e} plain', plain_row(blocks, p.y), version=head_version(marks), once=p.part.startswith('official'))
         for h in cfg.heads:
             for m in cfg.modalities:
                 p.add(f'{e} {h} {m}', head_row(blocks, p.y, h, m, epochs=cfg.epochs), version=head_version((*marks, cfg.epochs if h == 'mlp' else '')))
+        for m in ('both', 'image') if copies else (): p.add(f'{e} best {m}', head_row(blocks, p.y, 'svr', m, copies), version=head_version((*marks, len(copies))))
     for k, (f, unit) in trivial_rows(p.df).items(): p.add(k, f, 'trivial', f'{__version__} 1', once=p.part.startswith('official'), unit=unit)
-    e, (blocks, marks) = next(iter(features.items()))
+    e, (blocks, marks, _) = next(iter(features.items()))
     for i in range(cfg.permutations if control else 0):
         y = p.y[np.random.default_rng([cfg.seed, i]).permutation(len(p.y))]
         p.add(f'shuffled MOS {i+1}', head_row(blocks, y, 'svr', 'both'), 'control', head_version(marks), y, once=True)
@@ -685,9 +711,9 @@ def add_rows(
 # %% ../nbs/33_lab.ipynb #6f5aa539
 def _parts(df, test, features, cfg, out):
     "The protocols of a laboratory run, with their rows, not yet run."
-    base = cfg.baseline or f'{next(iter(features))} {"svr" if "svr" in cfg.heads else cfg.heads[0]} {"both" if "both" in cfg.modalities else cfg.modalities[0]}'
+    base = cfg.baseline or f'{next(iter(features))} plain'
     kw = dict(seed=cfg.seed, out=out, baseline=base, command=cfg.command)
-    cut = lambda i: {e: (_part(b, i), marks) for e, (b, marks) in features.items()}
+    cut = lambda i: {e: (_part(b, i), marks, [_part(c, i) for c in copies]) for e, (b, marks, copies) in features.items()}
     own = cut(slice(0, len(df)))
     parts = [add_rows(Protocol(df, cfg.cv, cfg.repeats, groups=column(df, cfg.group) if cfg.group else None, **kw), own, cfg)]
     if base not in parts[0].rows: raise RealnessError(f'baseline {base!r}: there is no such row; there are: {", ".join(parts[0].rows)}')
@@ -723,7 +749,7 @@ def lab(
     people = _people(data, cfg, df)
     rows = df if test is None or not cfg.seeds else pd.concat([df, test], ignore_index=True)
     if overwrite: shutil.rmtree(out/'units', ignore_errors=True)
-    features = {e: features_of(rows, e, device) for e in cfg.encoders or (default_encoders(),)}
+    features = {e: features_of(rows, e, device, BEST['copies'] if cfg.best else 0) for e in cfg.encoders or (default_encoders(),)}
     parts = _parts(df, test, features, cfg, out)
     for p in parts: p._guard()
     for p in parts: p.run()

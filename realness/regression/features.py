@@ -16,8 +16,9 @@ import torch
 from ..cache import VectorCache
 from ..config import RealnessError, track
 from ..encoders import ImageEncoder, TextEncoder
-from ..images import ImageError, image_digest, to_tensor
+from ..images import ImageError, image_digest, load_image, reencode, to_tensor, to_view
 from ..metrics import answer_onehot
+from ..scene import SCENE_WIDTH, scene_statistics
 
 # %% ../../nbs/11_features.ipynb #3a31d0a9
 def read_ahead(
@@ -43,11 +44,11 @@ def _packed(blocks): return torch.cat([v.float() for v in blocks.values()], 1).c
 def block_widths(
     encoder: ImageEncoder
 ) -> dict:  # block name -> width, in the order they are kept
-    "How the kept vector of a picture divides into `image`, `middle` and `half`."
+    "How the kept vector of a picture divides into `image`, what else the encoder offers, and `scene`."
     if getattr(encoder, '_widths', None) is None:
         was = encoder.training
         dev = next(encoder.parameters()).device
-        with torch.inference_mode(): encoder._widths = {k: v.shape[1] for k, v in encoder.eval().blocks(torch.zeros(1, 3, 64, 64, device=dev)).items()}
+        with torch.inference_mode(): encoder._widths = {k: v.shape[1] for k, v in encoder.eval().blocks(torch.zeros(1, 3, 64, 64, device=dev)).items()} | dict(scene=SCENE_WIDTH)
         encoder.train(was)
     return encoder._widths
 
@@ -68,11 +69,12 @@ class ImageFeatures:
         cache: VectorCache | None = None, # where vectors are kept; None keeps nothing
         batch_size: int = 16,             # pictures a forward pass on a GPU; a CPU takes one at a time, which is as fast and exactly repeatable
         workers: int | None = None,       # threads that read; one a core by default
+        copy: int | None = None,          # the number of a re-encoded copy to look at instead of the picture itself; see `reencode`
     ):
-        self.encoder, self.cache, self.workers = encoder.eval(), cache, workers or os.cpu_count() or 1
+        self.encoder, self.cache, self.workers, self.copy = encoder.eval(), cache, workers or os.cpu_count() or 1, copy
         self.device = next(encoder.parameters()).device
         self.batch_size = 1 if self.device.type == 'cpu' else batch_size
-        self.key, self.widths = encoder.fingerprint(), block_widths(encoder)
+        self.key, self.widths = f'{encoder.fingerprint()}:{encoder.shape}2'+('' if copy is None else f':copy{copy}'), block_widths(encoder)
 
     def _key(self, src):
         "What the vector of a picture is kept under; None when there is no cache or the file cannot be read (said later)."
@@ -80,17 +82,29 @@ class ImageFeatures:
         except (RealnessError, OSError): return None
 
     def _read(self, pair):
-        "(key, kept vector or None, tensor or None, error or None)"
+        "(key, kept vector or None, (tensor, scene statistics) or None, error or None)"
         src, key = pair
         if key in self.kept: return key, self.kept[key], None, None
-        try: return key, None, to_tensor(src), None
+        try: return key, None, self._looked_at(src), None
         except RealnessError as e: return None, None, None, e
         except OSError as e: return None, None, None, ImageError(src, f'cannot be read ({e.strerror})', 'check the file and its rights')
 
+    def _looked_at(self, src):
+        im = load_image(src)
+        if self.copy is not None: im = reencode(im, np.random.default_rng([self.copy, int(image_digest(im)[:8], 16)]))
+        x = to_view(im) if self.encoder.shape == 'own' else to_tensor(im)
+        return x, scene_statistics(x)
+
     @torch.inference_mode()
-    def _encode(self, xs):
-        x = torch.stack(xs).to(self.device, non_blocking=True)
-        with torch.autocast(self.device.type, enabled=self.device.type == 'cuda'): return _packed(self.encoder.blocks(x))
+    def _encode(self, pairs):
+        "Vectors of (tensor, scene statistics) pairs; tensors of one shape go through the network together."
+        out = [None]*len(pairs)
+        for shape in dict.fromkeys(x.shape for x, _ in pairs):
+            at = [i for i, (x, _) in enumerate(pairs) if x.shape == shape]
+            x = torch.stack([pairs[i][0] for i in at]).to(self.device, non_blocking=True)
+            with torch.autocast(self.device.type, enabled=self.device.type == 'cuda'): vectors = _packed(self.encoder.blocks(x))
+            for i, v in zip(at, vectors): out[i] = np.concatenate([v, pairs[i][1]])
+        return out
 
     def _done(self, part):
         "Encode what a part lacks, keep it, and yield each row's vector or error."
@@ -120,14 +134,14 @@ class ImageFeatures:
         finally: self._flush()
 
     def __call__(self, sources, label=''):
-        "Blocks of all sources: {'image': n x width, 'middle': …, 'half': …}, float32; the first bad picture raises its error."
+        "Blocks of all sources: {'image': n x width, 'middle': …, 'half': …, 'low': …, 'scene': …}, float32; the first bad picture raises its error."
         out, sources = [], list(sources)
         for v, e in track(self.stream(sources), label, len(sources)):
             if e is not None: raise e
             out.append(v)
         return split_blocks(np.stack(out) if out else np.zeros((0, sum(self.widths.values())), np.float32), self.widths)
 
-# %% ../../nbs/11_features.ipynb #1cdb9c4a
+# %% ../../nbs/11_features.ipynb #b85ab454
 class TextFeatures:
     "Vectors of sentences by a frozen encoder, kept on disk."
     def __init__(
@@ -136,15 +150,16 @@ class TextFeatures:
         cache: VectorCache | None = None, # where vectors are kept; None keeps nothing
         batch_size: int = 64,             # sentences a forward pass on a GPU
     ):
-        self.encoder, self.cache, self.batch_size, self.key = encoder.eval(), cache, batch_size, encoder.fingerprint()
+        self.encoder, self.cache, self.batch_size, self.key = encoder.eval(), cache, batch_size, encoder.fingerprint()+':2'
 
     @torch.inference_mode()
     def _encode(self, sentences):
-        if not sentences: return np.zeros((0, self.encoder.width), np.float32)
-        return np.concatenate([self.encoder.encode(sentences[i:i+self.batch_size]).float().cpu().numpy() for i in range(0, len(sentences), self.batch_size)])
+        "`text` and `text_middle` side by side."
+        if not sentences: return np.zeros((0, 2*self.encoder.width), np.float32)
+        return np.concatenate([_packed(self.encoder.blocks(sentences[i:i+self.batch_size])) for i in range(0, len(sentences), self.batch_size)])
 
     def __call__(self, sentences):
-        "Blocks of sentences: {'text': n x width, 'answer': n x 3 (no, somewhat, yes)}, float32."
+        "Blocks of sentences: {'text': n x width, 'text_middle': n x width, 'answer': n x 3 (no, somewhat, yes)}, float32."
         import hashlib
         sentences = list(sentences)
         keys = [f'{self.key}:'+hashlib.blake2b(s.encode(), digest_size=16).hexdigest() for s in sentences]
@@ -153,5 +168,5 @@ class TextFeatures:
         made = dict(zip(new, self._encode(list(new.values()))))
         if self.cache: self.cache.put(made)
         kept.update(made)
-        text = np.stack([kept[k] for k in keys]) if keys else np.zeros((0, self.encoder.width), np.float32)
-        return dict(text=text, answer=answer_onehot(sentences))
+        both = np.stack([kept[k] for k in keys]) if keys else np.zeros((0, 2*self.encoder.width), np.float32)
+        return split_blocks(both, dict(text=self.encoder.width, text_middle=self.encoder.width)) | dict(answer=answer_onehot(sentences))

@@ -141,7 +141,7 @@ def save_model(
         encs[kind] = dict(enc.config, info=asdict(enc.info), stored=stored, frozen=frozen, fingerprint=enc.fingerprint())
         if stored: state.update({f'{kind}.{k}': v for k, v in enc.net.state_dict().items()})
     if encs['text']['stored']: model.text_encoder.save_shape(folder/'text')
-    cfg = dict(format=1, realness=__version__, encoders=encs, hidden=list(model.hidden), heads={k: h.config for k, h in model.heads.items()},
+    cfg = dict(format=2, realness=__version__, encoders=encs, hidden=list(model.hidden), heads={k: h.config for k, h in model.heads.items()},
                data=asdict(model.data), metrics=model.metrics, **known, direction='higher MOS = looks more real')
     with atomic_write(folder/'model.safetensors') as tmp: tmp.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in state.items()}))
     with atomic_write(folder/'config.json') as tmp: tmp.write_text(json.dumps(cfg, indent=2))
@@ -149,7 +149,7 @@ def save_model(
 # %% ../../nbs/13_regression_model.ipynb #fcc47d0d
 def _encoder(kind, c, folder):
     "An encoder as its saved description says: rebuilt empty when stored, else fetched by name and compared."
-    if kind == 'image': enc = ImageEncoder(c['name'], 'random' if c['stored'] else c['weights'], c['normalize'])
+    if kind == 'image': enc = ImageEncoder(c['name'], 'random' if c['stored'] else c['weights'], c['normalize'], c.get('shape', 'stretch'))
     elif c['stored']: enc = TextEncoder.from_shape(folder/'text', c['name'], c['weights'], c['pooling'])
     else: enc = TextEncoder(c['name'], c['weights'], c['pooling'])
     if not c['stored'] and enc.fingerprint() != c['fingerprint']:
@@ -163,7 +163,7 @@ def _config(folder):
     if not path.is_file(): raise RealnessError(f'{folder}: is no run folder (no config.json); train one with `realness train --out {folder}`')
     try: c = json.loads(path.read_text())
     except ValueError as e: raise RealnessError(f'{path}: is not JSON ({e}); train again') from None
-    if c.get('format') != 1: raise RealnessError(f'{path}: format {c.get("format")} was written by another version of realness; update it')
+    if c.get('format') != 2: raise RealnessError(f'{path}: format {c.get("format")} was written by another version of realness; train again, or install that version ({c.get("realness")})')
     return c
 
 def load_model(

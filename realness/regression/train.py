@@ -260,6 +260,7 @@ def fit_mlp(head, tr, y_tr, va, y_va, epochs, kw, batch_size=16, folder=None):
 # %% ../../nbs/14_train.ipynb #501967e3
 def _fit_tuned(model, train_loader, val_loader, epochs, kw, folder):
     "Fine-tuning: the whole model on pictures; then the image-only head on the tuned encoder's features."
+    model.image_encoder.shape = 'stretch'   # as the tensors it is tuned on
     l = Learner(model, train_loader, val_loader, folder=folder, **kw)
     history = l.fit(epochs)
     if _has_rows(train_loader, val_loader):
