@@ -602,7 +602,7 @@ def head_version(
     fingerprints: tuple = ()  # of the encoders
 ) -> str:
     "What a head's units depend on besides data and folds: encoders, package, recipe."
-    said = (__version__, *fingerprints, recipe.JOINT, recipe.TEXT, recipe.LINEAR, recipe.NORMAL, recipe.GRIDS, recipe.WEIGHTS, MLP_WEIGHT)
+    said = (__version__, *fingerprints, recipe.JOINT, recipe.TEXT, recipe.LINEAR, recipe.NORMAL, recipe.COPY, recipe.GRIDS, recipe.WEIGHTS, MLP_WEIGHT)
     return hashlib.blake2b(repr(said).encode(), digest_size=6).hexdigest()
 
 # %% ../nbs/33_lab.ipynb #22e670dd

@@ -4,26 +4,24 @@
 
 # %% auto #0
 __all__ = ['LOOKS', 'FIRST', 'FINE_JOINT', 'FINE_MIX', 'WIDE_MIX', 'TEXT_MIX', 'CHOICE', 'VERSION', 'Weighted', 'linear_row',
-           'part_linear', 'words_kernel', 'average_row', 'copies_row', 'chosen_row', 'map_numbers', 'map_block',
-           'added', 'more_rows', 'machine_rows', 'joined_rows', 'copy_rows', 'all_rows', 'experiment', 'run']
+           'part_linear', 'words_kernel', 'average_row', 'copies_row', 'chosen_row', 'added', 'more_rows',
+           'machine_rows', 'joined_rows', 'copy_rows', 'all_rows', 'experiment', 'run']
 
-# %% ../../nbs/experiments/55_attempts.ipynb #dfe5c2dd
+# %% ../../nbs/experiments/55_attempts.ipynb #21440fcc
 from collections import Counter
 
 import numpy as np
-import pandas as pd
 
 from ..cache import VectorCache
-from ..config import RealnessError, track
+from ..config import RealnessError
 from ..data import is_ai
-from .kernels import PLAIN_MIX, SUM_LOOKS, SUM_MIX, Kernels, committed, kernel_row, mix_row, mixture, normal_scores, run_command, without
+from .kernels import PLAIN_MIX, SUM_LOOKS, SUM_MIX, Kernels, kernel_row, mix_row, mixture, run_command, without
 from .learning_curve import SAID
 from .wording import blocks_of
-from ..images import image_digest
-from ..lab import Protocol, forest, load_lab, make_folds, mean_of
+from ..lab import Protocol, load_lab, make_folds, mean_of
 from ..metrics import srocc
 
-# %% ../../nbs/experiments/55_attempts.ipynb #d29c11a3
+# %% ../../nbs/experiments/55_attempts.ipynb #fda91b24
 class Weighted(Kernels):
     "Columns weighted by |correlation with the rank of the MOS| to a power, in the training rows."
     def __init__(self, blocks, y, power):
@@ -71,7 +69,7 @@ def average_row(*rows):
     "The mean of what several rows say."
     return lambda train, test: np.mean([f(train, test) for f in rows], 0)
 
-# %% ../../nbs/experiments/55_attempts.ipynb #0074d719
+# %% ../../nbs/experiments/55_attempts.ipynb #afefe137
 def copies_row(
     versions: list,       # blocks of the pictures, of their first copies, …; the same names
     y,                    # MOS, n
@@ -88,7 +86,7 @@ def copies_row(
     f = mix_row(K, np.tile(y, m), mix, C=C/len(train), **settings)
     return lambda tr, te: f(np.concatenate([tr+i*n for i in train]), te+test*n)
 
-# %% ../../nbs/experiments/55_attempts.ipynb #48aee372
+# %% ../../nbs/experiments/55_attempts.ipynb #260f7b2b
 def chosen_row(
     candidates: dict,   # name -> row
     y,                  # MOS, n
@@ -108,27 +106,7 @@ def chosen_row(
     f.chosen = chosen
     return f
 
-# %% ../../nbs/experiments/55_attempts.ipynb #e46877bd
-def map_numbers(
-    m  # H x W, in [0, 1]
-) -> np.ndarray:  # 24 float32
-    "Mean, sd, six quantiles and a 4 x 4 grid of means of a map."
-    h, w = (s//4 for s in m.shape)
-    grid = m[:4*h, :4*w].reshape(4, h, 4, w).mean((1, 3))
-    return np.r_[m.mean(), m.std(), np.quantile(m, (.05, .25, .5, .75, .95, .99)), grid.ravel()].astype(np.float32)
-
-def map_block(paths, cache=None):
-    "`map_numbers` of each picture by the shipped localizer, n x 24, kept in the cache."
-    from realness.localization.localizer import Localizer
-    loc = Localizer.load()
-    keys = [f'map1:{loc.fingerprint()}:{image_digest(p)}' for p in paths]
-    kept = cache.get(keys) if cache else {}
-    for k, p in track([(k, p) for k, p in zip(keys, paths) if k not in kept], 'maps'):
-        kept[k] = map_numbers(loc.map(p))
-        if cache: cache.put({k: kept[k]})
-    return np.stack([kept[k] for k in keys])
-
-# %% ../../nbs/experiments/55_attempts.ipynb #846dd6d5
+# %% ../../nbs/experiments/55_attempts.ipynb #8d8bdc8b
 LOOKS = 'image', 'middle', 'half'
 FIRST = mixture(dict(image=1, middle=1, half=.5, text=.8, answer=.5), LOOKS, (dict(text=.8, answer=.5),))
 FINE_JOINT = dict(image=1, middle=1, low=1, fine_sd=1, half=.5, text=.8, text_middle=.8, answer=.7)
@@ -146,7 +124,7 @@ def more_rows(K, y, sentences):
     out = {'one kernel for each block (sum)': mix_row(K, y, FIRST, C=4)}
     out |= {f'sum + {what}': mix_row(K, y, added(k), C=4) for k, what in dict(
         sd='sd over the picture', max='maximum over the picture', regions='four regions side by side', low='early layers', late='late layers', scene='scene statistics',
-        fine='1.5x size', fine_middle='1.5x size, middle layer', map="the localizer's map", clauses='clauses', body='sentence without its answer',
+        fine='1.5x size', fine_middle='1.5x size, middle layer', clauses='clauses', body='sentence without its answer',
         named='what the sentence names', length='length of the sentence').items() if k in K.blocks}
     out['sum + TF-IDF kernel'] = kernel_row(lambda tr: .85*first(tr)+.15*words(tr), y, C=4)
     return out | {'sum + middle layer of the sentence encoder': mix_row(K, y, TEXT_MIX, C=4)}
@@ -176,7 +154,7 @@ def joined_rows(K, y):
             'wide sum, target half-way': row(WIDE_MIX, normal=.5), 'wide sum, target half-way, mapped back': row(WIDE_MIX, normal=.5, back=True),
             'wide sum, target to normal scores': row(WIDE_MIX, normal=1)}
 
-# %% ../../nbs/experiments/55_attempts.ipynb #acf64c7e
+# %% ../../nbs/experiments/55_attempts.ipynb #4fe18e3c
 CHOICE = ('plain svr', 'one kernel for each block (sum)', 'sum + early layers, scene, text middle', 'sum + early layers, scene, text middle, target half-way',
           'wide sum, C = 2', 'wide sum, target half-way', 'wide sum, features weighted by training correlation, power 0.5')
 
@@ -190,7 +168,7 @@ def copy_rows(versions, y):
     return out
 
 def all_rows(
-    blocks: dict,        # of `blocks_of` with fine; and `map`
+    blocks: dict,        # of `blocks_of` with fine
     y,                   # MOS, n
     sentences,           # n
     copies: list = (),   # blocks of re-encoded copies; the last is for testing only
@@ -204,14 +182,13 @@ def all_rows(
     out['wide sum, target half-way, sentence only'] = mix_row(K, y, without(WIDE_MIX, seen), normal=.5)
     return out | (copy_rows([blocks, *copies], y) if copies else {})
 
-# %% ../../nbs/experiments/55_attempts.ipynb #25687b05
+# %% ../../nbs/experiments/55_attempts.ipynb #d859853d
 VERSION = 'attempts1'  # change it when a row changes; kept units are then computed anew
 
-def experiment(df, cache, seed=0, command='', folds=5, repeats=3, out=None, names=None, copies=2, maps=True):
+def experiment(df, cache, seed=0, command='', folds=5, repeats=3, out=None, names=None, copies=2):
     "The protocol of a data set, run; `names` takes some rows only."
     y, strata = df.MOS.to_numpy(), is_ai(df)
     blocks = blocks_of(df, cache, fine=True)
-    if maps: blocks['map'] = map_block(df.path.tolist(), cache)
     rows = all_rows(blocks, y, df.description.tolist(), [blocks_of(df, cache, copy=i) for i in range(copies)], strata)
     if lost := [k for k in names or () if k not in rows]: raise RealnessError(f'no attempt called {lost[0]!r}; there are: {", ".join(rows)}')
     p = Protocol(df, folds, repeats, seed, out, baseline='plain svr', part='attempts', command=command)
@@ -223,7 +200,9 @@ def experiment(df, cache, seed=0, command='', folds=5, repeats=3, out=None, name
 
 def run(data, out, seed, command):
     "All attempts, with their paired difference to the plain machine."
-    return experiment(load_lab(data)[0], VectorCache(out/'features.db'), seed, command, out=out/'attempts').table()
+    p = experiment(load_lab(data)[0], VectorCache(out/'features.db'), seed, command, out=out/'attempts')
+    said = '; '.join(f'{k}: {v}' for k, v in p.chosen.most_common())   # of the folds fitted in this run
+    return p.table().assign(chosen=lambda t: np.where(t.row == 'chosen inside the fold', said, ''))
 
-# %% ../../nbs/experiments/55_attempts.ipynb #629040d4
+# %% ../../nbs/experiments/55_attempts.ipynb #35be6f57
 if __name__ == '__main__' and '__file__' in globals(): run_command('attempts', run)

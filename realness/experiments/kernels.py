@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PLAIN', 'CLIPPED', 'SENTENCE', 'PLAIN_MIX', 'SUM_LOOKS', 'SUM_MIX', 'standardise', 'scaled', 'squared_distances',
            'Kernels', 'normal_scores', 'map_back', 'solve_svr', 'solve_gp', 'kernel_row', 'mix_row', 'mixture',
-           'without', 'write_csv', 'run_command', 'committed']
+           'without', 'write_csv', 'run_command', 'committed', 'plot_differences']
 
 # %% ../../nbs/experiments/50_kernels.ipynb #3dff97fe
 import argparse
@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 
 from ..config import RealnessError, atomic_write
+from ..plots import new_figure, style
 
-# %% ../../nbs/experiments/50_kernels.ipynb #ac95e1ea
-PLAIN, CLIPPED = ('answer',), ('scene', 'length', 'map')  # blocks left as they are; blocks clipped at 5 sd
+# %% ../../nbs/experiments/50_kernels.ipynb #ace6cbcd
+PLAIN, CLIPPED = ('answer',), ('scene', 'length')  # blocks left as they are; blocks clipped at 5 sd
 
 def standardise(
     x,           # n x width
@@ -188,3 +189,20 @@ def committed(
     path = Path(folder)/f'experiments-{name}.csv'
     if not path.is_file(): raise RealnessError(f'{path}: is not there; it lies in the project, under nbs/results')
     return pd.read_csv(path)
+
+def plot_differences(
+    t: pd.DataFrame,  # of a protocol, or committed: row, diff, diff_lo, diff_hi
+    base: str,        # what the differences are to
+    title: str = None
+):  # a Figure
+    "Paired differences of pooled SROCC with their intervals, in the order of the table."
+    d = t[t['diff'].notna()].reset_index(drop=True)
+    with style():
+        fig, ax = new_figure(4.6, .8+.15*len(d))
+        ax.axvline(0, color='black', lw=.8)
+        ax.errorbar(d['diff'], d.index, xerr=[d['diff']-d.diff_lo, d.diff_hi-d['diff']], fmt='s', ms=3, lw=1, color='black')
+        ax.set_yticks(d.index, d.row, fontsize=6)
+        ax.set_ylim(len(d)-.4, -.6)
+        ax.set_xlabel(f'SROCC (pooled) - {base}', fontsize=7)
+        ax.set_title(title or '', fontsize=8)
+    return fig

@@ -12,13 +12,13 @@ import pandas as pd
 from ..cache import VectorCache
 from ..config import RealnessError, track
 from ..data import is_ai
-from .kernels import SUM_MIX, Kernels, committed, mix_row, run_command, without
+from .kernels import SUM_MIX, Kernels, mix_row, run_command, without
 from .wording import blocks_of
 from ..lab import load_lab, make_folds
 from ..metrics import bootstrap_ci, srocc
 from ..plots import new_figure, style
 
-# %% ../../nbs/experiments/53_learning_curve.ipynb #355a939e
+# %% ../../nbs/experiments/53_learning_curve.ipynb #43a4d887
 def even_order(
     train,   # row numbers
     strata,  # a class for each row of the data, or None
@@ -49,7 +49,7 @@ def curve(
         for k, s in out: out[k, s][f.repeat, f.test] = rows[k](order[:s], f.test)
     return out
 
-# %% ../../nbs/experiments/53_learning_curve.ipynb #5db3a8f8
+# %% ../../nbs/experiments/53_learning_curve.ipynb #81fde9dd
 def mean_srocc(y, many): return float(np.mean([srocc(y, p) for p in many]))
 
 def _interval(y, f, n_boot):
@@ -72,7 +72,7 @@ def curve_table(
                         **dict(zip(('diff', 'diff_lo', 'diff_hi'), d)), n=len(y), draws=len(p), **about))
     return pd.DataFrame(out)
 
-# %% ../../nbs/experiments/53_learning_curve.ipynb #921c024b
+# %% ../../nbs/experiments/53_learning_curve.ipynb #d0171fb9
 SIZES = 50, 100, 150, 200, 300, 400
 SAID = 'text', 'text_middle', 'answer'
 
@@ -111,5 +111,5 @@ def plot_curve(
         ax.legend(loc='lower right')
     return fig
 
-# %% ../../nbs/experiments/53_learning_curve.ipynb #d79f9ab6
+# %% ../../nbs/experiments/53_learning_curve.ipynb #b0808fec
 if __name__ == '__main__' and '__file__' in globals(): run_command('learning_curve', run)
