@@ -184,6 +184,7 @@ def _prepare(out, asked, overwrite):
         differ = [k for k in asked if was.get(k) != asked[k]]
         if differ:
             k = differ[0]
+            if k not in was: raise RealnessError(f'{out}: is a run of an older version of realness (it does not say {k}); name another folder, or say --overwrite')
             raise RealnessError(f'{out}: is a run with {k} = {was.get(k)}, not {asked[k]}; name another folder, or say --overwrite')
         return (out/'config.json').is_file()
     return False
