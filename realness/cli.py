@@ -207,8 +207,7 @@ def train(
     from realness.data import TABLE
     from realness.regression.runs import BEST, RunConfig, train_run
     if best and (head, modality, tune) != ('svr', 'both', False): raise RealnessError('--best says head and modality itself: leave out --head, --modality and --tune')
-    if best: encoders, copies = encoders or BEST['encoders'], copies or BEST['copies']
-    encoders = encoders or default_encoders()
+    encoders, copies = encoders or (BEST['encoders'] if best else default_encoders()), copies or best*BEST['copies']
     cfg = RunConfig(encoders, head, modality, tune, freeze, seed, cv, repeats, epochs, patience, lr, batch_size, accumulate, normalize=normalize, pooling=pooling, copies=copies)
     run = train_run(_data(data), out or base_dir()/'runs'/('best' if best else f'{encoders}-{head}'), cfg, skip_bad, dataset, overwrite, device, _say(as_json))
     if cv and not as_json: _show_cv(run)

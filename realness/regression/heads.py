@@ -123,7 +123,7 @@ def along(
     curve   # 2 x m, of `knots`
 ):  # n; straight between knots, with slope 1 beyond them
     "Back from target to MOS."
-    a, b = curve
+    a, b = (c.contiguous() for c in curve)
     i = torch.searchsorted(a, x.contiguous()).clamp(1, max(len(a)-1, 1))
     if len(a) < 2: return x-a[0]+b[0]
     inner = b[i-1]+(x-a[i-1])*(b[i]-b[i-1])/(a[i]-a[i-1])
