@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BEST', 'LEAST_HELD', 'ENOUGH_HELD', 'RunConfig', 'fit_head', 'folds_of', 'cross_validate', 'summarise', 'held_out',
-           'train_run', 'OnPictures']
+           'nested_coverage', 'train_run', 'OnPictures']
 
 # %% ../../nbs/15_runs.ipynb #56692169
 import json
@@ -27,7 +27,7 @@ from .heads import MODALITIES, MLPHead, fit_kernel, pick
 from .realism_dataset import RealismDataset, make_loader, train_transform
 from .regression_model import COREModel
 from .train import Learner, extract, fit_mlp, seed_everything
-from .uncertainty import Calibration, Domain, Intervals
+from .uncertainty import Calibration, Coverage, Domain, Intervals, share
 
 # %% ../../nbs/15_runs.ipynb #381380c8
 @dataclass
@@ -158,6 +158,25 @@ def held_out(
     p = [_predict_fold(blocks, y, tr, te, modality, cfg, copies) for _, tr, te in track(folds, f'{modality}: held-out rows')]
     return np.concatenate([y[te] for _, _, te in folds]), np.concatenate(p), f'training rows by {len(folds)} of 5 folds'
 
+def nested_coverage(
+    blocks: dict,    # block name -> n x width
+    y,               # MOS, n
+    modality: str,   # which blocks the head may use
+    cfg: RunConfig,
+    strata=None,     # bool for each row, to stratify by
+    copies: tuple = (), # picture blocks of re-encoded copies; training rows' only are used
+    level: float = .9,  # the share the intervals are made for
+) -> Coverage:  # the share they held of pictures that neither head nor interval had seen, with its Wilson interval
+    "Everything a run learns (head, calibration, interval) from four fifths alone, and whether its intervals hold the MOS of the last fifth; five times."
+    y, hits = np.asarray(y, float), []
+    for _, tr, te in track(folds_of(len(y), strata, replace(cfg, cv=5, repeats=1)), f'{modality}: coverage'):
+        cut = [_subset(c, tr) for c in copies]
+        t, p, how = held_out(_subset(blocks, tr), y[tr], modality, cfg, None if strata is None else strata[tr], cut)
+        c, p = Calibration.fit(t, p, seed=cfg.seed)
+        lo, hi = Intervals.fit(t-p, level, how).of(c(_predict_fold(blocks, y, tr, te, modality, cfg, copies)))
+        hits.append((lo <= y[te]) & (y[te] <= hi))
+    return share(np.concatenate(hits))
+
 def _learn_uncertainty(
     model,       # gets `intervals` and `calibration`
     held: dict,  # modality -> what `held_out` gives
@@ -172,7 +191,7 @@ def _learn_uncertainty(
     if not tables: return say(f'fewer than {LEAST_HELD} pictures were held out: no intervals and no calibration')
     with atomic_write(out/'calibration.csv') as tmp: pd.concat(tables).to_csv(tmp, index=False)
 
-# %% ../../nbs/15_runs.ipynb #1d262012
+# %% ../../nbs/15_runs.ipynb #ca961f56
 def _prepare(out, asked, overwrite):
     "Look whether the run folder may be used; True when this very run is already finished in it."
     out, f = Path(out), Path(out)/'settings.json'
@@ -189,7 +208,7 @@ def _prepare(out, asked, overwrite):
         return (out/'config.json').is_file()
     return False
 
-# %% ../../nbs/15_runs.ipynb #39b7d3e8
+# %% ../../nbs/15_runs.ipynb #ed6ff18a
 def _data(data, skip_bad, dataset, say):
     "The checked training table and what is known of the data set."
     data = Path(data)
@@ -199,7 +218,7 @@ def _data(data, skip_bad, dataset, say):
     elif dataset: raise RealnessError(f'dataset {dataset!r}: only raise is known; describe others in dataset.json beside the data')
     return df, info
 
-# %% ../../nbs/15_runs.ipynb #a591cfdb
+# %% ../../nbs/15_runs.ipynb #ae837633
 def _write_rows(out, df, va):
     rows = df[['filename', 'MOS', 'description', 'digest']].assign(part=['validation' if i in set(va) else 'train' for i in range(len(df))])
     with atomic_write(out/'rows.csv') as tmp: rows.to_csv(tmp, index=False)
@@ -210,7 +229,7 @@ def _write_history(out, history):
     kept = history.epoch[history.kept]
     save_figure(plot_curves(history, best=int(kept.iloc[0]) if len(kept) else None), out/'curves.png')
 
-# %% ../../nbs/15_runs.ipynb #370f6fd3
+# %% ../../nbs/15_runs.ipynb #7c1fa8e8
 def train_run(
     data: Path | str,          # holds train/ (and test/), or is one split
     out: Path | str,           # the run folder
@@ -238,7 +257,7 @@ def train_run(
     for p in out.glob('.*.partial'): p.unlink(missing_ok=True)   # of an earlier, killed try
     return out
 
-# %% ../../nbs/15_runs.ipynb #b906b8a4
+# %% ../../nbs/15_runs.ipynb #ec16d0e6
 def _frozen(model, df, cfg, out, device, say):
     "Features once, cross-validation if asked for, then the heads on all rows."
     blocks = extract(model, df.path.tolist(), df.description.tolist(), VectorCache(), device)
@@ -250,6 +269,7 @@ def _frozen(model, df, cfg, out, device, say):
         table = pd.concat(tables)
         with atomic_write(out/'cv.csv') as tmp: table.to_csv(tmp, index=False)
         model.metrics['cv'] = dict(folds=cfg.cv, repeats=cfg.repeats, table=table.to_dict('records'))
+        if cfg.repeats > 1 and len(df) >= 5*LEAST_HELD: model.metrics['coverage_90'] = {m: nested_coverage(blocks, df.MOS, m, cfg, is_ai(df), copies)._asdict() for m in held}
     heads = {}
     for m in dict.fromkeys(('image', cfg.modality)):
         heads[m], history, va = fit_head(blocks, df.MOS, m, cfg, out/'resume'/m, say if m == cfg.modality else None, copies)
@@ -266,7 +286,7 @@ def _cv(blocks, df, cfg, modality, out, copies):
     with atomic_write(out/f'cv_predictions_{modality}.csv') as tmp: pred.to_csv(tmp, index=False)
     return table, p
 
-# %% ../../nbs/15_runs.ipynb #3f5e4b35
+# %% ../../nbs/15_runs.ipynb #e61e2900
 class OnPictures(nn.Module):
     "A model that is shown the picture alone, for fine-tuning without sentences."
     def __init__(self, model):
