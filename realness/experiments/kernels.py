@@ -204,5 +204,5 @@ def plot_differences(
         ax.set_yticks(d.index, d.row, fontsize=6)
         ax.set_ylim(len(d)-.4, -.6)
         ax.set_xlabel(f'SROCC (pooled) - {base}', fontsize=7)
-        ax.set_title(title or '', fontsize=8)
+        fig.suptitle(title or '', fontsize=8)
     return fig
