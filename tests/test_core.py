@@ -88,7 +88,7 @@ def test_overfits_eight(batch):
 def test_one_epoch_of_fine_tuning(full, tmp_path):
     "8 pictures of 512x384 through ResNet-50 and BERT-base and back, two steps; half a minute on two cores (REALNESS_LONG=1: 32 pictures)."
     n = 32 if os.environ.get('REALNESS_LONG') else 8
-    df = load_split(write_split(tmp_path/'train', n+2, size=(512, 384)))
+    df = load_split(write_split(tmp_path/'train', n+4, size=(512, 384)))
     sets = [RealismDataset(d.reset_index(drop=True), tokenizer=full.text_encoder, transform=t)
             for d, t in ((df[:n], train_transform()), (df[n:], None))]
     before, t = {k: state(m) for k, m in dict(image=full.image_encoder, text=full.text_encoder).items()}, time.time()

@@ -27,7 +27,7 @@ def test_killed_and_gone_on(started, cli, trained, tmp_path):
     for n in ('table.csv', 'table.md', 'predictions.csv', 'predictions-official-test.csv', 'table.png'):
         assert (tmp_path/'lab'/n).read_bytes() == (tmp_path/'whole'/n).read_bytes(), n
     p = pd.read_csv(tmp_path/'lab/predictions.csv')
-    assert list(p.columns) == ['filename', 'MOS', 'lite svr both', 'mean of training', 'photograph or not', 'answer word', 'TF-IDF + ridge']
+    assert list(p.columns) == ['filename', 'MOS', 'lite plain', 'lite svr both', 'mean of training', 'photograph or not', 'answer word', 'TF-IDF + ridge']
     said = cli('lab', '--out', 'lab', '--compare', 'lite svr both', 'answer word')
     assert said.code == 0 and 'SROCC of lite svr both minus answer word' in said.out
 
