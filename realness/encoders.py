@@ -329,11 +329,18 @@ class TextEncoder(nn.Module):
         return d['input_ids'], d['attention_mask']
 
     def forward(self, input_ids, attention_mask):
-        out = self.net(input_ids=input_ids, attention_mask=attention_mask)
+        return self._pooled(self.net(input_ids=input_ids, attention_mask=attention_mask), attention_mask)
+
+    def _pooled(self, out, mask):
         if self.info.pooling == 'pooler': return out.pooler_output
         if self.info.pooling == 'cls': return out.last_hidden_state[:, 0]
-        m = attention_mask.unsqueeze(-1).to(out.last_hidden_state.dtype)
-        return (out.last_hidden_state*m).sum(1)/m.sum(1).clamp(min=1)
+        return self._mean(out.last_hidden_state, mask)
+
+    @staticmethod
+    def _mean(h, mask):
+        "Of the tokens that are words."
+        m = mask.unsqueeze(-1).to(h.dtype)
+        return (h*m).sum(1)/m.sum(1).clamp(min=1)
 
     def blocks(self, sentences):
         "`text` (B x width) and `text_middle`, the mean of the words two thirds up, where words still mean more than the sentence; one by one on a CPU."
@@ -341,11 +348,9 @@ class TextEncoder(nn.Module):
         return {k: torch.cat([r[k] for r in rows]) for k in ('text', 'text_middle')}
 
     def _blocks(self, ids, mask):
-        dev = next(self.parameters()).device
-        out = self.net(input_ids=ids.to(dev), attention_mask=mask.to(dev), output_hidden_states=True)
-        mean = lambda h: (h*mask.to(dev).unsqueeze(-1)).sum(1)/mask.to(dev).sum(1, keepdim=True).clamp(min=1)
-        top = out.pooler_output if self.info.pooling == 'pooler' else out.last_hidden_state[:, 0] if self.info.pooling == 'cls' else mean(out.last_hidden_state)
-        return dict(text=top, text_middle=mean(out.hidden_states[round(2*(len(out.hidden_states)-1)/3)]))
+        ids, mask = (t.to(next(self.parameters()).device) for t in (ids, mask))
+        out = self.net(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        return dict(text=self._pooled(out, mask), text_middle=self._mean(out.hidden_states[round(2*(len(out.hidden_states)-1)/3)], mask))
 
     def encode(self, sentences):
         "Vectors (B x width) of a list of sentences on the encoder's device; one by one on a CPU, so that no neighbour changes a digit."

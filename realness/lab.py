@@ -34,7 +34,7 @@ from .regression.evaluate import trivial_predictions
 from .regression.heads import MODALITIES
 from .regression.regression_model import COREModel
 from .regression.features import ImageFeatures
-from .regression.runs import BEST, RunConfig, fit_head, folds_of
+from .regression.runs import BEST, RunConfig, _predict_fold, _subset, folds_of
 from .regression.train import MLP_WEIGHT, extract
 
 # %% ../nbs/33_lab.ipynb #b2a993ac
@@ -545,8 +545,6 @@ def paired(
     return paired_bootstrap(d.MOS, d[a], d[b], metric)
 
 # %% ../nbs/33_lab.ipynb #824c3ed5
-def _part(blocks, i): return {k: v[i] for k, v in blocks.items()}
-
 def head_row(
     blocks: dict,            # block name -> n x width
     y,                       # MOS, n
@@ -556,12 +554,9 @@ def head_row(
     **settings               # of `RunConfig`, such as epochs
 ):  # f(train, test, seed) -> predictions
     "A head as a row: fitted on training rows, chosen on inner rows of these."
-    import torch
     y = np.asarray(y, float)
     def f(train, test, seed=0):
-        cfg = RunConfig(head=head, modality=modality, seed=seed, **settings).check()
-        fitted = fit_head(_part(blocks, train), y[train], modality, cfg, copies=[_part(c, train) for c in copies])[0].double()
-        with torch.inference_mode(): return fitted({k: torch.as_tensor(v[test], dtype=torch.float64) for k, v in blocks.items()}).numpy()
+        return _predict_fold(blocks, y, train, test, modality, RunConfig(head=head, modality=modality, seed=seed, **settings).check(), copies)
     return f
 
 def plain_row(
@@ -713,7 +708,7 @@ def _parts(df, test, features, cfg, out):
     "The protocols of a laboratory run, with their rows, not yet run."
     base = cfg.baseline or f'{next(iter(features))} plain'
     kw = dict(seed=cfg.seed, out=out, baseline=base, command=cfg.command)
-    cut = lambda i: {e: (_part(b, i), marks, [_part(c, i) for c in copies]) for e, (b, marks, copies) in features.items()}
+    cut = lambda i: {e: (_subset(b, i), marks, [_subset(c, i) for c in copies]) for e, (b, marks, copies) in features.items()}
     own = cut(slice(0, len(df)))
     parts = [add_rows(Protocol(df, cfg.cv, cfg.repeats, groups=column(df, cfg.group) if cfg.group else None, **kw), own, cfg)]
     if base not in parts[0].rows: raise RealnessError(f'baseline {base!r}: there is no such row; there are: {", ".join(parts[0].rows)}')

@@ -250,7 +250,8 @@ def fit_kernel(
     p = dict(params) if params else inner_cv(kind, dist, tt, widths, seed=seed, times=times)
     K, gammas = _gram(dist, p)
     dual, b = SOLVERS[kind](K, tt, p, _weights(len(y), times))
-    return _filled(KernelHead(widths, int((dual != 0).sum()), kind, p, knots(y, t).shape[1]), blocks, dual, gamma=gammas, intercept=b, curve=knots(y, t))
+    curve = knots(y, t)
+    return _filled(KernelHead(widths, int((dual != 0).sum()), kind, p, curve.shape[1]), blocks, dual, gamma=gammas, intercept=b, curve=curve)
 
 def _filled(head, blocks, dual, **values):
     "The head with what was learned put in."
