@@ -134,7 +134,7 @@ def make_maps(
     asked: list,                     # pictures and folders
     out: Path | str,                 # the output folder
     text: str | None = None,         # one sentence for all
-    table: Path | str | None = None,  # a CSV with filename and description
+    table=None,                      # a CSV with filename and description, or a function such as `Sentences`
     say=lambda s: None,              # told what a reader should know, once each
     **kw                             # for `make_map`
 ) -> list:  # of dicts with `COLUMNS`
@@ -142,7 +142,7 @@ def make_maps(
     get_variant(kw.get('variant') or 'dream', **{k: kw[k] for k in ('windows', 'stride', 'within', 'across', 'scale') if k in kw})     # one error, not one a picture
     if kw.get('variant') != 'learned': kw['clip'] = load_clip(kw.get('clip'), kw.pop('device', None))
     items, out, said, rows = collect(asked), Path(out), set(), []
-    find = Sentences(items, table, text)
+    find = table if callable(table) else Sentences(items, table, text)
     try:
         for (shown, f), (_, where, stem) in zip(track(items, 'maps'), targets(items)):
             row, m = _row(shown, f, where, stem, out, *find(shown, f), **kw)
