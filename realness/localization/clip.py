@@ -22,7 +22,7 @@ from torch.nn.functional import normalize
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ..config import SEED, RealnessError
-from ..encoders import _fingerprint, _lite0, _quiet_hub, package_file, reachable
+from ..encoders import _fingerprint, _lite0, quiet_hub, package_file, reachable
 
 # %% ../../nbs/20_clip.ipynb #672c1d0d
 DEFAULT_CLIP = 'ViT-B-32@openai'
@@ -80,7 +80,7 @@ def _lite_shape():
     package_file('vocab')
     vision = dict(timm_model_name='tf_efficientnet_lite0', timm_model_pretrained=False, timm_pool='', timm_proj='linear', image_size=224)
     text = dict(hf_model_name=folder, hf_tokenizer_name=folder, hf_proj_type='linear', hf_pooler_type='mean_pooler', context_length=77, vocab_size=30522)
-    with _quiet_hub(True), _hush(): return CustomTextCLIP(128, vision, text), folder
+    with quiet_hub(True), _hush(): return CustomTextCLIP(128, vision, text), folder
 
 # %% ../../nbs/20_clip.ipynb #a64bc3d3
 def _lite_clip(folder):
@@ -95,7 +95,7 @@ def _lite_clip(folder):
             if key not in heads or heads[key].shape != mine.shape: raise RealnessError(f'{folder}: heads.safetensors has no {key} head of {tuple(mine.shape)}; fit it again')
             mine.copy_(heads[key])
         model.logit_scale.copy_(heads['logit_scale'].reshape(()))
-    with _quiet_hub(True): tokenizer = HFTokenizer(text, context_length=77)
+    with quiet_hub(True): tokenizer = HFTokenizer(text, context_length=77)
     return model, tokenizer, dict(tag=hashlib.sha256((folder/'heads.safetensors').read_bytes()).hexdigest()[:8], licence=about.get('licence', 'unknown'))
 
 # %% ../../nbs/20_clip.ipynb #fb07adea
@@ -122,7 +122,7 @@ def _open_clip(name, tag):
             quick = bool(open_clip.get_pretrained_cfg(name, tag).get('quick_gelu', False))
             online = reachable('https://huggingface.co')
             try:
-                with _quiet_hub(not online): model = open_clip.create_model(name, tag, force_quick_gelu=quick)
+                with quiet_hub(not online): model = open_clip.create_model(name, tag, force_quick_gelu=quick)
             except Exception as e:
                 if not online: raise _missing_clip(name, tag) from e
                 raise RealnessError(f'{name}@{tag} cannot be loaded: {e}') from e
@@ -142,7 +142,7 @@ def _local_clip(folder):
     "An open_clip folder: `open_clip_config.json` and weights."
     import open_clip
     if not (folder/'open_clip_config.json').is_file(): raise RealnessError(f'{folder}: neither lite-clip heads (clip.json) nor an open_clip folder (open_clip_config.json)')
-    with _hush(), _quiet_hub(True):
+    with _hush(), quiet_hub(True):
         try: return open_clip.create_model(f'local-dir:{folder}', require_pretrained=True), open_clip.get_tokenizer(f'local-dir:{folder}')
         except Exception as e: raise RealnessError(f'{folder}: cannot be loaded ({str(e).splitlines()[0]})') from e
 
