@@ -1,17 +1,20 @@
 """The documentation as a site, without Quarto: nbdev's own processing, then smalldocs; then every link is followed.
 
-    python .ci/site.py          # writes _site/ and checks it
+    python .ci/site.py          # writes _site/ and checks it; a _site/ made from these very files is kept
+    python .ci/site.py --anew   # renders in any case
     python .ci/site.py --check  # checks the _site/ that is there
 
 `nbdev_docs` renders the same notebooks under the same `_quarto.yml` with Quarto, which is what readers get online.
 """
 import argparse
+import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from contextlib import redirect_stdout
 from html import unescape
 from html.parser import HTMLParser
@@ -21,6 +24,7 @@ from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE, SITE = ROOT/'_site_src', ROOT/'_site'
+MADE_FROM = SITE/'made-from.txt'                                    # the digest of what a clean rendering was made from
 NB_LINK = re.compile(r'(\]\()((?!\w+:)[^)\s#]*\.ipynb)')          # [text](00_config.ipynb#place)
 LOADS = {'script': ('src',), 'img': ('src', 'srcset'), 'iframe': ('src',), 'source': ('src', 'srcset'), 'video': ('src', 'poster'),
          'audio': ('src',), 'embed': ('src',), 'object': ('data',)}
@@ -85,6 +89,7 @@ def spelled_out(items: list, names: dict[str, str]) -> list:
     res = []
     for o in items:
         if isinstance(o, str): res.append(names.get(o, o))
+        elif 'href' in o and 'contents' not in o: res.append({**o, 'href': names.get(o['href'], o['href'])})
         elif 'auto' in o:
             patterns = o['auto'] if isinstance(o['auto'], list) else [o['auto']]
             res += [new for p in patterns for old, new in sorted(names.items()) if '/' + old == p or matches(old, p)]
@@ -105,6 +110,19 @@ def with_formulas(html: str) -> str:
     except ImportError: return html  # the formulas stay as TeX
     def drawn(m): return convert(unescape(m[2].strip()[2:-2]), display='block' if m[1] == 'display' else 'inline')
     return re.sub(r'<span class="math (inline|display)">(.*?)</span>', drawn, html, flags=re.S)
+
+
+def inputs_digest() -> str:
+    "A digest of every file that the site is made from."
+    h = hashlib.sha256()
+    found = [*(ROOT/'nbs').rglob('*.ipynb'), *(ROOT/'nbs').glob('*.css'), *(ROOT/'realness').rglob('*.py'), ROOT/'_quarto.yml', ROOT/'settings.ini', Path(__file__)]
+    for fn in sorted(o for o in found if '.ipynb_checkpoints' not in o.parts):
+        h.update(f'{fn.resolve().relative_to(ROOT)}\0'.encode() + hashlib.sha256(fn.read_bytes()).digest())
+    return h.hexdigest()
+
+
+def fresh() -> bool:
+    return MADE_FROM.is_file() and MADE_FROM.read_text() == inputs_digest()
 
 
 def render() -> int:
@@ -200,13 +218,23 @@ def wanted_name(nb: Path) -> str:
 def main() -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--check', action='store_true', help='render nothing')
+    p.add_argument('--anew', action='store_true', help='render even where nothing has changed')
     a = p.parse_args()
     os.chdir(ROOT)
+    from filelock import FileLock
+    with FileLock(Path(tempfile.gettempdir())/f'realness-site-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:16]}.lock'): return build(a.check, a.anew)
+
+
+def build(check: bool, anew: bool) -> int:
+    "Render where it is needed, check, say so; 1 where anything is wrong."
     print('Quarto renders this documentation for its readers; here smalldocs does, from the same notebooks and _quarto.yml.')
-    warned = 0 if a.check else render()
+    kept, made, warned = check or (fresh() and not anew), inputs_digest(), 0
+    if not kept: warned = render()
+    elif not check: print('Nothing has changed since it was rendered.')
     found, seen = site_faults(SITE)
     for o in found: print(o)
     print(f'{seen}: {len(found)} faults, {warned} warnings')
+    if not kept and not (found or warned): MADE_FROM.write_text(made)
     return bool(found or warned)
 
 
