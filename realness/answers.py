@@ -121,8 +121,8 @@ def language(
     if sum(c > '\u024f' for c in letters) > len(letters)/3: return code if code != 'en' else 'und'   # mostly not Latin letters
     return code if p > .5 and len(words.split()) > 3 else 'en'
 
-# %% ../nbs/36_answers.ipynb #2b450154
-STATUSES = ('ok', 'repaired', 'marked', 'refused', 'error')
+# %% ../nbs/36_answers.ipynb #90611edb
+STATUSES = ('ok', 'repaired', 'marked', 'refused', 'unreadable', 'error')
 
 @dataclass(frozen=True)
 class Answer:

@@ -125,13 +125,20 @@ class Endpoint:
         if not model: raise RealnessError('name a model of the endpoint with --model')
         if not self.key and not is_loopback(self.url): raise RealnessError(f'{self.url}: needs a key; put it into the environment variable {key_env} (or name another with --key-env)')
         self.parallel, self.side, self.max_tokens, self.temperature = parallel, side, max_tokens, temperature
-        self.client = _client(self.url, self.key, timeout)
+        self.timeout, self.limit, self._client = timeout, 'max_tokens', None
+        self.client    # what is missing is said now
+
+    @property
+    def client(self):
+        "OpenAI's client; made anew after `close`."
+        if self._client is None: self._client = _client(self.url, self.key, self.timeout)
+        return self._client
 
     @property
     def name(self): return f'model:{self.model}'
 
     @property
-    def mark(self): return self.name, self.side, self.max_tokens, self.temperature
+    def mark(self): return self.name, self.side, self.max_tokens
 
     @property
     def about(self): return dict(endpoint=self.url, model=self.model, side=self.side, max_tokens=self.max_tokens, temperature=self.temperature)
@@ -140,12 +147,26 @@ class Endpoint:
         "Ask about a picture; raises `Later`, `Never`, or for what concerns all pictures `RealnessError`, none with the key in it."
         url = 'data:image/jpeg;base64,' + base64.b64encode(small_jpeg(image, self.side)).decode()
         content = [dict(type='image_url', image_url=dict(url=url)), dict(type='text', text=prompt)]
-        more = {} if self.temperature is None else dict(temperature=self.temperature)
-        try: r = self.client.chat.completions.create(model=self.model, messages=[dict(role='user', content=content)], max_tokens=self.max_tokens, **more)
-        except Exception as e: raise self._error(e) from None
-        return self._reply(r)
+        try: return self._reply(self._create(content))
+        except RealnessError: raise
+        except Exception as e:
+            if not self._adapt(e): raise self._error(e) from None
+        return self(image, prompt)
 
-    def close(self): self.client.close()
+    def _create(self, content):
+        more = {self.limit: self.max_tokens} | ({} if self.temperature is None else dict(temperature=self.temperature))
+        return self.client.chat.completions.create(model=self.model, messages=[dict(role='user', content=content)], **more)
+
+    def _adapt(self, e):
+        "Newer models take `max_completion_tokens`, and some no temperature; true where that was it."
+        said, old = str(e) if getattr(e, 'status_code', None) == 400 else '', (self.limit, self.temperature)
+        if 'max_completion_tokens' in said: self.limit = 'max_completion_tokens'
+        elif 'temperature' in said: self.temperature = None
+        return old != (self.limit, self.temperature)
+
+    def close(self):
+        if self._client is not None: self._client.close()
+        self._client = None
 
     def _reply(self, r):
         try: c, used = r.choices[0], r.usage
@@ -178,7 +199,7 @@ def _after(e):
     try: return max(0., float(e.response.headers.get('retry-after')))
     except (AttributeError, TypeError, ValueError): return None
 
-# %% ../nbs/36_describers.ipynb #f03772c3
+# %% ../nbs/36_describers.ipynb #f570d508
 class Local:
     "A vision-language model through transformers' image-text-to-text pipeline; one question at a time."
     parallel = 1
