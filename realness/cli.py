@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['app', 'data_app', 'Data', 'Json', 'SkipBad', 'Device', 'Run', 'Clip', 'clip_app', 'localizer_app', 'verb',
            'data_check', 'data_demo', 'data_fetch', 'train', 'evaluate', 'predict', 'demo', 'heatmap', 'clip_fit',
-           'localizer_fit', 'lab', 'cache', 'main']
+           'localizer_fit', 'lab', 'report', 'cache', 'main']
 
 # %% ../nbs/39_cli.ipynb #a1654f95
 import functools
@@ -539,7 +539,28 @@ def lab(
     for s in r.says(): print(s.replace('**', ''))
     print(f'Tables, figures and predictions are in {out}')
 
-# %% ../nbs/39_cli.ipynb #f94cd0f9
+# %% ../nbs/39_cli.ipynb #23f8835f
+@app.command()
+@verb
+def report(
+    run: Run,
+    data: Annotated[Path | None, typer.Option(help="Folder that holds train/ and test/, or one split. Default: the run's own data, where datasets/ or the demo data are them.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help='The page, *.html. Default: RUN/report.html.', show_default=False)] = None,
+    split: Annotated[str, typer.Option(help='Which split of DATA is judged.')] = 'test',
+    clip: Annotated[str | None, typer.Option(help='Maps by this CLIP model and the sentences, such as lite-clip. Default: the learned localizer, which needs neither.', show_default=False)] = None,
+    device: Device = None,
+    as_json: Json = False,
+):
+    """Write one self-contained HTML page about a run: metrics beside trivial predictors, figures, best and worst pictures with their maps, the data's warnings, licences.
+
+    It opens in any browser, asks the network for nothing and runs no script. Works without data too: it then shows what the run folder holds.
+    """
+    from realness.report import report as write
+    path = write(run, data, out, split, clip, device)
+    if as_json: _json(dict(report=str(path), bytes=path.stat().st_size))
+    else: print(f'The report is in {path} ({path.stat().st_size/1e6:.1f} MB)')
+
+# %% ../nbs/39_cli.ipynb #21347cd3
 @app.command()
 @verb
 def cache(
@@ -562,5 +583,5 @@ def main():
     "The console command."
     app()
 
-# %% ../nbs/39_cli.ipynb #8e8fcf5d
+# %% ../nbs/39_cli.ipynb #25d00559
 if __name__ == '__main__' and '__file__' in globals(): main()
