@@ -42,7 +42,7 @@ def _read(table, notes):
     "File name -> (sentence, MOS) of a table; what is wrong with it becomes a note."
     p = Problems()
     df = read_table(table, p, ('filename',))
-    for r in p.table.itertuples(): notes.append(f'{table.name}{f", row {r.row}" if r.row else ""}: {r.problem}; {r.mend}')
+    for r in p.table.itertuples(): notes.append(f'{table.name}{f", row {r.row}" if r.row else ""}: {r.problem.removeprefix(f"{table}: ")}; {r.mend}')
     says, mos = df.get('description', [''] * len(df)), df.get('MOS', [''] * len(df))
     return {f: (str(s).strip(), _number(m)) for f, s, m in zip(df.filename, says, mos)}
 
@@ -495,7 +495,7 @@ class Findings:
         r, m, (cmap, opacity, ramp) = self.rows[k], self.maps[k], self.looks[k]
         _over(ax, m, cmap, opacity, ramp)
         for colour, lw in (('black', 2.4), ('white', 1.2)): ax.add_patch(Rectangle((r['x'], r['y']), r['w'], r['h'], fill=False, edgecolor=colour, lw=lw))
-        words = f'{k+1}. {r["picture"]}: {r["mean"]:.2f} (whole {r["picture_mean"]:.2f}), {r["model"].split("@")[0]} {r["variant"]}'
+        words = f'{k+1}. {Path(r["picture"]).name}: {r["mean"]:.2f} in the box, {r["picture_mean"]:.2f} in all'
         lines = [*textwrap.wrap(words, 48, max_lines=1, placeholder='…'), *textwrap.wrap(r['note'] or r['nearest_clause'] or r['sentence'], 48, max_lines=2, placeholder='…')]
         ax.text(0, -.02, '\n'.join(lines), transform=ax.transAxes, va='top', fontsize=6.5, parse_math=False)
 

@@ -31,7 +31,7 @@ function render({ model, el: root }) {
 
   function range() {                                                       // what draw() of the package shows too: contrast narrows the range about its middle
     const m = model.get('map');
-    let [lo, hi] = model.get('scale') === 'fixed' ? [m.lo, m.hi] : [m.min, m.max];
+    let [lo, hi] = !model.get('own') ? [m.lo, m.hi] : [m.min, m.max];
     if (!(hi > lo)) [lo, hi] = [lo - .5, hi + .5];
     const mid = (lo + hi) / 2, half = (hi - lo) / 2 / model.get('contrast');
     return [mid - half, mid + half];
@@ -92,7 +92,7 @@ function render({ model, el: root }) {
     for (let i = 0; i < 256; i++) image.data.set([t[i * 3], t[i * 3 + 1], t[i * 3 + 2], 255], i * 4);
     b.putImageData(image, 0, 0);
     low.textContent = num(lo); mid.textContent = num((lo + hi) / 2); high.textContent = num(hi);
-    what.textContent = `${m.quantity} (${m.flip ? 'more' : 'less'} real →${model.get('scale') === 'fixed' ? '' : '; range of this picture'})`;
+    what.textContent = `${m.quantity} (${m.flip ? 'more' : 'less'} real →${model.get('own') ? '; range of this picture' : ''})`;
   }
   function draw() {
     asked = false;
@@ -177,11 +177,11 @@ function render({ model, el: root }) {
 
   model.on('change:picture change:label change:size', picture);
   model.on('change:map', values);
-  model.on('change:opacity change:contrast change:scale change:cmap change:ramp change:marks change:tables change:cursor change:waiting', ask);
+  model.on('change:opacity change:contrast change:own change:cmap change:ramp change:marks change:tables change:cursor change:waiting', ask);
   const sizes = new ResizeObserver(ask); sizes.observe(stage);
   picture(); values();
   return () => { off.abort(); sizes.disconnect(); clearTimeout(rest); model.off('change:picture change:label change:size', picture); model.off('change:map', values);
-    model.off('change:opacity change:contrast change:scale change:cmap change:ramp change:marks change:tables change:cursor change:waiting', ask) };
+    model.off('change:opacity change:contrast change:own change:cmap change:ramp change:marks change:tables change:cursor change:waiting', ask) };
 }
 export default { render };
 '''
@@ -227,11 +227,11 @@ class PictureMap(anywidget.AnyWidget):
     label = T.Unicode('picture').tag(sync=True)    # said by screen readers
     waiting = T.Unicode('').tag(sync=True)         # shown while there is no picture
     map = T.Dict({}).tag(sync=True)                # of `raster`
-    tables = T.Dict({}).tag(sync=True)             # of `colour_tables`
-    cmap = T.Unicode('inferno').tag(sync=True)
+    tables = T.List([]).tag(sync=True)             # the values of `colour_tables`
+    cmap = T.Int(0).tag(sync=True)                 # which of the tables
     opacity = T.Float(.75).tag(sync=True)          # of the strongest colour, 0-1
     contrast = T.Float(1.).tag(sync=True)          # 2 = half the range about its middle
-    scale = T.Unicode('fixed').tag(sync=True)      # or 'minmax'
+    own = T.Int(0).tag(sync=True)                  # 1 = the range of this picture, 0 = the fixed one
     ramp = T.Bool(True).tag(sync=True)             # opacity grows with unrealism
     marks = T.List([]).tag(sync=True)              # of dicts: x, y, w, h, label, kind ('window', 'box')
     cursor = T.List([]).tag(sync=True)             # x, y under the pointer, or nothing; linked between two pictures
