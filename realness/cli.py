@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['app', 'data_app', 'Data', 'Json', 'SkipBad', 'Device', 'Run', 'Describe', 'BaseUrl', 'Model', 'LocalModel', 'NoModel',
            'Clip', 'clip_app', 'localizer_app', 'verb', 'data_check', 'data_demo', 'data_fetch', 'train', 'evaluate',
-           'predict', 'demo', 'heatmap', 'clip_fit', 'localizer_fit', 'lab', 'describe', 'report', 'cache', 'main']
+           'predict', 'demo', 'heatmap', 'clip_fit', 'localizer_fit', 'lab', 'describe', 'report', 'explore', 'cache',
+           'main']
 
 # %% ../nbs/39_cli.ipynb #a1654f95
 import functools
@@ -638,7 +639,23 @@ def report(
     if as_json: _json(dict(report=str(path), bytes=path.stat().st_size))
     else: print(f'The report is in {path} ({path.stat().st_size/1e6:.1f} MB)')
 
-# %% ../nbs/39_cli.ipynb #3f8c8161
+# %% ../nbs/39_cli.ipynb #6a39fb2b
+@app.command()
+@verb
+def explore(
+    folder: Annotated[Path, typer.Argument(help='A folder of pictures (searched through), or one picture; sentences and MOS come from the image_descriptions.csv beside images/, where there is one.')],
+    run: Annotated[Path | None, typer.Option(help='A run folder: predicted MOS beside the true one.', show_default=False)] = None,
+    clip: Annotated[str | None, typer.Option(help='lite-clip, an open_clip NAME@TAG, NAME@FILE or a folder. Default: REALNESS_CLIP, else lite-clip.', show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help='Where findings are exported to. Default: findings/ below the current folder.', show_default=False)] = None,
+    port: Annotated[int, typer.Option(help='On 127.0.0.1; no other address is served.')] = 8866,
+    browser: Annotated[bool, typer.Option(help='Open the browser.')] = True,
+):
+    "Look into pictures in the browser: change the sentence and see where they stop looking real. Needs `realness[explore]`; serves this machine only, until Ctrl-C."
+    from realness.explorer import serve
+    code = serve(folder, clip or os.environ.get('REALNESS_CLIP'), run, out, port, browser)
+    if code: raise typer.Exit(1)
+
+# %% ../nbs/39_cli.ipynb #b1fc2c91
 @app.command()
 @verb
 def cache(
@@ -661,5 +678,5 @@ def main():
     "The console command."
     app()
 
-# %% ../nbs/39_cli.ipynb #18bd65db
+# %% ../nbs/39_cli.ipynb #35ef6f03
 if __name__ == '__main__' and '__file__' in globals(): main()

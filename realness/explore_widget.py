@@ -204,7 +204,7 @@ _STYLE = '''
 .rl-ends { display: flex; justify-content: space-between; font: 11px/1.5 system-ui, sans-serif; color: var(--rl-ink); font-variant-numeric: tabular-nums; }
 .rl-what { font: 11px/1.35 system-ui, sans-serif; color: var(--rl-dim); }
 .rl-live { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-.rl-grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(84px, 1fr)); gap: 6px; align-content: start; padding: 2px; }
+.rl-grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(78px, 1fr)); gap: 6px; align-content: start; padding: 2px; }
 .rl-thumb { border: 1px solid var(--rl-line); background: var(--rl-back); border-radius: 6px; padding: 3px; cursor: pointer; text-align: left; font: 10.5px/1.3 system-ui, sans-serif; color: var(--rl-ink); min-width: 0; }
 .rl-thumb img, .rl-none { width: 100%; height: 62px; object-fit: cover; border-radius: 4px; display: block; background: var(--rl-soft); }
 .rl-none { display: flex; align-items: center; justify-content: center; color: var(--rl-dim); text-align: center; }
@@ -213,7 +213,7 @@ _STYLE = '''
 .rl-thumb:hover { border-color: var(--rl-blue); }
 .rl-thumb[aria-selected=true] { border-color: var(--rl-blue); box-shadow: 0 0 0 2px var(--rl-blue); }
 .rl-thumb:focus-visible { outline: 3px solid var(--rl-blue); outline-offset: 1px; }
-.rl-pages { display: flex; align-items: center; justify-content: space-between; gap: 6px; font: 12px system-ui, sans-serif; color: var(--rl-dim); padding: 6px 2px 0; }
+.rl-pages { display: flex; align-items: center; justify-content: space-between; gap: 6px; font: 12px system-ui, sans-serif; color: var(--rl-dim); padding: 6px 2px 2px; position: sticky; bottom: 0; background: var(--rl-back); }
 .rl-pages button { border: 1px solid var(--rl-line); background: var(--rl-back); color: var(--rl-ink); border-radius: 4px; padding: 2px 10px; cursor: pointer; font-size: 14px; }
 .rl-pages button:disabled { opacity: .4; cursor: default; }
 '''

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DEBOUNCE', 'facts', 'place_html', 'findings_html', 'Pane', 'HeatmapExplorer', 'app_notebook', 'voila_command',
-           'serve']
+           'app_template', 'serve']
 
 # %% ../nbs/34_explorer.ipynb #b1ec896c
 import asyncio
@@ -15,14 +15,15 @@ import importlib.util
 import io
 import json
 import math
+import os
 import queue
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 import webbrowser
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def _png(im):
 
 def facts(r) -> str:
     "One line of HTML about a picture: its name, MOS, predicted MOS and their difference."
-    bits = [f'<b title="{_e(r.path)}">{_e(r["name"])}</b>']
+    bits = [f'<b title="{_e(r.path)}">{_e(Path(r["name"]).name)}</b>']
     if math.isfinite(r.mos): bits.append(f'MOS <b>{_n(r.mos)}</b>')
     if math.isfinite(r.predicted): bits.append(f'predicted <b>{_n(r.predicted)}</b>'+(f' [{_n(r.lo)}, {_n(r.hi)}]' if math.isfinite(r.lo) else '')+(' · far from the training pictures' if r.far else ''))
     if math.isfinite(r.predicted-r.mos): bits.append(f'difference <b>{r.predicted-r.mos:+.2f}</b>'.replace('-', '−'))
@@ -55,7 +56,7 @@ def place_html(p, quantity, pinned) -> str:
     "What is known of a place: its crop, score and clauses."
     far = max([abs(z) for _, z in p.clauses]+[3])
     bar = lambda z: f'<i class="{"up" if z > 0 else "down"}" style="width:{min(50, 50*abs(z)/far):.1f}%"></i>'
-    rows = ''.join(f'<li{" class=near" if k == 0 else ""}><span>{_e(t)}</span><em title="deviations above ordinary windows">{z:+.1f}</em><u>{bar(z)}</u></li>'.replace('-', '−', 0) for k, (t, z) in enumerate(p.clauses))
+    rows = ''.join(f'<li{" class=near" if k == 0 else ""}><span>{_e(t)}</span><em title="deviations above ordinary windows">{_n(z, 1)}</em><u>{bar(z)}</u></li>' for k, (t, z) in enumerate(p.clauses))
     says = f'<h4>Nearest clause <small>(cosine with this window, deviations above ordinary windows)</small></h4><ol>{rows}</ol>' if rows else ''
     return (f'<div class="rl-place"><img alt="the window at {p.x}, {p.y}" src="{_png(p.crop)}"><div><h4>{"Kept under the pin" if pinned else "Under the pointer"}: x {p.x}, y {p.y}</h4>'
             f'<p><b class="rl-big">{_n(p.value)}</b> {_e(quantity)}<br>window {p.box[2]} × {p.box[3]} at {p.box[0]}, {p.box[1]}</p></div></div>{says}')
@@ -77,17 +78,17 @@ class Pane:
     "A sentence, a model and a variant, and the map they give."
     def __init__(self, letter, clip):
         self.letter, self.m, self.choice, self.place, self.box = letter, None, None, None, None
-        wide = W.Layout(width='auto')
-        self.text = W.Textarea(placeholder='What is wrong with the picture? Without a sentence it is asked by prompts alone.', rows=2, layout=wide, tooltip='The sentence; the map follows as you type')
-        self.clip = W.Combobox(value=clip, options=list(dict.fromkeys([clip, 'lite-clip', 'ViT-B-32@openai'])), ensure_option=False, continuous_update=False, description='Model', layout=wide,
+        wide, row = W.Layout(width='auto'), dict(layout=W.Layout(flex='1 1 150px', width='auto', min_width='0'), style=dict(description_width='46px'))
+        self.text = W.Textarea(placeholder='What is wrong with the picture? Without a sentence it is asked by prompts alone.', rows=3, layout=wide, tooltip='The sentence; the map follows as you type')
+        self.clip = W.Combobox(value=clip, options=list(dict.fromkeys([clip, 'lite-clip', 'ViT-B-32@openai'])), ensure_option=False, continuous_update=False, description='Model', **row,
                                tooltip='lite-clip, an open_clip NAME@TAG, NAME@FILE or a folder')
-        self.variant = W.Dropdown(options=list(VARIANTS), description='Variant', layout=wide, tooltip='dream: the sentence against ordinary prompts; learned: no sentence and no model')
+        self.variant = W.Dropdown(options=list(VARIANTS), description='Variant', **row, tooltip='dream: the sentence against ordinary prompts; learned: no sentence and no model')
         self.view, self.status = PictureMap(), W.HTML()
         self.reset = W.Button(description='Reset', tooltip='The sentence of the table again', layout=W.Layout(width='70px'))
         head = W.HTML(f'<label class="rl-label">Sentence{letter and " "+letter}</label>')
         self.head = head
         self.card = W.VBox([W.HBox([head, self.reset], layout=W.Layout(justify_content='space-between', align_items='center')), self.text,
-                            W.HBox([self.variant, self.clip], layout=W.Layout(flex_flow='row wrap')), self.view, self.status], layout=W.Layout(flex='1 1 340px', min_width='0'))
+                            W.HBox([self.variant, self.clip], layout=W.Layout(flex_flow='row wrap')), self.view, self.status], layout=W.Layout(flex='1 1 300px', min_width='0', width='auto'))
         self.card.add_class('rl-pane')
 
     def say(self, text, kind=''): self.status.value = f'<div class="rl-status {kind}">{text}</div>'
@@ -110,22 +111,22 @@ def _said(f):
         except Exception as e: self.fail(e)
     return run
 
-_SIZES = (('variant\'s own', 0), ('32', 32), ('48', 48), ('64', 64), ('96', 96), ('128', 128), ('192', 192), ('256', 256))
-_STEPS = (('variant\'s own', 0), ('4', 4), ('8', 8), ('16', 16), ('32', 32), ('64', 64))
+_SIZES = (('own', 0), ('32', 32), ('48', 48), ('64', 64), ('96', 96), ('128', 128), ('192', 192), ('256', 256))
+_STEPS = (('own', 0), ('4', 4), ('8', 8), ('16', 16), ('32', 32), ('64', 64))
 
 class _Controls:
     "The knobs that both panes share."
     def __init__(self, out):
-        wide = dict(layout=W.Layout(width='auto', min_width='0'), style=dict(description_width='74px'))
+        wide = dict(layout=W.Layout(width='auto', min_width='0'), style=dict(description_width='58px'))
         S = functools.partial(W.FloatSlider, readout_format='.2f', **wide)
-        self.window = W.SelectionSlider(options=_SIZES, description='Window', tooltip='Side of a window, pixels', **wide)
-        self.stride = W.SelectionSlider(options=_STEPS, description='Stride', tooltip='Pixels between windows; fewer = finer and slower', **wide)
+        self.window = W.SelectionSlider(options=_SIZES, description='Window', tooltip='Side of a window, pixels; own = the variant\'s own', **wide)
+        self.stride = W.SelectionSlider(options=_STEPS, description='Stride', tooltip='Pixels between windows; fewer = finer and slower; own = the variant\'s own', **wide)
         self.policy = W.Checkbox(value=True, description='A sentence that says "No" is calm', indent=False, layout=W.Layout(width='auto'))
         self.opacity = S(value=.75, min=0, max=1, step=.01, description='Opacity', tooltip='Of the strongest colour')
         self.contrast = S(value=1, min=.25, max=6, step=.05, description='Contrast', tooltip='Narrows the range of the colours about its middle')
         self.cmap = W.Dropdown(options=list(colour_tables()), description='Colours', **wide)
         self.scale = W.ToggleButtons(options=[('fixed', 'fixed'), ('this picture', 'minmax')], description='Range', tooltips=['The same colours for every picture', 'From the lowest to the highest value of this picture'],
-                                     style=dict(description_width='74px', button_width='auto'), layout=W.Layout(width='auto'))
+                                     style=dict(description_width='58px', button_width='auto'), layout=W.Layout(width='auto'))
         self.ramp = W.Checkbox(value=True, description='Real places stay clear', indent=False, layout=W.Layout(width='auto'))
         self.compare = W.ToggleButton(description='Compare', icon='columns', tooltip='Two sentences, models or variants side by side', layout=W.Layout(width='auto'))
         self.by = W.Dropdown(options=['name'], description='Sort', **(wide | dict(style=dict(description_width='34px'))))
@@ -143,7 +144,7 @@ _PAGE_STYLE = '''<style>
 .rl-app .rl-title { font-size: 17px; font-weight: 650; line-height: 1.3; } .rl-app .rl-title small { font-weight: 400; color: var(--rl-dim); font-size: 12.5px; padding-left: 8px; }
 .rl-app .rl-label, .rl-app h4 { font-size: 12.5px; font-weight: 650; margin: 0; line-height: 1.5; } .rl-app h4 small { font-weight: 400; color: var(--rl-dim); }
 .rl-app .rl-box { border: 1px solid var(--rl-line); border-radius: 8px; padding: 8px 10px; background: var(--rl-soft); overflow: visible; }
-.rl-app .rl-pane { overflow: visible; } .rl-app .rl-pane textarea { font-size: 13px; line-height: 1.4; }
+.rl-app .rl-pane { overflow: visible; } .rl-app .rl-pane textarea { font: 13px/1.4 var(--jp-ui-font-family, system-ui, sans-serif); } .rl-app .widget-readout { min-width: 38px; width: 42px; flex: none; margin-left: 4px; } .rl-app .rl-thumbs { max-height: 640px; overflow-y: auto; overflow-x: hidden; scrollbar-width: thin; }
 .rl-app .rl-facts { font-size: 13px; line-height: 1.6; } .rl-app .rl-dim { color: var(--rl-dim); font-size: 12px; line-height: 1.5; margin: 2px 0; }
 .rl-app .rl-status { font-size: 11.5px; line-height: 1.4; color: var(--rl-dim); min-height: 32px; font-variant-numeric: tabular-nums; }
 .rl-app .rl-status.busy::before { content: ''; display: inline-block; width: 9px; height: 9px; margin-right: 6px; border: 2px solid var(--rl-blue); border-right-color: transparent; border-radius: 50%; animation: rl-turn .9s linear infinite; }
@@ -207,14 +208,16 @@ class HeatmapExplorer(W.VBox):
         self.maps = W.HBox([self.panes[0].card], layout=W.Layout(flex_flow='row wrap', grid_gap='14px'))
         middle = box(self.facts, self.maps, flex='4 1 420px', min_width='0')
         asked, look = box(W.HTML('<h4>What is asked</h4>'), k.window, k.stride, k.policy), box(W.HTML('<h4>How it looks</h4>'), k.opacity, k.contrast, k.cmap, k.scale, k.ramp)
-        for b in (asked, look): b.add_class('rl-box')
         place = box(self.detail)
-        place.add_class('rl-box')
-        right = box(asked, look, place, flex='1 1 270px', max_width='380px', min_width='230px', grid_gap='8px')
+        for b in (asked, look, place): b.add_class('rl-box')
+        self.boxes = [asked, look, place]
+        self.right = box(*self.boxes, flex='1 1 270px', max_width='380px', min_width='230px', grid_gap='8px')
         kept = box(W.HBox([W.HTML('<h4>Findings</h4>'), k.note, k.keep, k.undo, k.folder, k.export], layout=W.Layout(flex_flow='row wrap', align_items='center', grid_gap='4px')), self.table, self.saved)
         kept.add_class('rl-box')
         top = W.HBox([self.title, k.compare], layout=W.Layout(justify_content='space-between', align_items='center'))
-        self.children = [W.HTML(_PAGE_STYLE), top, self.message, W.HBox([left, middle, right], layout=W.Layout(flex_flow='row wrap', grid_gap='14px', align_items='flex-start')), kept]
+        self.under = W.HBox(layout=W.Layout(flex_flow='row wrap', grid_gap='8px', align_items='flex-start'))
+        self.body = W.HBox([left, middle, self.right], layout=W.Layout(flex_flow='row wrap', grid_gap='14px', align_items='flex-start'))
+        self.children = [W.HTML(_PAGE_STYLE), top, self.message, self.body, self.under, kept]
         self.layout.grid_gap = '8px'
         self.add_class('rl-app')
         self._hint()
@@ -404,7 +407,7 @@ class HeatmapExplorer(W.VBox):
         size = '+'.join(map(str, m.windows))
         bits = [f'{m.computed} windows embedded' if m.computed else 'no embedding needed'] if m.windows else []
         notes = ''.join(f'<br><span class="rl-note">{_e(n)}</span>' for n in m.notes)
-        if exact: p.say(' · '.join([f'mean <b>{m.mean():.2f}</b>', *([f'window {size}, stride {m.stride}'] if size else []), *bits, f'{1000*seconds:.0f} ms'])+notes)
+        if exact: p.say(' · '.join([f'mean <b>{m.mean():.2f}</b>', *([f'window {size}, stride {m.stride}'] if size else []), *bits, f'{seconds:.1f} s' if seconds > 1 else f'{1000*seconds:.0f} ms'])+notes)
         else: p.say(f'sharpening · {m.computed} windows so far'+(f' · ± {m.error:.2f}' if m.error else '')+notes, 'busy')
         if p.box or p.place: p.marks()
         if p.place and exact: self._ask_place(p, p.place.x, p.place.y, True)
@@ -422,6 +425,9 @@ class HeatmapExplorer(W.VBox):
         a.letter = 'A' if on else ''
         a.head.value = f'<label class="rl-label">Sentence{" A" if on else ""}</label>'
         self.maps.children = [a.card, b.card] if on else [a.card]
+        self.body.children, self.right.children = ([*self.body.children[:2]], []) if on else ([*self.body.children[:2], self.right], self.boxes)     # two maps need the room
+        self.under.children = self.boxes if on else []
+        for w in self.boxes: w.layout.flex = '1 1 280px' if on else None
         if not on: return
         if not b.text.value: self._quiet, b.text.value, self._quiet = True, a.text.value, False
         self._changed(b)
@@ -564,12 +570,25 @@ def voila_command(
     "The command that serves a notebook on loopback. `RealnessError` where there is no voila."
     if importlib.util.find_spec('voila') is None: raise RealnessError('the explorer app needs voila: pip install "realness[explore]"; in JupyterLab: realness.explorer.HeatmapExplorer(folder)')
     if not 1 <= port <= 65535: raise RealnessError(f'port {port}: a number from 1 to 65535')
-    return [sys.executable, '-m', 'voila', str(notebook), f'--port={port}', '--Voila.ip=127.0.0.1', '--no-browser', '--strip_sources=True', '--theme=light', '--Voila.log_level=WARN',
+    return [sys.executable, '-m', 'voila', str(notebook), f'--port={port}', '--Voila.ip=127.0.0.1', '--no-browser', '--strip_sources=True', '--template=realness', '--theme=light', '--Voila.log_level=WARN',
             '--VoilaConfiguration.file_allowlist=[]']
+
+_TEMPLATE = """{%- extends 'voila/templates/lab/index.html.j2' -%}
+{%- block notebook_css -%}{{ super()|replace('href="https://', 'href="data:text/css,')|safe }}{%- endblock notebook_css -%}
+"""
+
+def app_template(
+    folder: Path | str  # to be named by JUPYTER_PATH
+) -> Path:
+    "Voila's page without its style sheets from elsewhere: the app asks nothing of the outside."
+    own = Path(folder)/'voila'/'templates'/'realness'
+    own.mkdir(parents=True)
+    (own/'conf.json').write_text('{"base_template": "lab"}')
+    (own/'index.html.j2').write_text(_TEMPLATE)
+    return own
 
 def _free(port):
     "Whether nobody listens on a port of this machine."
-    import socket
     with socket.socket() as s: return s.connect_ex(('127.0.0.1', port)) != 0
 
 def serve(
@@ -583,19 +602,26 @@ def serve(
     "Serve the explorer until it is stopped."
     if not Path(folder).exists(): raise RealnessError(f'{folder}: there is no such folder or picture')
     if run is not None and not (Path(run)/'config.json').is_file(): raise RealnessError(f'{run}: no run here (config.json); name a folder of realness train')
+    if not _free(port): raise RealnessError(f'port {port} is in use; name another: --port {port+1}')
+    full = lambda p: None if p is None else str(Path(p).expanduser().absolute())
     with tempfile.TemporaryDirectory(prefix='realness-') as tmp:
-        full = lambda p: None if p is None else str(Path(p).expanduser().absolute())
-        nb = app_notebook(full(folder), Path(tmp)/'explorer.ipynb', clip=clip or 'lite-clip', run=full(run), out=full(out or 'findings'))
-        command = voila_command(nb, port)
-        if not _free(port): raise RealnessError(f'port {port} is in use; name another: --port {port+1}')
-        app = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-        try:
-            if _answers(app, f'http://127.0.0.1:{port}/'): _greet(f'http://127.0.0.1:{port}/', browser, say)
-            return app.wait()
-        finally:
-            if app.poll() is None: app.terminate()
-            try: app.wait(10)
-            except subprocess.TimeoutExpired: app.kill()
+        command = voila_command(app_notebook(full(folder), Path(tmp)/'explorer.ipynb', clip=clip or 'lite-clip', run=full(run), out=full(out or 'findings')), port)
+        app_template(tmp)
+        return _run(command, dict(os.environ, JUPYTER_PATH=os.pathsep.join([tmp, os.environ.get('JUPYTER_PATH', '')])), f'http://127.0.0.1:{port}/', browser, say)
+
+def _run(command, env, url, browser, say):
+    "Start the server, say where it is, stay until it ends or is stopped."
+    old = signal.signal(signal.SIGTERM, signal.default_int_handler) if threading.current_thread() is threading.main_thread() else None
+    app = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=env)
+    try:
+        if _answers(app, url): _greet(url, browser, say)
+        return app.wait()
+    except KeyboardInterrupt: return 0
+    finally:
+        if app.poll() is None: app.terminate()
+        try: app.wait(15)
+        except subprocess.TimeoutExpired: app.kill()
+        if old: signal.signal(signal.SIGTERM, old)
 
 def _answers(app, url, seconds=60):
     "Wait until the server listens; False when it ended instead."
