@@ -91,7 +91,7 @@ def check_url(
     "The address, or an error that says what is wrong with it."
     try: parts = urlsplit(url.strip())
     except ValueError as e: raise RealnessError(f'{url}: is no address ({e})') from None
-    if parts.username or parts.password or parts.query or parts.fragment:
+    if '@' in url or parts.query or parts.fragment:     # anywhere: a slash in a password hides it from the parser
         raise RealnessError('the address of an endpoint holds no user, password, query or fragment; a key goes into an environment variable, named by --key-env')
     if parts.scheme not in ('http', 'https') or not parts.hostname: raise RealnessError(f'{url}: is no address of an endpoint; one looks like https://host/v1')
     if parts.scheme == 'http' and not allow_http and not is_loopback(url):
@@ -138,7 +138,7 @@ class Endpoint:
     def name(self): return f'model:{self.model}'
 
     @property
-    def mark(self): return self.name, self.side, self.max_tokens
+    def mark(self): return self.name, self.side   # what an answer depends on; a longer limit changes only torn ones
 
     @property
     def about(self): return dict(endpoint=self.url, model=self.model, side=self.side, max_tokens=self.max_tokens, temperature=self.temperature)
@@ -219,7 +219,7 @@ class Local:
     def name(self): return f'model:{Path(self.model).name if Path(self.model).is_dir() else self.model}'
 
     @property
-    def mark(self): return self.name, self.side, self.max_tokens
+    def mark(self): return self.name, self.side
 
     @property
     def about(self): return dict(local=self.name.removeprefix('model:'), side=self.side, max_tokens=self.max_tokens, device=str(self.pipe.device))

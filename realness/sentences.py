@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 
 from .answers import MAX_WORDS, STATUSES, check_answer, make_prompt, question_digest
-from .config import RealnessError, atomic_write, track
+from .config import RealnessError, atomic_write, cache_dir, track
 from .describers import Endpoint, Later, Local, Never, small_jpeg
 from .fallback import Fallback
 from .images import ImageError, file_digest
@@ -58,8 +58,7 @@ def alone(
 ):
     "One process at a time writes a table: two would ask the same questions."
     from filelock import FileLock, Timeout
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_name(f'.{path.name}.lock'), timeout=0)
+    lock = FileLock(cache_dir('locks')/f'{question_digest(path.resolve())}.lock', timeout=0)
     try: lock.acquire()
     except Timeout: raise RealnessError(f'{path}: another run is writing it; wait for it, or name another file') from None
     try: yield
@@ -97,7 +96,7 @@ def ask_one(
     try: r = tries(describer, file, prompt)
     except (ImageError, Never, Later) as e: return row | dict(status='unreadable' if isinstance(e, ImageError) else 'error', problem=' '.join(str(e).split()))
     a = check_answer(r.text, max_words, r.cut, r.refused)
-    return row | dict(description=a.description, status=a.status, problem=a.problem, said=_CONTROL.sub(' ', r.text)[:2000], tokens_in=r.tokens_in, tokens_out=r.tokens_out)
+    return row | dict(description=a.description, status=a.status, problem=a.problem, said=_CONTROL.sub(' ', r.text).strip()[:2000], tokens_in=r.tokens_in, tokens_out=r.tokens_out)
 
 # %% ../nbs/36_sentences.ipynb #3465cb87
 def gather(
@@ -160,7 +159,24 @@ class Described:
         if self.cost is not None: bits.append(f'cost {self.cost:.4f}')
         return '; '.join(bits)
 
-# %% ../nbs/36_sentences.ipynb #2e4b0967
+# %% ../nbs/36_sentences.ipynb #65a4fc59
+def _mark(describer, prompt):
+    "What an answer depends on; the fall-back reads no question."
+    return question_digest(*describer.mark, prompt if describer.name != 'fallback' else '')
+
+def _table(out, describer, prompt, overwrite=False):
+    "The table, or an error that says what was asked otherwise when it was written."
+    try: return DescriptionTable(out, _mark(describer, prompt), overwrite)
+    except RealnessError as e:
+        if not (other := _otherwise(out, dict(sentence_source=describer.name, prompt=prompt, **describer.about))): raise
+        raise RealnessError(f'{out}: was asked otherwise ({other}); ask the same, name another file, or say --overwrite') from e
+
+def _otherwise(out, now):
+    "What STEM.json says that differs; '' where there is none."
+    try: old = json.loads(Path(out).with_suffix('.json').read_text(encoding='utf-8'))
+    except (OSError, ValueError): return ''
+    return '; '.join(f'{k} {old[k]!r}, now {now[k]!r}' for k in ('sentence_source', 'prompt', 'side', 'clip', 'localizer', 'limits') if k in old and k in now and old[k] != now[k])
+
 def _say_what(path, describer, prompt, mark, table, price):
     "STEM.json beside a table: the question, the model, and what it has taken so far."
     rows = list(table.done.values())
@@ -196,11 +212,11 @@ def describe(
     if limit is not None and limit < 0: raise RealnessError(f'limit {limit}: a number of questions, 0 or more')
     items = asked if asked and isinstance(asked[0], tuple) else collect(asked)
     text = make_prompt(prompt, max_words)
-    mark = question_digest(*describer.mark, text if describer.name != 'fallback' else '')
+    mark = _mark(describer, text)
     res, began, run = Described([], price=price, table=Path(out) if out else None), time.perf_counter(), dict(max_words=max_words, retries=retries, backoff=backoff)
     if out is None: return _run(items, describer, text, mark, res, _Memory(), limit, parallel, patience, run, began)
     with alone(Path(out)):
-        table = DescriptionTable(out, mark, overwrite)
+        table = _table(out, describer, text, overwrite)
         try: return _run(items, describer, text, mark, res, table, limit, parallel, patience, run, began, again)
         finally: _say_what(Path(out), describer, text, mark, table, price)
 
@@ -255,7 +271,7 @@ def plan(
     "What `describe` would do, without asking or writing anything."
     items, text = collect(asked), make_prompt(prompt, max_words)
     done = {}
-    if out and Path(out).is_file() and not overwrite: done = DescriptionTable(out, question_digest(*describer.mark, text if describer.name != 'fallback' else '')).done
+    if out and Path(out).is_file() and not overwrite: done = _table(out, describer, text).done
     drop = ANEW + AGAIN*again
     kept = [s for s, f in items if s in done and done[s]['status'] not in drop and done[s]['digest'] == _digest(f)]
     todo = [i for i in items if i[0] not in set(kept)][:limit]
