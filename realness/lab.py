@@ -28,7 +28,7 @@ from .config import RealnessError, atomic_write, default_encoders, track, tracke
 from .data import TABLE, is_ai, load_split, table_digest
 from .encoders import create_encoders
 from .metrics import answer_score, bootstrap_ci, cv_summary, paired_bootstrap, plcc, srocc
-from .plots import plot_table, save_figure
+from .plots import plot_results, save_figure
 from .regression import heads as recipe
 from .regression.evaluate import trivial_predictions
 from .regression.heads import MODALITIES
@@ -360,9 +360,7 @@ def forest(
     title: str = None
 ):  # a Figure
     "Pooled SROCC of each row with its interval; in the order of the table."
-    d = table.rename(columns=dict(row='model', srocc_pooled='value', srocc_lo='lo', srocc_hi='hi'))
-    d = d[d.value.notna()].assign(metric='srocc', direction='higher', fitted='unfitted')
-    return plot_table(d, 'srocc', lines=lines, title=title)
+    return plot_results(table, lines=lines, title=title)
 
 # %% ../nbs/33_lab.ipynb #e754d754
 RATINGS = 'ratings.csv'

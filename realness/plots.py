@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DARK', 'LIGHT', 'GREY', 'MARKERS', 'style', 'new_figure', 'png', 'save_figure', 'plot_curves', 'plot_scatter',
-           'plot_residuals', 'plot_distribution', 'plot_deciles', 'plot_table', 'contact_sheet', 'draw', 'draw_many',
-           'draw_bar', 'jpeg']
+           'plot_residuals', 'plot_distribution', 'plot_deciles', 'plot_table', 'interval_rows', 'plot_speed',
+           'plot_results', 'contact_sheet', 'draw', 'draw_many', 'draw_bar', 'jpeg']
 
 # %% ../nbs/09_plots.ipynb #ea15a4ec
 import io
@@ -302,7 +302,9 @@ def _one_metric(df, metric, fitted):
     label = f'{(metric or "value").upper()}' + (f', {fitted}' if 'fitted' in df and metric in ('plcc', 'rmse') else '')
     return df, label + (f' ({_LONG.get(df.direction.iloc[0], "")})' if 'direction' in df else '')
 
-# %% ../nbs/09_plots.ipynb #250da7cd
+# %% ../nbs/09_plots.ipynb #ca062802
+def _label(m): return textwrap.fill(str(m), 30)
+
 def _forest(ax, df, marks):
     "Points with intervals, the first row on top, and the numbers on the right."
     for i, row in enumerate(df.itertuples()):
@@ -310,7 +312,7 @@ def _forest(ax, df, marks):
         if np.isfinite([row.lo, row.hi]).all(): ax.plot([row.lo, row.hi], [i, i], color=edge, lw=1.2, solid_capstyle='butt')
         ax.plot(row.value, i, marker=shape, mfc=face, mec=edge, ms=5, ls='none')
         ax.text(1.02, i, _interval(row.value, row.lo, row.hi, 2), transform=ax.get_yaxis_transform(), va='center', fontsize=7)
-    ax.set_yticks(range(len(df)), [textwrap.fill(str(m), 30) for m in df.model], parse_math=False)
+    ax.set_yticks(range(len(df)), [_label(m) for m in df.model], parse_math=False)
     ax.set_ylim(len(df) - .5, -.5)
     ax.grid(axis='y', visible=False)
 
@@ -320,7 +322,8 @@ def plot_table(
     metric: str = None,        # which metric; srocc by default
     fitted: str = 'unfitted',  # or 'logistic4'
     lines: dict = None,        # name -> value of lines across, such as {'human ceiling': .935}
-    title: str = None
+    title: str = None,
+    axis: str = None           # its label; by default the metric and which way is better
 ):  # a Figure
     "A metric table as a forest plot: one predictor a row, in the order of the table, with its interval."
     df, label = _one_metric(df, metric, fitted)
@@ -328,22 +331,75 @@ def plot_table(
     spare = iter(MARKERS[1:]*9)
     marks = {k: _KINDS.get(k) or next(spare) for k in kinds}
     with style():
-        fig, ax = new_figure(4.4, 1.1 + .26*len(df))
+        fig, ax = new_figure(4.4, 1.1 + max(.26, .13*max(_label(m).count('\n') + 1 for m in df.model))*len(df))
         _forest(ax, df, marks)
         for (name, x), ls in zip((lines or {}).items(), ['--', ':', '-.', '-']*9): ax.axvline(x, color='black', lw=.9, ls=ls, label=name)
         if len(kinds) > 1:
             for k, (shape, face, edge) in marks.items(): ax.plot([], [], marker=shape, mfc=face, mec=edge, color=edge, label=k)
-        ax.set_xlabel(label)
+        ax.set_xlabel(axis or label)
         ax.set_title(title or '', parse_math=False)
         _legend(fig, ax, 3)
     return fig
 
-# %% ../nbs/09_plots.ipynb #83a32dd5
+# %% ../nbs/09_plots.ipynb #79951c77
+def _differences(t):
+    "Rows of a table of paired differences, those of an experiment or of the maps."
+    if 'control' in t: return t.assign(model=t.variant + ' \u2212 ' + t.control + t.kinds.map(lambda k: '' if k == 'all' else f' ({k} kinds)'), value=t.difference), 'difference of AUC-Judd, on the same pictures'
+    if 'diff' not in t: raise RealnessError('this table holds no differences')
+    return t.rename(columns=dict(row='model', diff='value'))[lambda d: d.value.notna()].assign(lo=lambda d: d.diff_lo, hi=lambda d: d.diff_hi), 'SROCC minus baseline, on the same pictures'
+
+def interval_rows(
+    table,                # of `nbs/results`, a laboratory's table.csv, an experiment or a benchmark of maps
+    what: str = 'values'  # or 'differences'
+):  # DataFrame for `plot_table` (model, value, lo, hi and, where known, kind), what its axis says, lines across
+    "The rows of a known table of results."
+    if what == 'differences' or 'control' in table: d, axis, lines = *_differences(table), {'no difference': 0.}
+    elif 'auc_judd' in table: d, axis, lines = table.rename(columns=dict(variant='model', auc_judd='value', role='kind')), 'AUC-Judd (higher is better)', {'chance': .5}
+    elif 'srocc_pooled' in table: d, axis, lines = table.rename(columns=dict(row='model', srocc_pooled='value', srocc_lo='lo', srocc_hi='hi')), 'SROCC (higher is better)', None
+    else: raise RealnessError(f'no known table of results: its columns are {", ".join(map(str, table.columns[:8]))} ...')
+    return d.loc[d.value.notna(), [c for c in ('model', 'value', 'lo', 'hi', 'kind') if c in d]].reset_index(drop=True), axis, lines
+
+# %% ../nbs/09_plots.ipynb #6b40b7c0
+def plot_speed(
+    df,  # of `localization.speed`: model, setting, variant, engine, windows, speedup, rank; a row for each picture
+    title: str = None
+):  # a Figure
+    "Speed-up over the plain loop against rank correlation with the exact map: medians over pictures and their range; each line a setting."
+    p = _need(df, ['model', 'setting', 'variant', 'engine', 'windows', 'speedup', 'rank'], 'the table')
+    with style():
+        fig, ax = new_figure(5, 3.6)
+        for k, (name, g) in enumerate(p[p.engine == 'progressive'].groupby(['model', 'setting', 'variant'], sort=False)):
+            shape, face, edge = MARKERS[k % len(MARKERS)]
+            by = g.groupby('windows')[['speedup', 'rank']]
+            mid, low, high = by.median(), by.min(), by.max()
+            ax.errorbar(mid.speedup, mid['rank'], [mid['rank'] - low['rank'], high['rank'] - mid['rank']], marker=shape, color=edge, mfc=face, ls=('-', '--', ':', '-.')[k % 4], elinewidth=.6,
+                        label=', '.join(str(n).split('@')[0] for n in name))
+        for y in (.98, .99): ax.axhline(y, color='black', lw=.6, ls=':')
+        ax.set_xscale('log')
+        ax.set(xlabel='times faster than the plain loop', ylabel='rank correlation with the exact map', ylim=(.8, 1.003))
+        ax.set_title(title or '', parse_math=False)
+        _legend(fig, ax, 2)
+    return fig
+
+def plot_results(
+    table,                # a table of results, or the path of its CSV
+    what: str = 'values',  # or 'differences', where the table has both
+    lines: dict = None,   # name -> value of lines across; by default chance, or no difference
+    title: str = None
+):  # a Figure
+    "The figure of a table of results, whichever it is: dots with intervals, or speed against fidelity."
+    import pandas as pd
+    table = pd.read_csv(table) if isinstance(table, (str, Path)) else table
+    if {'speedup', 'rank'} <= set(table.columns): return plot_speed(table, title)
+    rows, axis, usual = interval_rows(table, what)
+    return plot_table(rows, lines=usual if lines is None else lines, title=title, axis=axis)
+
+# %% ../nbs/09_plots.ipynb #df303cf2
 def _caption(text, width=31, lines=3):
     "At most `lines` lines of `width` characters; an ellipsis where something was cut."
     return '\n'.join(textwrap.wrap(str(text), width, max_lines=lines, placeholder='\u2026'))
 
-# %% ../nbs/09_plots.ipynb #2cd6479f
+# %% ../nbs/09_plots.ipynb #c2d2454a
 def contact_sheet(
     images,           # what `load_image` takes: paths, Pillow pictures, arrays (uint8, or floats in 0-1), tensors
     captions=None,    # one text for each picture
@@ -369,14 +425,14 @@ def contact_sheet(
         if title: fig.suptitle(title, x=.01, ha='left', fontsize=8, parse_math=False)
     return fig
 
-# %% ../nbs/09_plots.ipynb #c6341dab
+# %% ../nbs/09_plots.ipynb #867f4e13
 def _thumb(src, side=320):
     "A small copy of a picture, its longer side at most `side` pixels, so that a sheet stays light."
     im = load_image(src).copy()
     im.thumbnail((side, side))
     return im
 
-# %% ../nbs/09_plots.ipynb #66963b46
+# %% ../nbs/09_plots.ipynb #aac9c3d5
 def _size(m, panels):
     w = 4.4*panels**.75
     return w, min(9., max(1.6, .96*w/panels*m.height/m.width+.85))
@@ -412,7 +468,7 @@ def _regions(ax, m, share, contour, boxes):
         for c, lw in (('black', 1.8), ('white', .9)): ax.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=c, lw=lw))
         ax.annotate(f'{b["mean"]:.2g}', (x+2, y+2), color='white', fontsize=6, va='top', bbox=dict(facecolor='black', alpha=.6, pad=.8, lw=0))
 
-# %% ../nbs/09_plots.ipynb #3da20d00
+# %% ../nbs/09_plots.ipynb #3866fb55
 _UNDER = dict(fraction=.05, pad=.02, aspect=40)  # a colour bar below its axes
 
 def _looks(m, look, cmap, opacity, ramp, scale):
@@ -450,7 +506,7 @@ def draw(
         if words: fig.suptitle('\n'.join(textwrap.wrap(words, 70*(1+(look == 'side')))[:3]), fontsize=7.5, x=.01, ha='left', parse_math=False)
     return fig
 
-# %% ../nbs/09_plots.ipynb #1aff7a54
+# %% ../nbs/09_plots.ipynb #ee8104ff
 def draw_many(
     maps,                  # `Heatmap`s of one quantity and range
     captions=None,         # one text for each; by default the names of the files

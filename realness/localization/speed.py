@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SETTINGS', 'seconds', 'product_rate', 'window_cost', 'peak_memory', 'sample', 'rates', 'against', 'Counted',
-           'trade_off', 'bench', 'new_sentence', 'plot_speed', 'main']
+           'trade_off', 'bench', 'new_sentence', 'main']
 
 # %% ../../nbs/32_speed.ipynb #f46a189d
 import argparse
@@ -24,7 +24,7 @@ from .engines import agreement, dense, progressive, spread
 from .heatmap import _map, get_variant
 from .scores import ask
 from .windows import Grid
-from ..plots import MARKERS, new_figure, save_figure, style
+from ..plots import plot_speed, save_figure
 
 # %% ../../nbs/32_speed.ipynb #456cd01b
 def seconds(f, rounds: int = 3) -> float:
@@ -150,21 +150,7 @@ def new_sentence(win, clip, grids, variant='dream', rounds=7) -> float:
         times.append(time.perf_counter()-t)
     return 1000*statistics.median(times)
 
-# %% ../../nbs/32_speed.ipynb #3ff75b58
-def plot_speed(df):  # a Figure
-    "Speed-up over the plain loop against rank correlation with the exact map; each line a setting."
-    with style():
-        fig, ax = new_figure(4.4, 3.2)
-        p = df[(df.engine == 'progressive')].groupby(['model', 'setting', 'variant', 'all_windows', 'windows'], as_index=False)[['speedup', 'rank']].median()
-        for k, (name, g) in enumerate(p.groupby(['model', 'setting', 'variant'])):
-            shape, face, edge = MARKERS[k % len(MARKERS)]
-            ax.plot(g.speedup, g['rank'], marker=shape, color=edge, mfc=face, label=', '.join(n.split('@')[0] for n in name))
-        for y in (.98, .99): ax.axhline(y, color='black', lw=.6, ls=':')
-        ax.set_xscale('log')
-        ax.set(xlabel='times faster than the plain loop', ylabel='rank correlation with the exact map', ylim=(.8, 1.003))
-        fig.legend(loc='outside lower center', ncols=2, fontsize=6)
-    return fig
-
+# %% ../../nbs/32_speed.ipynb #4cda02fc
 def main(argv=None):
     "Write speed.csv (rows of every picture) and print the medians."
     from realness.demo import demo_data
