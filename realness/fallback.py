@@ -12,16 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from .config import IMAGE_SIZE
-from .demo import place_name
+from .demo import SAYS, place_name
 from .images import load_image
 from .localization.clip import load_clip
 from .localization.defects import MORE_SAYS
-from .demo import SAYS
 from .localization.embed import embed_corners
 from .localization.heatmap import Heatmap
 from .localization.localizer import Localizer
 from .localization.scores import NATURAL, embed_text, reference
-from .metrics import answer_word
 
 # %% ../nbs/36_fallback.ipynb #8dc45dae
 PHRASES = {k: [' '.join(s.replace('{}', '').split()) for s in v] for k, v in (SAYS | MORE_SAYS).items()}  # kind of defect -> what one would say about it
@@ -98,8 +96,8 @@ def level(
     v = np.sort(map, axis=None)
     return float(v[-max(1, v.size//20):].mean())
 
-# %% ../nbs/36_fallback.ipynb #f37a3eb6
-LIMITS = (.60, .80)   # of `level`, see `find_limits`
+# %% ../nbs/36_fallback.ipynb #9cab67cf
+LIMITS = (.61, .72)   # of `level`, see `find_limits`; made by `python -m realness.experiments.fallback --limits`
 
 def find_limits(
     levels,     # of pictures

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
@@ -24,7 +24,7 @@ from .config import RealnessError, atomic_write, cache_dir, track
 from .describers import Endpoint, Later, Local, Never, small_jpeg
 from .fallback import Fallback
 from .images import ImageError, file_digest
-from .regression.predict import RowTable, collect, read_sentences
+from .regression.predict import RowTable, collect
 
 # %% ../nbs/36_sentences.ipynb #6f19e3a9
 COLUMNS = ('filename', 'MOS', 'description', 'status', 'problem', 'sentence_source', 'said', 'tokens_in', 'tokens_out', 'asked', 'digest')
