@@ -103,11 +103,10 @@ def shorten(
     cuts = [m.start() for m in _CLAUSE.finditer(words) if len(words[:m.start()].split()) > max_words//2]
     return (words[:cuts[-1]] if cuts else words).rstrip(' ,;:-–.') + '.'
 
-# %% ../nbs/36_answers.ipynb #c47c9e8a
+# %% ../nbs/36_answers.ipynb #97c542cb
 @cache
 def _identifier():
-    try: from py3langid.langid import MODEL_FILE, LanguageIdentifier
-    except ImportError: raise RealnessError('the language of answers is checked with py3langid: pip install "realness[describe]"') from None
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 def language(

@@ -75,8 +75,7 @@ def _wait(backoff, most=300.):
     return wait
 
 def _tries(retries, backoff, stopped):
-    try: from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_after_attempt, stop_any, stop_when_event_set
-    except ImportError: raise RealnessError('asking again is done with tenacity: pip install "realness[describe]"') from None
+    from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_after_attempt, stop_any, stop_when_event_set
     return Retrying(retry=retry_if_exception_type(Later), stop=stop_any(stop_after_attempt(retries+1), stop_when_event_set(stopped)),
                     wait=_wait(backoff), sleep=sleep_using_event(stopped), reraise=True)
 

@@ -18,7 +18,6 @@ from PIL import Image
 from system import environment, noise
 
 pytest.importorskip('openai', reason='needs the extra describe: pip install "realness[describe]"')
-pytest.importorskip('tenacity', reason='needs the extra describe: pip install "realness[describe]"')
 KEY = 'sk-loopback/Geheim+4711'
 WORDS = 20
 
