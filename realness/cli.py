@@ -635,7 +635,7 @@ def report(
     It opens in any browser, asks the network for nothing and runs no script. Works without data too: it then shows what the run folder holds.
     """
     from realness.report import report as write
-    path = write(run, data, out, split, clip, device)
+    path = write(run, data, out, split, clip, device, _say(as_json))
     if as_json: _json(dict(report=str(path), bytes=path.stat().st_size))
     else: print(f'The report is in {path} ({path.stat().st_size/1e6:.1f} MB)')
 

@@ -5,24 +5,25 @@
 # %% auto #0
 __all__ = ['PIXELS', 'SHOWN', 'MAP_SIDE', 'SECTIONS', 'CSS', 'Facts', 'own_data', 'gather', 'train_command', 'report']
 
-# %% ../nbs/35_report.ipynb #1949753b
+# %% ../nbs/35_report.ipynb #5525334a
 import base64
 import hashlib
 import html
 import json
 import shlex
+import textwrap
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from fastcore.xml import (A, B, Code, Details, Div, Figcaption, Figure, H2, H3, Img, Li, Nav, Ol, P, Pre, Safe, Section, Span, Summary, Table, Tbody, Td, Th,
+from fastcore.xml import (A, B, Code, Details, Div, Figcaption, Figure, H2, H3, Img, Li, Nav, Ol, P, Pre, Section, Span, Summary, Table, Tbody, Td, Th,
                           Thead, Tr, Ul, to_xml)
 
 from .cache import VectorCache
 from .config import RealnessError, atomic_write, base_dir, cache_dir, track
 from .data import TABLE, DatasetInfo, Problems, check_split, dataset_info, is_ai, read_table, table_digest
-from .metrics import answer_word, paired_bootstrap
+from .metrics import answer_word, paired_bootstrap, regression_metrics
 from .plots import draw_bar, draw_many, jpeg, plot_curves, plot_deciles, plot_distribution, plot_residuals, plot_scatter, plot_table, png
 from .regression.evaluate import NAMES, Judged, judge_run, parts_table, short_table, uncertainty_lines
 from .regression.predict import load
@@ -48,9 +49,9 @@ def _table(df, index=False):
     row = lambda r: Tr(*(Td(_cell(v), cls='num' if n else 'text') for v, n in zip(r, right)))
     return Div(Table(Thead(Tr(*(Th('' if c == 'index' else str(c), scope='col') for c in d.columns))), Tbody(*map(row, d.itertuples(index=False)))), cls='wide')
 
-def _facts(pairs): return _table_of_two([(k, v) for k, v in pairs if v not in (None, '', [])])
-
-def _table_of_two(pairs): return Div(Table(Tbody(*(Tr(Th(k, scope='row'), Td(v if not isinstance(v, (int, float)) else _cell(v))) for k, v in pairs))), cls='wide')
+def _pairs(pairs):
+    "Names and values as a table; what is not known is left out."
+    return Div(Table(Tbody(*(Tr(Th(k, scope='row'), Td(_cell(v))) for k, v in pairs if v not in (None, '')))), cls='wide')
 
 # %% ../nbs/35_report.ipynb #8c8ea266
 @dataclass
@@ -128,6 +129,7 @@ def gather(
     split: str = 'test',
     clip: str | None = None,       # maps by this CLIP model and the sentence
     device: str | None = None,
+    say=lambda s: None,            # told what is being done
 ) -> Facts:
     "Everything a report needs but its pictures; `RealnessError` for a missing run or data folder."
     run, cache = Path(run), VectorCache()
@@ -136,9 +138,12 @@ def gather(
     f.data = Path(data).resolve() if data else own_data(f.settings)
     if f.data:
         found, judge = _splits(f.data, split)
-        for name, folder in track(found.items(), 'checking the data', len(found)):
+        for name, folder in found.items():
+            say(f'Checking {name}')
             f.checked[name] = check_split(folder, known=cache, sentence=False)
-            if folder == judge: _of_test(f, folder, name)
+        if judge:
+            say(f'Judging on {judge.name}')
+            _of_test(f, judge, next(n for n, p in found.items() if p == judge))
     if f.shown is None: _of_kept(f)
     return f
 
@@ -173,18 +178,22 @@ def _glance(f):
     if bad: items.append(Li(A(f'{bad} problem{"s"*(bad > 1)} in the data', href='#data'), ': those rows were left out.'))
     return out+[Ul(*items)]+[P(s, cls='warn') for s in (f.judged.remarks if f.judged is not None else [])]
 
-# %% ../nbs/35_report.ipynb #695988c9
+# %% ../nbs/35_report.ipynb #6680f7d9
 def _run(f):
     "What the run is."
-    s, m = f.settings, f.config.get('metrics', {})
+    s, m, scale = f.settings, f.config.get('metrics', {}), f.info.mos_scale
     encs = [(f'{k} encoder', f'{e["info"]["name"]}: {e["info"]["tag"]}, {e["info"]["width"]} numbers, {"frozen" if e["frozen"] else "fine-tuned"}, licence {e["info"]["licence"]}')
             for k, e in f.config.get('encoders', {}).items()]
     shown = [('name', f.run.resolve().name), ('trained on', f.info.name or 'unknown data'), ('training pictures', m.get('n_train')), ('head', s.get('head')),
              ('the main head sees', {'both': 'picture and sentence', 'image': 'the picture', 'text': 'the sentence'}[f.predictor.main]), *encs,
-             ('range of the MOS', ' to '.join(f'{v:.3g}' for v in f.info.mos_range)), ('scores by people', {True: 'yes', False: 'no: made'}.get(f.info.human, 'not said')),
+             ('range of the MOS', ' to '.join(f'{v:.3g}' for v in f.info.mos_range)), ('on a scale of 0-100', f'{scale["mean"]:g} + {scale["sd"]:g} x MOS' if scale else ''), ('scores by people', {True: 'yes', False: 'no: made'}.get(f.info.human, 'not said')),
              ('weights (digest)', f.predictor.run_id), ('version of realness', f.config.get('realness')), ('seed', s.get('seed'))]
     rest = {k: v for k, v in s.items() if k not in ('head', 'seed', 'encoders')}
-    return [_facts(shown), Details(Summary('All settings'), _table_of_two([(k, str(v)) for k, v in rest.items()]))] if rest else [_facts(shown)]
+    return [_pairs(shown), *([Details(Summary('All settings'), _pairs([(k, str(v)) for k, v in rest.items()]))] if rest else [])]
+
+_READ = 'Value and 95 % bootstrap interval over the pictures, unfitted. SROCC and PLCC: higher is better; RMSE, in units of the MOS: lower is better.'
+_TRIVIAL = ('The rows called CORE are this run. The others are what anybody could write in a line, fitted on the same training pictures: their mean; being told which pictures are photographs; '
+            'the first word of the sentence; its words counted (TF-IDF) with a ridge regression.')
 
 def _quality(f):
     "Metrics beside trivial predictors, and within parts."
@@ -192,7 +201,7 @@ def _quality(f):
     t = f.judged.table
     if not len(t): return [_none(f'{len(f.shown)} pictures are too few for metrics: at least 3.')]
     whole = t[t.value.notna() & (t.part == 'all')].assign(kind=lambda d: np.where(d.model.isin(list(f.judged.scored)), 'model', 'trivial'))
-    out = [P('Value and 95 % bootstrap interval over the pictures, unfitted. SROCC and PLCC: higher is better; RMSE (in units of the MOS): lower is better.'), _table(short_table(t), index=True)]
+    out = [P(_READ), P(_TRIVIAL), _table(short_table(t), index=True)]
     if (whole.metric == 'srocc').any():
         said = '; '.join(f'{r.model} {_num(r.value, 2)}' for r in whole[whole.metric == 'srocc'].itertuples())
         out.append(_figure(plot_table(whole, 'srocc'), f'SROCC of each predictor with its interval. {said}.'))
@@ -202,9 +211,8 @@ def _quality(f):
 def _kept_quality(f):
     "Metrics of predictions that were kept, where no pictures were given."
     if not f.ready: return [_none('No pictures were judged.')]
-    from realness.metrics import regression_metrics
     t = regression_metrics(f.shown.MOS, f.shown.p).assign(model=f.main, part='all')
-    return [P('Value and 95 % bootstrap interval over the pictures, unfitted; computed from kept predictions. With --data DIR the trivial predictors stand beside them.'), _table(short_table(t), index=True)]
+    return [P(_READ), P('Computed from kept predictions; with --data DIR the trivial predictors stand beside them.'), _table(short_table(t), index=True)]
 
 # %% ../nbs/35_report.ipynb #c1201e59
 def _training(f):
@@ -314,7 +322,7 @@ def _card(r, m):
     lo, hi = getattr(r, 'mos_lo', None), getattr(r, 'mos_hi', None)
     ends = f' [{_num(lo, 2)}, {_num(hi, 2)}]' if lo is not None and np.isfinite([lo, hi]).all() else ''
     said = [B(r.filename), f': predicted {_num(r.p, 2)}{ends}, true {_num(r.MOS, 2)}, {_num(abs(r.p-r.MOS), 2)} off.']
-    if text := getattr(r, 'description', ''): said += [' ', Span(str(text)[:400], cls='says')]
+    if text := getattr(r, 'description', ''): said += [' ', Span(textwrap.shorten(str(text), 400, placeholder=' …'), cls='says')]
     if m is None or isinstance(m, str): return Figure(Figcaption(*said, *([Span(f' No map: {m}', cls='none')] if m else [])))
     box = next((b['box'] for b in m.boxes()), None)
     where = f' least real at {box[0]}, {box[1]} ({box[2]} x {box[3]} pixels)' if box else ' an even map'
@@ -426,12 +434,15 @@ def report(
     split: str = 'test',             # which split of the data to judge on
     clip: str | None = None,         # a CLIP model: maps follow the sentence; None: the learned localizer
     device: str | None = None,
+    say=None,                        # told what is being done
 ) -> Path:  # the page
     "Write one self-contained HTML page about a run; `RealnessError` for a missing run or data folder."
     out = Path(out) if out else Path(run)/'report.html'
     if out.is_dir() or out.suffix.lower() not in ('.html', '.htm'): raise RealnessError(f'{out}: the page is a file that ends in .html')
-    f = gather(run, data, split, clip, device)
-    body = '\n'.join(_section(f, k) for k in track(SECTIONS, 'sections'))
+    say = say or (lambda s: None)
+    f = gather(run, data, split, clip, device, say)
+    say('Drawing figures and maps')
+    body = '\n'.join(_section(f, k) for k in SECTIONS)
     nav = Nav(Ol(*(Li(A(t, href=f'#{k}')) for k, (t, _) in SECTIONS.items())), **{'aria-label': 'Contents'})
     lead = P(f'A predictor of how real a picture looks (MOS; higher = more real), trained on {f.info.name or "unknown data"}.')
     page = _page(f'Report on {f.run.resolve().name}', lead, nav, body)
