@@ -109,7 +109,7 @@ def _need(df, columns, what):
     if not len(df): raise RealnessError(f'{what} has no rows')
     return df
 
-def _num(v, digits=3): return 'undefined' if not np.isfinite(v) else f'{v:.{digits}f}'.replace('-', '\u2212')
+def _num(v, digits=3): return 'undefined' if not np.isfinite(v) else f'{round(v, digits) + 0.:.{digits}f}'.replace('-', '\u2212')   # + 0. makes -0 a 0
 
 def _interval(v, lo, hi, digits=3): return _num(v, digits) + (f' [{_num(lo, digits)}, {_num(hi, digits)}]' if np.isfinite([lo, hi]).all() else '')
 
@@ -215,8 +215,8 @@ def _strip(ax, d, labels, name):
         colour = dict(color=edge) if shape == 'x' else dict(facecolor=face, edgecolor=edge)
         ax.scatter(v, i + .14 + .25*(np.arange(len(v))*.618 % 1), s=9, marker=shape, lw=.5, alpha=.7, **colour)
         mean, lo, hi = _mean_interval(v)
-        if np.isfinite(lo): ax.plot([lo, hi], [i - .08]*2, color='black', lw=1.8, solid_capstyle='butt')
-        ax.plot(mean, i - .08, marker='d', ms=6, mfc='white', mec='black', ls='none')
+        if np.isfinite(lo): ax.errorbar(mean, i - .08, xerr=[[mean - lo], [hi - mean]], color='black', lw=1.6, capsize=3, ls='none')
+        ax.plot(mean, i - .08, marker='d', ms=4, mfc='white', mec='black', ls='none', zorder=3)
         ax.text(1.02, i, _interval(mean, lo, hi, 2), transform=ax.get_yaxis_transform(), va='center', fontsize=7)
     ax.axvline(0, color='black', lw=.8, ls='--')
     ax.set_yticks(range(len(names)), [f'{g} (n = {(labels == g).sum()})' for g in names], parse_math=False)

@@ -23,8 +23,8 @@ from fastcore.xml import (A, B, Code, Details, Div, Figcaption, Figure, H2, H3, 
 from .cache import VectorCache
 from .config import RealnessError, atomic_write, base_dir, cache_dir, track
 from .data import TABLE, DatasetInfo, Problems, check_split, dataset_info, is_ai, read_table, table_digest
-from .metrics import answer_word, paired_bootstrap, regression_metrics
-from .plots import draw_bar, draw_many, jpeg, plot_curves, plot_deciles, plot_distribution, plot_residuals, plot_scatter, plot_table, png
+from .metrics import answer_word, bootstrap_ci, paired_bootstrap, regression_metrics
+from .plots import _interval, _num, draw_bar, draw_many, jpeg, plot_curves, plot_deciles, plot_distribution, plot_residuals, plot_scatter, plot_table, png
 from .regression.evaluate import NAMES, Judged, judge_run, parts_table, short_table, uncertainty_lines
 from .regression.predict import load
 from .regression.runs import RunConfig
@@ -105,7 +105,7 @@ def _of_test(f, folder, name):
     "Judge on the good rows of a checked split."
     df = f.checked[name][0]
     if not len(df): return
-    f.judged = judge_run(f.run, df.assign(path=[str(folder/'images'/n) for n in df.filename]), f.predictor)
+    f.judged = judge_run(f.run, df, f.predictor)
     p, rows = f.judged.predictions[f.main], f.judged.scored[f.main]
     f.shown = f.judged.rows.assign(p=p, **{c: [r[c] for r in rows] for c in ('mos_lo', 'mos_hi', 'domain_score', 'out_of_domain')})
     f.source = f'{len(df)} pictures of {f.data.name}, split {name}' if folder != f.data else f'{len(df)} pictures of {f.data.name}'
@@ -120,6 +120,8 @@ def _of_kept(f):
     if (t := f.csv(f'cv_predictions_{f.predictor.main}.csv')) is None: return
     f.shown = t[['filename', 'MOS']].assign(p=t.filter(like='repeat_').mean(axis=1))
     if (rows := f.csv('rows.csv')) is not None: f.shown = f.shown.merge(rows[['filename', 'description']], how='left')
+    train = f.checked.get('train', (None,))[0]
+    if train is not None and set(f.shown.filename) <= set(train.get('filename', ())): f.shown = f.shown.merge(train[['filename', 'path']])
     f.source = f'{len(t)} training pictures, each predicted by heads that were not fitted on it (cross-validation)'
 
 # %% ../nbs/35_report.ipynb #d589e94f
@@ -140,17 +142,16 @@ def gather(
         found, judge = _splits(f.data, split)
         for name, folder in found.items():
             say(f'Checking {name}')
-            f.checked[name] = check_split(folder, known=cache, sentence=False)
+            good, problems = check_split(folder, known=cache, sentence=False)
+            f.checked[name] = good.assign(path=[str(folder/'images'/n) for n in good.filename]), problems
         if judge:
             say(f'Judging on {judge.name}')
             _of_test(f, judge, next(n for n, p in found.items() if p == judge))
     if f.shown is None: _of_kept(f)
     return f
 
-# %% ../nbs/35_report.ipynb #674c3839
+# %% ../nbs/35_report.ipynb #13fdba52
 def _none(why): return P(why, cls='none')
-
-def _num(v, digits=3): return f'{v:.{digits}f}'.replace('-', '\u2212')
 
 def _beats(f):
     "The main head against the best predictor anybody could write in a line."
@@ -162,18 +163,23 @@ def _beats(f):
     d = paired_bootstrap(f.shown.MOS, p, trivial[best])
     if np.isnan(d.lo): return []
     word = 'better' if d.lo > 0 else 'worse' if d.hi < 0 else 'not clearly better'
-    return [Li(f'It ranks {word} than the best trivial predictor ({best}): a difference of {_num(d.difference)} [{_num(d.lo)}, {_num(d.hi)}] in SROCC on the same pictures.')]
+    return [Li(f'It ranks {word} than the best trivial predictor ({best}): a difference of {_interval(d.difference, d.lo, d.hi)} in SROCC on the same pictures.')]
+
+def _coverage(f):
+    "What was measured of intervals and domain, as sentences."
+    out = uncertainty_lines(f.judged.table) if f.judged is not None else []
+    held = f.config.get('metrics', {}).get('coverage_90', {})
+    return out+[f'{NAMES[m]}: in cross-validation the 90 % intervals held {100*c["value"]:.1f} % [{100*c["lo"]:.1f}, {100*c["hi"]:.1f}] of {c["n"]} pictures that neither head nor interval had seen' for m, c in held.items()]
 
 def _glance(f):
     "What a reader in a hurry should know."
     out = [P(B('Mind: '), f.info.note or 'the scores of this data set are not human.', cls='warn')] if f.info.human is False else []
     if f.shown is None: return out+[_none('No pictures with scores were given or found, so nothing is judged here. Name the data: realness report RUN --data DIR.')]
     items = [Li('Judged on ', B(f.source), '.')]
-    if f.judged is not None and len(f.judged.table):
-        r = f.judged.table.query('model == @f.main and metric == "srocc" and part == "all"').iloc[0]
-        if np.isfinite(r.value): items.append(Li(f'{f.main}: SROCC ', B(_num(r.value)), f' [{_num(r.lo)}, {_num(r.hi)}] (1 = every pair in the right order, 0 = chance).'))
-        items += _beats(f)
-    items += [Li(s+'.') for s in (uncertainty_lines(f.judged.table) if f.judged is not None else [])]
+    if f.ready and np.isfinite((r := bootstrap_ci(f.shown.MOS, f.shown.p)).value):
+        items.append(Li(f'{f.main}: SROCC ', B(_interval(*r)), ' (1 = every pair in the right order, 0 = chance).'))
+    if f.ready and f.judged is not None: items += _beats(f)
+    items += [Li(s+'.') for s in _coverage(f)]
     bad = int(sum((p.level == "error").sum() for _, p in f.checked.values()))
     if bad: items.append(Li(A(f'{bad} problem{"s"*(bad > 1)} in the data', href='#data'), ': those rows were left out.'))
     return out+[Ul(*items)]+[P(s, cls='warn') for s in (f.judged.remarks if f.judged is not None else [])]
@@ -212,7 +218,7 @@ def _kept_quality(f):
     "Metrics of predictions that were kept, where no pictures were given."
     if not f.ready: return [_none('No pictures were judged.')]
     t = regression_metrics(f.shown.MOS, f.shown.p).assign(model=f.main, part='all')
-    return [P(_READ), P('Computed from kept predictions; with --data DIR the trivial predictors stand beside them.'), _table(short_table(t), index=True)]
+    return [P(_READ), P('Computed from predictions that were kept; the trivial predictors can only stand beside them where the data have a test.'), _table(short_table(t), index=True)]
 
 # %% ../nbs/35_report.ipynb #c1201e59
 def _training(f):
@@ -230,7 +236,7 @@ def _training(f):
 
 def _cv(f, cv):
     t = pd.DataFrame({'head': [NAMES.get(m, m) for m in cv.modality], 'metric': cv.metric.str.upper(), 'fold mean': cv.fold_mean, 'fold sd': cv.fold_sd,
-                      'pooled [95 % interval]': [f'{_num(r.pooled)} [{_num(r.pooled_lo)}, {_num(r.pooled_hi)}]' for r in cv.itertuples()]})
+                      'pooled [95 % interval]': [_interval(r.pooled, r.pooled_lo, r.pooled_hi) for r in cv.itertuples()]})
     d = cv.rename(columns=dict(pooled='value', pooled_lo='lo', pooled_hi='hi')).assign(model=t['head'], direction='higher')
     said = f'{f.settings.get("cv")} folds, {f.settings.get("repeats")} times, {cv.n.iloc[0]} training pictures; unfitted.'
     return [P(said), _table(t), _figure(plot_table(d, 'srocc'), f'SROCC of cross-validation by head: {"; ".join(f"{r.model} {_num(r.value, 2)}" for r in d[d.metric == "srocc"].itertuples())}.')]
@@ -272,7 +278,7 @@ def _residuals(f):
 # %% ../nbs/35_report.ipynb #9b4dc492
 def _sure(f):
     "Intervals and deciles."
-    out = [P(s+'.') for s in uncertainty_lines(f.judged.table) if 'true MOS' in s] if f.judged is not None else []
+    out = [P(s+'.') for s in _coverage(f) if 'intervals' in s]
     kept = f.csv('calibration.csv')
     if f.ready and len(f.shown) >= 6:
         t = deciles(f.shown.MOS.to_numpy(), f.shown.p.to_numpy())
@@ -319,9 +325,8 @@ def _maps(f, rows):
 
 def _card(r, m):
     "A picture, its map, and what was predicted."
-    lo, hi = getattr(r, 'mos_lo', None), getattr(r, 'mos_hi', None)
-    ends = f' [{_num(lo, 2)}, {_num(hi, 2)}]' if lo is not None and np.isfinite([lo, hi]).all() else ''
-    said = [B(r.filename), f': predicted {_num(r.p, 2)}{ends}, true {_num(r.MOS, 2)}, {_num(abs(r.p-r.MOS), 2)} off.']
+    lo, hi = (float(v) if v is not None else np.nan for v in (getattr(r, 'mos_lo', None), getattr(r, 'mos_hi', None)))
+    said = [B(r.filename), f': predicted {_interval(r.p, lo, hi, 2)}, true {_num(r.MOS, 2)}, {_num(abs(r.p-r.MOS), 2)} off.']
     if text := getattr(r, 'description', ''): said += [' ', Span(textwrap.shorten(str(text), 400, placeholder=' …'), cls='says')]
     if m is None or isinstance(m, str): return Figure(Figcaption(*said, *([Span(f' No map: {m}', cls='none')] if m else [])))
     box = next((b['box'] for b in m.boxes()), None)
@@ -366,11 +371,12 @@ def _licence(f):
     infos = {(f.info.name or 'the training data'): f.info}
     if f.data: infos.setdefault((d := _info(f)).name or f.data.name, d)
     encs = [Li(B(e['info']['tag']), f': {e["info"]["licence"]}') for e in f.config.get('encoders', {}).values()]
-    page = ' This page shows pictures and sentences of the data, so it may be passed on only where their licence allows it.' if f.shown is not None and 'path' in f.shown else ''
+    shows = [w for w, c in (('pictures', 'path'), ('sentences', 'description')) if f.shown is not None and c in f.shown]
+    page = f' This page shows {" and ".join(shows)} of the data, so it may be passed on only where their licence allows it.' if shows else ''
     return [P('The licence of the training data binds the use of the weights.'+page), H3('Data'), Ul(*(_terms(k, v) for k, v in infos.items())), H3('Encoders'), Ul(*encs)]
 
 def _info(f):
-    try: return dataset_info(f.data)
+    try: return dataset_info(f.data, f.checked.get('train', (None,))[0])
     except (RealnessError, TypeError, AttributeError): return DatasetInfo(f.data.name)
 
 def train_command(
