@@ -150,9 +150,9 @@ _PAGE_STYLE = '''<style>
 .rl-app .rl-status.busy::before { content: ''; display: inline-block; width: 9px; height: 9px; margin-right: 6px; border: 2px solid var(--rl-blue); border-right-color: transparent; border-radius: 50%; animation: rl-turn .9s linear infinite; }
 .rl-app .rl-note { color: #8a4b00; } .rl-app .rl-error { border-left: 4px solid #b3261e; background: #fdecea; color: #5f1510; padding: 7px 10px; border-radius: 4px; font-size: 13px; line-height: 1.45; white-space: pre-wrap; }
 .rl-app .rl-warn { border-left: 4px solid #b26a00; background: #fff5e5; color: #553200; padding: 5px 10px; border-radius: 4px; font-size: 12px; line-height: 1.45; }
-.rl-app .rl-place { display: flex; gap: 10px; align-items: flex-start; } .rl-app .rl-place img { width: 84px; height: 84px; object-fit: contain; image-rendering: pixelated; background: var(--rl-back); border: 1px solid var(--rl-line); border-radius: 4px; flex: none; }
+.rl-app .rl-place, .rl-app ol, .rl-app .rl-table, .rl-app .rl-facts, .rl-app .rl-error, .rl-app .rl-warn, .rl-app h4 { overflow-wrap: anywhere; } .rl-app .rl-place > div { min-width: 0; } .rl-app .rl-place { display: flex; gap: 10px; align-items: flex-start; } .rl-app .rl-place img { width: 84px; height: 84px; object-fit: contain; image-rendering: pixelated; background: var(--rl-back); border: 1px solid var(--rl-line); border-radius: 4px; flex: none; }
 .rl-app .rl-place p { margin: 0; font-size: 11.5px; line-height: 1.45; color: var(--rl-dim); } .rl-app .rl-big { font-size: 20px; color: var(--rl-ink); }
-.rl-app ol { list-style: none; margin: 2px 0 0; padding: 0; font-size: 12px; } .rl-app ol li { display: grid; grid-template-columns: 1fr 36px; gap: 0 6px; padding: 3px 0; line-height: 1.35; color: var(--rl-dim); } .rl-app ol li.near { color: var(--rl-ink); font-weight: 600; }
+.rl-app ol { list-style: none; margin: 2px 0 0; padding: 0; font-size: 12px; } .rl-app ol li { display: grid; grid-template-columns: minmax(0, 1fr) 36px; gap: 0 6px; padding: 3px 0; line-height: 1.35; color: var(--rl-dim); } .rl-app ol li.near { color: var(--rl-ink); font-weight: 600; }
 .rl-app ol em { font-style: normal; text-align: right; font-variant-numeric: tabular-nums; } .rl-app ol u { grid-column: 1 / 3; height: 4px; background: var(--rl-line); border-radius: 2px; position: relative; display: block; }
 .rl-app ol u i { position: absolute; top: 0; bottom: 0; border-radius: 2px; } .rl-app ol u i.up { left: 50%; background: #c2410c; } .rl-app ol u i.down { right: 50%; background: var(--rl-blue); }
 .rl-app .rl-table { border-collapse: collapse; width: 100%; font-size: 12px; line-height: 1.4; font-variant-numeric: tabular-nums; } .rl-app .rl-table th { text-align: left; color: var(--rl-dim); font-weight: 500; }
@@ -181,7 +181,7 @@ class HeatmapExplorer(W.VBox):
         try: self.loop = asyncio.get_running_loop()
         except RuntimeError: pass                                   # no kernel: `wait` takes the results
         self.lanes = {k: Lane(self._post) for k in ('map', 'place', 'back')}
-        self.findings, self.error, self.picture, self._timer, self._quiet, self._began = Findings(), '', None, None, False, 0.
+        self.findings, self.error, self.picture, self._due, self._quiet = Findings(), '', None, None, False
         self.panes, self.knobs, self.thumbs = [Pane('', str(clip)), Pane('B', str(clip))], _Controls(out), Thumbs(per=per)
         self.message, self.facts, self.detail, self.table, self.saved = W.HTML(), W.HTML(), W.HTML(), W.HTML(findings_html([])), W.HTML()
         self.title = W.HTML()
@@ -236,7 +236,7 @@ class HeatmapExplorer(W.VBox):
         W.jslink((a.view, 'cursor'), (b.view, 'cursor'))
         for w in (k.window, k.stride, k.policy): w.observe(self._changed_all, 'value')
         for w in (k.by, k.down, k.find): w.observe(self._sorted, 'value')
-        k.compare.observe(self._compare, 'value')
+        k.compare.observe(self._two, 'value')
         self.thumbs.observe(self._picked, 'chosen')
         self.thumbs.observe(self._paged, 'page')
         for w, f in ((k.keep, self._keep), (k.undo, self._undo), (k.export, self._export)): w.on_click(f)
@@ -333,13 +333,14 @@ class HeatmapExplorer(W.VBox):
         old, self.picture = self.picture, i
         self.thumbs.chosen = i
         r = self.atlas.at(i)
-        self.facts.value = facts(r)
         for p in self.panes: self._fresh(p, r, old)
+        self.facts.value = facts(r)
         self._hint()
         try: picture, size = self.atlas.picture(i), list(self.atlas.image(i).size)
         except RealnessError as e:
-            for p in self.panes: p.view.set_trait('picture', b'')
-            for p in self.panes: p.view.waiting = 'this picture cannot be read'
+            for p in self.panes:
+                p.view.picture, p.view.waiting = b'', 'this picture cannot be read'
+                p.say('no map')
             return self.fail(e)
         self._fine()
         for p in self.panes:
@@ -351,6 +352,7 @@ class HeatmapExplorer(W.VBox):
         "A pane for another picture: its sentence, unless neither has one; no map yet."
         p.m = p.place = p.box = None
         p.view.marks, p.view.map = [], {}
+        p.say('at work', 'busy')
         if r.text or (old is not None and self.atlas.at(old).text):
             self._quiet = True
             p.text.value = r.text
@@ -365,16 +367,15 @@ class HeatmapExplorer(W.VBox):
     def _typed(self, p, change):
         "The map follows the sentence a moment after the last letter."
         if self._quiet: return
-        if self._timer: self._timer.cancel()
-        if self.loop is None: return self._changed(p)
-        self._due = p
-        self._timer = self.loop.call_later(DEBOUNCE, self._now)
+        self._due = due = (p, time.perf_counter())
+        if self.loop is None: return self._now()
+        self.loop.call_soon_threadsafe(self.loop.call_later, DEBOUNCE, lambda: self._due is due and self._now())
 
     def _now(self):
-        if self._timer:
-            self._timer.cancel()
-            self._timer, p = None, self._due
-            self._changed(p)
+        "What was typed last is asked for now."
+        if self._due: (p, _), self._due = self._due, None
+        else: return
+        self._changed(p)
 
     def _changed_all(self, change=None):
         for p in self.panes: self._changed(p)
@@ -419,7 +420,7 @@ class HeatmapExplorer(W.VBox):
         if self.picture is not None: p.text.value = self.atlas.at(self.picture).text
 
     @_said
-    def _compare(self, change):
+    def _two(self, change):
         a, b = self.panes
         on = self.knobs.compare.value
         a.letter = 'A' if on else ''

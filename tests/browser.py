@@ -18,7 +18,7 @@ import pytest
 
 ARGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
 NAMES = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable')
-SLOW = 1000*int(os.environ.get('REALNESS_BROWSER_SECONDS', 90))     # the longest wait for anything, milliseconds
+SLOW = 1000*int(os.environ.get('REALNESS_BROWSER_SECONDS', 60))     # the longest wait for anything, milliseconds
 
 
 def _missing(what):
