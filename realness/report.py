@@ -98,6 +98,7 @@ def _splits(data, split):
     if not data.is_dir(): raise RealnessError(f'{data}: there is no such folder; name the one that holds train/ and {split}/')
     found = {s: data/s for s in ('train', split) if (data/s).is_dir()} or ({data.name or 'data': data} if (data/TABLE).is_file() else {})
     if not found: raise RealnessError(f'{data}: holds no train/, no {split}/ and no {TABLE}; name the folder that holds train/ and {split}/')
+    if split not in found and split != 'test' and data not in found.values(): raise RealnessError(f'{data}: holds no {split}/; it holds {", ".join(found)}')
     return found, found.get(split) or (data if data in found.values() else None)
 
 # %% ../nbs/35_report.ipynb #b8741f87
@@ -113,8 +114,8 @@ def _of_test(f, folder, name):
 def _of_kept(f):
     "Predictions kept in the run folder: of an evaluation, else of the cross-validation."
     for where in sorted(f.run.glob('evaluations/*/predictions.csv')):
-        t = pd.read_csv(where)
-        f.shown = t.rename(columns={t.columns[2]: 'p'})
+        if (t := f.csv(where.relative_to(f.run))) is None or not len(t): continue
+        f.shown = t.rename(columns={t.columns[2]: 'p'})   # the main head's stand first
         f.source = f'{len(t)} pictures, as kept by the evaluation {where.parent.name}'
         return
     if (t := f.csv(f'cv_predictions_{f.predictor.main}.csv')) is None: return
@@ -124,7 +125,12 @@ def _of_kept(f):
     if train is not None and set(f.shown.filename) <= set(train.get('filename', ())): f.shown = f.shown.merge(train[['filename', 'path']])
     f.source = f'{len(t)} training pictures, each predicted by heads that were not fitted on it (cross-validation)'
 
-# %% ../nbs/35_report.ipynb #d589e94f
+# %% ../nbs/35_report.ipynb #8afc5d63
+def _json(path):
+    if not path.is_file(): return {}
+    try: return json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as e: raise RealnessError(f'{path}: is not JSON ({e}); train again or copy it again') from None
+
 def gather(
     run: Path | str,               # a run folder
     data: Path | str | None = None,  # holds train/ and test/, or is one split; by default the run's own data where they are found
@@ -135,8 +141,7 @@ def gather(
 ) -> Facts:
     "Everything a report needs but its pictures; `RealnessError` for a missing run or data folder."
     run, cache = Path(run), VectorCache()
-    read = lambda n: json.loads((run/n).read_text(encoding='utf-8')) if (run/n).is_file() else {}
-    f = Facts(run, load(run, device, cache=cache), read('config.json'), read('settings.json'), clip=clip)
+    f = Facts(run, load(run, device, cache=cache), _json(run/'config.json'), _json(run/'settings.json'), clip=clip)
     f.data = Path(data).resolve() if data else own_data(f.settings)
     if f.data:
         found, judge = _splits(f.data, split)
@@ -312,12 +317,18 @@ def _light(m, side=MAP_SIDE):
     a = np.asarray(Image.fromarray(m.array).resize(size, Image.Resampling.BOX))
     return replace(m, array=a, image=m.image.resize(size, Image.Resampling.LANCZOS))
 
-def _maps(f, rows):
-    "A map for each picture; the reason where there is none."
+def _mapper(f):
+    "What makes a map of a row."
+    from realness.localization.clip import load_clip
     from realness.localization.heatmap import heatmap
     from realness.localization.localizer import Localizer
-    make = (lambda r: heatmap(r.path, r.description or None, f.clip)) if f.clip else (lambda r, loc=Localizer.load(): heatmap(r.path, variant='learned', localizer=loc))
-    out = []
+    if not f.clip: return lambda r, loc=Localizer.load(): heatmap(r.path, variant='learned', localizer=loc)
+    return lambda r, clip=load_clip(f.clip): heatmap(r.path, getattr(r, 'description', '') or None, clip)
+
+def _maps(f, rows):
+    "A map for each row, or the reason why there is none."
+    try: make, out = _mapper(f), []
+    except RealnessError as e: return [str(e)]*len(rows)
     for r in track(rows, 'maps'):
         try: out.append(make(r))
         except RealnessError as e: out.append(str(e))
@@ -345,7 +356,7 @@ def _ends(f):
     real = [m for m in maps if m is not None and not isinstance(m, str)]
     out, cards = [], iter([_card(r, m) for r, m in zip(rows, maps)])
     if real:
-        out.append(P(f'Left the picture, right its map ({real[0].variant}, {real[0].model}); the outline holds the least real twentieth of the pixels. All maps share this scale:'))
+        out.append(P(f'Left the picture, right its map ({real[0].variant}, {real[0].model}); the outline holds the least real twentieth of the pixels. A map is a second guess about the picture, not the reason of the prediction. All maps share this scale:'))
         out.append(_figure(draw_bar(_light(real[0])), f'Colour scale of the maps: {real[0].quantity}, {real[0].lo:g} to {real[0].hi:g}, brighter = less real.'))
     elif 'path' not in d: out.append(P('Pictures and maps need the data: realness report RUN --data DIR.', cls='none'))
     for name, g in groups.items(): out += [H3(name), Div(*(next(cards) for _ in range(len(g))), cls='cards')]

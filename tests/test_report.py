@@ -5,6 +5,7 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
+from browser import browser  # noqa: F401 (a fixture)
 from system import Job, environment, write_split, write_table
 
 NASTY = '<script>alert(1)<script> & "q\'.png'                                    # a file name cannot hold a slash
@@ -45,19 +46,6 @@ def spoil(split, file=None):
 
 
 @pytest.fixture(scope='module')
-def browser():
-    "Chromium; skipped where it or playwright is missing, but not in CI."
-    missing = pytest.fail if os.environ.get('CI') else pytest.skip
-    try: from playwright.sync_api import sync_playwright
-    except ImportError: missing('playwright is not installed')
-    program = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None) or missing('no chromium was found')
-    with sync_playwright() as p:
-        b = p.chromium.launch(executable_path=program, args=['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update'])
-        yield b
-        b.close()
-
-
-@pytest.fixture(scope='module')
 def hostile(trained, warm, tmp_path_factory):
     "A data folder and a run whose names a careless page would run, the page made of them, and what was said."
     root = tmp_path_factory.mktemp('hostile')
@@ -90,7 +78,7 @@ def test_hostile(hostile, cli, tmp_path):
     assert (tmp_path/'again.html').read_bytes() == path.read_bytes()
 
 
-def test_in_a_browser(hostile, browser):
+def test_in_a_browser(hostile, browser):  # noqa: F811
     for width in (900, 1400):
         page, asked, said = browser.new_page(viewport=dict(width=width, height=900)), [], []
         page.on('request', lambda r: asked.append(r.url.split(':')[0]))
