@@ -551,7 +551,7 @@ class HeatmapExplorer(W.VBox):
             self._list()
         if done: self._warned = ''
 
-# %% ../nbs/34_explorer.ipynb #bfc7da1d
+# %% ../nbs/34_explorer.ipynb #adf3551c
 def app_notebook(
     folder: Path | str,  # pictures
     path: Path | str,    # the notebook to write
