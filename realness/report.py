@@ -155,16 +155,21 @@ def gather(
     if f.shown is None: _of_kept(f)
     return f
 
-# %% ../nbs/35_report.ipynb #13fdba52
+# %% ../nbs/35_report.ipynb #9ea25203
 def _none(why): return P(why, cls='none')
+
+def _too_few(f):
+    n = 0 if f.shown is None else len(f.shown)
+    return [_none(f'{n} picture{" is" if n == 1 else "s are"} too few for this: at least 3.' if n else 'No pictures were judged.')]
 
 def _beats(f):
     "The main head against the best predictor anybody could write in a line."
     trivial = {k: v for k, v in f.judged.predictions.items() if k not in f.judged.scored and np.ptp(v) > 0}
     p = f.judged.predictions[f.main]
     if not trivial or np.ptp(p) == 0: return []
-    t = f.judged.table.query('metric == "srocc" and part == "all"').set_index('model').value
-    best = t[list(trivial)].idxmax()
+    t = f.judged.table.query('metric == "srocc" and part == "all"').set_index('model').value[list(trivial)]
+    if t.isna().all(): return []
+    best = t.idxmax()
     d = paired_bootstrap(f.shown.MOS, p, trivial[best])
     if np.isnan(d.lo): return []
     word = 'better' if d.lo > 0 else 'worse' if d.hi < 0 else 'not clearly better'
@@ -185,7 +190,7 @@ def _glance(f):
         items.append(Li(f'{f.main}: SROCC ', B(_interval(*r)), ' (1 = every pair in the right order, 0 = chance).'))
     if f.ready and f.judged is not None: items += _beats(f)
     items += [Li(s+'.') for s in _coverage(f)]
-    bad = int(sum((p.level == "error").sum() for _, p in f.checked.values()))
+    bad = int(sum((p.level == 'error').sum() for _, p in f.checked.values()))
     if bad: items.append(Li(A(f'{bad} problem{"s"*(bad > 1)} in the data', href='#data'), ': those rows were left out.'))
     return out+[Ul(*items)]+[P(s, cls='warn') for s in (f.judged.remarks if f.judged is not None else [])]
 
@@ -210,7 +215,7 @@ def _quality(f):
     "Metrics beside trivial predictors, and within parts."
     if f.judged is None: return _kept_quality(f)
     t = f.judged.table
-    if not len(t): return [_none(f'{len(f.shown)} pictures are too few for metrics: at least 3.')]
+    if not len(t): return _too_few(f)
     whole = t[t.value.notna() & (t.part == 'all')].assign(kind=lambda d: np.where(d.model.isin(list(f.judged.scored)), 'model', 'trivial'))
     out = [P(_READ), P(_TRIVIAL), _table(short_table(t), index=True)]
     if (whole.metric == 'srocc').any():
@@ -221,7 +226,7 @@ def _quality(f):
 
 def _kept_quality(f):
     "Metrics of predictions that were kept, where no pictures were given."
-    if not f.ready: return [_none('No pictures were judged.')]
+    if not f.ready: return _too_few(f)
     t = regression_metrics(f.shown.MOS, f.shown.p).assign(model=f.main, part='all')
     return [P(_READ), P('Computed from predictions that were kept; the trivial predictors can only stand beside them where the data have a test.'), _table(short_table(t), index=True)]
 
@@ -236,7 +241,7 @@ def _training(f):
         chosen = {m: h['params'] for m, h in f.config.get('heads', {}).items() if h.get('params')}
         out.append(P(f'A {f.settings.get("head", "kernel")} head is fitted in one go, so there are no epochs to draw. What it chose by inner cross-validation on the training pictures:' if chosen
                      else 'The run folder holds no history of epochs.'))
-        if chosen: out.append(_table(pd.DataFrame([dict(head=NAMES.get(m, m), **{'inner mean squared error' if k == 'score' else k: f'{v:.3g}' for k, v in p.items()}) for m, p in chosen.items()]).fillna('')))
+        if chosen: out.append(_table(pd.DataFrame([dict(head=NAMES.get(m, m), **{'inner mean squared error' if k == 'score' else k: f'{v:.3g}' if isinstance(v, float) else str(v) for k, v in p.items()}) for m, p in chosen.items()]).fillna('')))
     return out+([H3('Cross-validation'), *_cv(f, cv)] if cv is not None and len(cv) else [])
 
 def _cv(f, cv):
@@ -257,11 +262,9 @@ def _words(f):
     if 'description' not in f.shown or not f.shown.description.fillna('').str.strip().any(): return None
     return np.array([answer_word(d).capitalize() or 'no answer word' for d in f.shown.description])
 
-def _pictures_needed(f): return [_none('No pictures were judged.' if f.shown is None else f'{len(f.shown)} pictures are too few: at least 3.')]
-
 def _scatter(f):
     "True against predicted, and how both are spread."
-    if not f.ready: return _pictures_needed(f)
+    if not f.ready: return _too_few(f)
     s = f.shown
     band = ('90 % interval', s.mos_lo, s.mos_hi) if 'mos_lo' in s and s.mos_lo.notna().all() else None
     alt = f'Predicted MOS along, {_num(s.p.min(), 2)} to {_num(s.p.max(), 2)}; true MOS up, {_num(s.MOS.min(), 2)} to {_num(s.MOS.max(), 2)}; {len(s)} pictures, with the fitted curve'
@@ -272,7 +275,7 @@ def _scatter(f):
 
 def _residuals(f):
     "Where it errs."
-    if not f.ready: return _pictures_needed(f)
+    if not f.ready: return _too_few(f)
     groups = {k: v for k, v in (('answer word', _words(f)), ('AI or photo', _kinds(f))) if v is not None}
     if not groups: return [_none('Neither sentences nor names say what kind of picture each is (a column is_ai, or names like f12.png and r12.png), so errors are not split.')]
     err = f.shown.p-f.shown.MOS
@@ -347,7 +350,7 @@ def _card(r, m):
 
 def _ends(f):
     "Best and worst predictions."
-    if f.shown is None or not len(f.shown): return _pictures_needed(f)
+    if f.shown is None or not len(f.shown): return _too_few(f)
     d = f.shown.assign(off=(f.shown.p-f.shown.MOS).abs()).sort_values(['off', 'filename'])
     k = min(SHOWN, max(1, len(d)//2))
     groups = {'Worst: furthest off': d[::-1].head(k), **({'Best: nearest to the truth': d.head(k)} if len(d) > 1 else {})}
