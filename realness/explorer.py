@@ -58,7 +58,7 @@ def place_html(p, quantity, pinned) -> str:
     bar = lambda z: f'<i class="{"up" if z > 0 else "down"}" style="width:{min(50, 50*abs(z)/far):.1f}%"></i>'
     rows = ''.join(f'<li{" class=near" if k == 0 else ""}><span>{_e(t)}</span><em title="deviations above ordinary windows">{_n(z, 1)}</em><u>{bar(z)}</u></li>' for k, (t, z) in enumerate(p.clauses))
     says = f'<h4>Nearest clause <small>(cosine with this window, deviations above ordinary windows)</small></h4><ol>{rows}</ol>' if rows else ''
-    return (f'<div class="rl-place"><img alt="the window at {p.x}, {p.y}" src="{_png(p.crop)}"><div><h4>{"Kept under the pin" if pinned else "Under the pointer"}: x {p.x}, y {p.y}</h4>'
+    return (f'<div class="rl-place"><img alt="the window at {p.x}, {p.y}" src="{_png(p.crop)}"><div><h4>{"At the pin" if pinned else "Under the pointer"}: x {p.x}, y {p.y}</h4>'
             f'<p><b class="rl-big">{_n(p.value)}</b> {_e(quantity)}<br>window {p.box[2]} × {p.box[3]} at {p.box[0]}, {p.box[1]}</p></div></div>{says}')
 
 # %% ../nbs/34_explorer.ipynb #0374e391
@@ -88,7 +88,7 @@ class Pane:
         head = W.HTML(f'<label class="rl-label">Sentence{letter and " "+letter}</label>')
         self.head = head
         self.card = W.VBox([W.HBox([head, self.reset], layout=W.Layout(justify_content='space-between', align_items='center')), self.text,
-                            W.HBox([self.variant, self.clip], layout=W.Layout(flex_flow='row wrap')), self.view, self.status], layout=W.Layout(flex='1 1 300px', min_width='0', width='auto'))
+                            W.HBox([self.variant, self.clip], layout=W.Layout(flex_flow='row wrap')), self.view, self.status], layout=W.Layout(flex='1 1 240px', min_width='0', width='auto'))
         self.card.add_class('rl-pane')
 
     def say(self, text, kind=''): self.status.value = f'<div class="rl-status {kind}">{text}</div>'
@@ -211,7 +211,8 @@ class HeatmapExplorer(W.VBox):
         place = box(self.detail)
         for b in (asked, look, place): b.add_class('rl-box')
         self.boxes = [asked, look, place]
-        self.right = box(*self.boxes, flex='1 1 270px', max_width='380px', min_width='230px', grid_gap='8px')
+        self.right = W.HBox(self.boxes, layout=W.Layout(flex_flow='row wrap', flex='1 1 270px', min_width='230px', grid_gap='8px', align_items='flex-start'))
+        for b in self.boxes: b.layout.flex = '1 1 230px'
         kept = box(W.HBox([W.HTML('<h4>Findings</h4>'), k.note, k.keep, k.undo, k.folder, k.export], layout=W.Layout(flex_flow='row wrap', align_items='center', grid_gap='4px')), self.table, self.saved)
         kept.add_class('rl-box')
         top = W.HBox([self.title, k.compare], layout=W.Layout(justify_content='space-between', align_items='center'))
@@ -386,7 +387,7 @@ class HeatmapExplorer(W.VBox):
         learned = p.variant.value == 'learned'
         p.text.disabled = p.clip.disabled = learned
         i, c, began = self.picture, self.choice(p), time.perf_counter()
-        p.say('at work', 'busy')
+        p.say('at work' + ('' if learned else f': {_e(c.clip)}'), 'busy')
         def job(look):
             def step(label, n, total):
                 look()
@@ -428,7 +429,6 @@ class HeatmapExplorer(W.VBox):
         self.maps.children = [a.card, b.card] if on else [a.card]
         self.body.children, self.right.children = ([*self.body.children[:2]], []) if on else ([*self.body.children[:2], self.right], self.boxes)     # two maps need the room
         self.under.children = self.boxes if on else []
-        for w in self.boxes: w.layout.flex = '1 1 280px' if on else None
         if not on: return
         if not b.text.value: self._quiet, b.text.value, self._quiet = True, a.text.value, False
         self._changed(b)

@@ -175,7 +175,7 @@ def test_sharpens(lab):
     lab.evaluate(step, ['Stride', 1])                       # 4 pixels: 434 windows
     busy.filter(has_text='sharpening').first.wait_for()
     lab.mouse.click(*where)
-    lab.get_by_text('Kept under the pin: x 11').wait_for()
+    lab.get_by_text('At the pin: x 11').wait_for()
     assert busy.count(), 'the map was there before the place: nothing was tried'
     lab.evaluate(step, ['Stride', 3])                       # 32 pixels: all there
     lab.locator('.rl-status').first.filter(has_text='stride 32 · no embedding needed').wait_for()
@@ -190,7 +190,7 @@ def test_place_and_box(lab):
     lab.locator('.rl-tip').filter(has_text=re.compile(r'^-?\d')).wait_for()
     lab.get_by_text('Under the pointer').wait_for()
     lab.mouse.click(*at(lab, .4, .4))
-    lab.get_by_text(re.compile('Kept under the pin: x 6[34], y 5[01]')).wait_for()
+    lab.get_by_text(re.compile('At the pin: x 6[34], y 5[01]')).wait_for()
     assert lab.locator('.rl-app ol li').count() == 2                                      # both clauses
     assert lab.locator('.rl-app ol li.near').inner_text().split('\n')[0] in ('The square in the middle is full of noise', 'the colours are flat')
     lab.get_by_role('button', name=re.compile('Keep$')).click()
@@ -223,7 +223,7 @@ def test_keyboard(lab):
     lab.keyboard.press('ArrowRight')
     assert re.match(r'83, 64: -?\d', lab.locator('.rl-live').first.inner_text())
     lab.keyboard.press('Enter')
-    lab.get_by_text('Kept under the pin: x 83, y 64').wait_for()
+    lab.get_by_text('At the pin: x 83, y 64').wait_for()
     for _ in range(3): lab.keyboard.press('Shift+ArrowDown')
     lab.keyboard.press('Escape')
     lab.get_by_text('Rest on a place').wait_for()
@@ -265,7 +265,7 @@ def test_errors_and_escapes(lab):
     ready(lab)
     assert lab.locator('.rl-facts b').first.inner_text() == NAME
     lab.mouse.click(*at(lab, .1, .1))
-    lab.get_by_text('Kept under the pin').wait_for()
+    lab.get_by_text('At the pin').wait_for()
     lab.get_by_role('button', name=re.compile('Keep$')).click()
     lab.locator('.rl-table tbody tr').nth(2).wait_for()
     assert lab.evaluate('window.hacked') is None
