@@ -382,6 +382,11 @@ def _asked_maps(images, every, table):
     folder = table.parent/'images' if (table.parent/'images').is_dir() else table.parent
     return [folder/f for f in load_data(table).filename], table
 
+def _no_contradictions(variant, look, clauses, describe):
+    for name, on in (('--clauses', clauses), ('--describe', describe)):
+        if on and variant == 'learned': raise RealnessError(f'{name} needs a variant that reads a sentence; --variant learned reads none')
+    if look not in ('overlay', 'side', 'map'): raise RealnessError(f'--look {look}: overlay, side or map')
+
 def _stage(m): print(f'{m.source}: {m.computed} windows, estimated error {"not known yet" if m.error is None else f"{m.error:.3g}"}', file=sys.stderr)
 
 # %% ../nbs/39_cli.ipynb #fbd5f310
@@ -421,9 +426,7 @@ def heatmap(
     """
     from realness.localization.clip import clip_name
     from realness.localization.run_heatmap_analysis import make_maps
-    if clauses and variant == 'learned': raise RealnessError('--clauses needs a sentence; --variant learned reads none')
-    if describe and variant == 'learned': raise RealnessError('--describe is for a variant that reads a sentence; learned reads none')
-    if look not in ('overlay', 'side', 'map'): raise RealnessError(f'--look {look}: overlay, side or map')
+    _no_contradictions(variant, look, clauses, describe)
     (asked, table), out = _asked_maps(images, every, table), out or base_dir()/'heatmaps'
     table = _fill_in(describe, asked, table, text, out/'descriptions.csv', device, base_url=base_url, model=model, local=local, fallback=fallback)
     choices = dict(variant=variant, windows=_windows(window), stride=stride, score=score, within=within, across=across, scale=scale, engine=engine, tolerance=tolerance, policy=policy)

@@ -67,8 +67,8 @@ def alone(
 # %% ../nbs/36_sentences.ipynb #c076e9e2
 def _wait(backoff, most=300.):
     "Seconds before the next try: what the server says, else growing with chance."
-    from tenacity import wait_exponential_jitter
-    grow = wait_exponential_jitter(initial=backoff, max=60*backoff, jitter=backoff)
+    from tenacity import wait_exponential, wait_random
+    grow = wait_exponential(backoff, max=60*backoff) + wait_random(0, backoff)
     def wait(state):
         after = getattr(state.outcome.exception(), 'after', None)
         return grow(state) if after is None else min(after, most) + grow(state)*.1
