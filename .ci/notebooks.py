@@ -13,10 +13,12 @@ import ast
 import json
 import os
 import re
+import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -96,7 +98,21 @@ def cleaned(nb) -> bytes:
         return tmp.read_bytes()
 
 
-def fresh(fn: Path) -> bytes:
+@contextmanager
+def warm_kernels():
+    "The name of a kernel that starts at once; the plain one where there is no fork. See warm.py."
+    if not hasattr(os, 'fork'): return (yield 'python3')
+    with tempfile.TemporaryDirectory(prefix='rl-') as d:
+        spec = dict(argv=[sys.executable, '-S', '-E', str(ROOT/'.ci/warm.py'), f'{d}/s', '-f', '{connection_file}'], display_name='warm', language='python')
+        (Path(d)/'kernels/warm').mkdir(parents=True)
+        (Path(d)/'kernels/warm/kernel.json').write_text(json.dumps(spec))
+        os.environ['JUPYTER_PATH'] = os.pathsep.join([d, *filter(None, [os.environ.get('JUPYTER_PATH')])])
+        with subprocess.Popen([sys.executable, str(ROOT/'.ci/warm.py'), f'{d}/s'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as p:
+            try: yield 'warm' if p.stdout.readline() == 'ready\n' else 'python3'
+            finally: p.stdin.close()
+
+
+def fresh(fn: Path, kernel: str) -> bytes:
     "The notebook, run from the top in its own folder and cleaned."
     os.environ['REALNESS_PROGRESS'] = '0'  # a progress bar would be a live widget
     import nbformat
@@ -109,7 +125,7 @@ def fresh(fn: Path) -> bytes:
     nb, flags = nbformat.read(fn, 4), set(get_config().tst_flags.split()) - {'slow'}
     for c in nb.cells:
         if left_out(c, flags): c.metadata['tags'] = ['skip-execution']
-    NotebookClient(nb, timeout=TIMEOUT, kernel_name='python3', store_widget_state=False, coalesce_streams=True,
+    NotebookClient(nb, timeout=TIMEOUT, kernel_name=kernel, store_widget_state=False, coalesce_streams=True,
                    extra_arguments=['--log-level=ERROR'], resources={'metadata': {'path': str(fn.parent)}}).execute()
     nb.metadata.pop('widgets', None)
     if any(VIEW in o.get('data', {}) for _, o in outputs(nb)):
@@ -166,10 +182,10 @@ def differences(old: bytes, new: bytes) -> list[str]:
 
 # ---- the three verbs
 
-def execute(fn: Path, save: bool) -> tuple[list[str], str]:
+def execute(fn: Path, save: bool, kernel: str) -> tuple[list[str], str]:
     "Run one notebook; (what is wrong, a note). With `save` the file gets the new outputs, else they are compared."
     start, old = time.time(), fn.read_bytes()
-    try: new = fresh(fn)
+    try: new = fresh(fn, kernel)
     except Exception as e:  # a failed cell, a dead kernel, a cell over its time: all end this notebook only
         told = re.sub(r'\x1b\[[\d;]*m', '', str(e)).strip()
         return [f'{type(e).__name__}: {told[-3000:]}'], f'{time.time()-start:.1f} s'
@@ -188,22 +204,30 @@ def notebooks(names: list[str]) -> list[Path]:
     return [Path(o).resolve() for o in names] or sorted(Path(o).resolve() for o in nbglob(path=ROOT/'nbs'))
 
 
+def each(one, fns: list[Path], jobs: int) -> int:
+    "Do one thing to every notebook and say what is wrong; how many have something wrong."
+    bad = 0
+    with ThreadPoolExecutor(jobs) as pool:  # threads of one process, so that two kernels never pick the same port
+        for fn, (wrong, note) in zip(fns, pool.map(one, fns)):
+            name = fn.relative_to(ROOT) if fn.is_relative_to(ROOT) else fn.name
+            print(f'{name}: {note}{", WRONG" if wrong else ""}', *wrong, sep='\n    ', flush=True)
+            bad += bool(wrong)
+    return bad
+
+
 def main() -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verb = p.add_mutually_exclusive_group(required=True)
     for o in ('check', 'run', 'verify'): verb.add_argument(f'--{o}', action='store_true')
     p.add_argument('--jobs', type=int, default=min(2, os.cpu_count() or 1), help='notebooks run at once')
+    p.add_argument('--cold', action='store_true', help='a new process for every notebook, which imports all by itself')
     p.add_argument('names', nargs='*', metavar='NB')
     a = p.parse_args()
     fns = notebooks(a.names)
     os.chdir(ROOT)
-    one = (lambda fn: (faults(fn), f'{fn.stat().st_size/1000:.0f} kB')) if a.check else partial(execute, save=a.run)
-    bad = 0
-    with ThreadPoolExecutor(a.jobs) as pool:  # threads of one process, so that two kernels never pick the same port
-        for fn, (wrong, note) in zip(fns, pool.map(one, fns)):
-            name = fn.relative_to(ROOT) if fn.is_relative_to(ROOT) else fn.name
-            print(f'{name}: {note}{", WRONG" if wrong else ""}', *wrong, sep='\n    ', flush=True)
-            bad += bool(wrong)
+    if a.check: bad = each(lambda fn: (faults(fn), f'{fn.stat().st_size/1000:.0f} kB'), fns, 1)
+    else:
+        with nullcontext('python3') if a.cold else warm_kernels() as kernel: bad = each(partial(execute, save=a.run, kernel=kernel), fns, a.jobs)
     print(f'{len(fns)} notebooks, {bad} with something wrong')
     return bool(bad) or not fns
 
