@@ -330,6 +330,8 @@ def _report(rows, table, as_json):
     elif table is None: _table(pd.DataFrame([_shown(r) for r in rows]))
     far = sum(r['out_of_domain'] == 1 for r in rows)
     if far and not as_json: print(f'{far} of {len(rows)} pictures are far from the training pictures (domain_score > 1): their MOS is less sure')
+    made = sum(r['sentence_source'] == 'fallback' and r['modality'] == 'both' for r in rows)
+    if made: print(f'note: {made} sentence{"s" if made > 1 else ""} of the fall-back; for scores of real pictures these measured worse than none, so leave them out unless the run learned from such', file=sys.stderr)
     if table is not None: print(f'{len(rows)} rows in {table}', file=sys.stderr if as_json else sys.stdout)
     _warn(bad)
     if len(bad) == len(rows): raise typer.Exit(1)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .config import IMAGE_SIZE, RealnessError
+from .config import IMAGE_SIZE, TABLE, RealnessError
 
 # %% ../nbs/01_images.ipynb #72298092
 class ImageError(RealnessError):
@@ -216,9 +216,10 @@ def image_digest(
 def find_images(
     folder: Path | str  # where to look, with everything below it
 ) -> list:  # paths in name order
-    "Every picture file below a folder, by its ending, in a fixed order; hidden files and folders are left out."
+    "Every picture file below a folder, by its ending, in a fixed order; hidden files and folders are left out, and what lies in a split beside its `images/`."
     out = []
     for root, dirs, files in os.walk(folder):
+        if TABLE in files and 'images' in dirs: dirs[:], files = ['images'], []
         dirs[:] = sorted(d for d in dirs if not d.startswith('.'))
         out += [Path(root)/f for f in sorted(files) if not f.startswith('.') and Path(f).suffix.lower() in IMAGE_SUFFIXES]
     return out

@@ -166,7 +166,8 @@ def test_secrets_stay_here(started, few, tmp_path):
 def test_on_the_fly(cli, trained, few, tmp_path):
     (tmp_path/'mine.csv').write_text('filename,description\n0.png,"No. It is mine, and looks natural."\n')
     argv = ['predict', trained.run, few, '--csv', tmp_path/'o.csv', '--descriptions', tmp_path/'mine.csv', '--describe', '--fallback']
-    assert cli(*argv).code == 0
+    first = cli(*argv)
+    assert first.code == 0 and 'note: 5 sentences of the fall-back' in first.err, first.err
     rows = list(csv.DictReader((tmp_path/'o.csv').open(encoding='utf-8')))
     assert [r['sentence_source'] for r in rows] == ['csv']+['fallback']*5 and {r['modality'] for r in rows} == {'both'}
     again = cli(*argv)

@@ -7,7 +7,6 @@ __all__ = ['levels_of', 'limits', 'described', 'fed', 'experiment', 'words_table
 
 # %% ../../nbs/experiments/57_fallback.ipynb #bac532ae
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
