@@ -299,7 +299,7 @@ def _one_metric(df, metric, fitted):
         metric = metric or ('srocc' if (df.metric == 'srocc').any() else df.metric.iloc[0])
         df = df[(df.metric == metric) & (df.fitted == fitted if 'fitted' in df else True)]
         if not len(df): raise RealnessError(f'the table has no rows of {metric}, {fitted}')
-    label = f'{(metric or "value").upper()}' + (f', {fitted}' if 'fitted' in df and metric in ('plcc', 'rmse') else '')
+    label = (metric or '').upper() + (f', {fitted}' if 'fitted' in df and metric in ('plcc', 'rmse') else '')
     return df, label + (f' ({_LONG.get(df.direction.iloc[0], "")})' if 'direction' in df else '')
 
 # %% ../nbs/09_plots.ipynb #ca062802
@@ -337,7 +337,7 @@ def plot_table(
         if len(kinds) > 1:
             for k, (shape, face, edge) in marks.items(): ax.plot([], [], marker=shape, mfc=face, mec=edge, color=edge, label=k)
         ax.set_xlabel(axis or label)
-        ax.set_title(title or '', parse_math=False)
+        ax.set_title(textwrap.fill(title or '', 44), parse_math=False)
         _legend(fig, ax, 3)
     return fig
 
