@@ -10,6 +10,7 @@ import difflib
 import os
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,9 +76,10 @@ def code_md(n: int, cell, pictures: dict) -> list[str]:
 def render(nb) -> tuple[str, dict]:
     "The whole README as (markdown, {picture path: bytes})."
     parts, pictures = [], {}
+    up = partial(re.sub, r'(\]\()((?!\w+:)[^)\s#]*\.ipynb)', r'\1nbs/\2')  # the README lies a folder above the notebooks
     for n, cell in enumerate(nb.cells, 1):
         if cell.cell_type == 'raw': parts.append(front_matter(text_of(cell.source)))
-        elif cell.cell_type == 'markdown': parts.append(text_of(cell.source))
+        elif cell.cell_type == 'markdown': parts.append(up(text_of(cell.source)))
         else: parts += code_md(n, cell, pictures)
     return '\n\n'.join(o.strip('\n') for o in parts if o.strip()) + '\n', pictures
 
@@ -104,6 +106,8 @@ def check(md: str, pictures: dict) -> list[str]:
     shown = [ROOT/o for o in re.findall(r'!\[\]\(([^)]*)\)', have) if '://' not in o]
     wrong += [f'{o.relative_to(ROOT)}: README.md shows it, and it is not there' for o in shown if not o.is_file()]
     if [o.read_bytes() for o in shown if o.is_file()] != list(pictures.values()): wrong.append('the pictures of README.md are not those of nbs/index.ipynb')
+    links = re.findall(r'\]\(((?!\w+:|#)[^)\s]+)\)', have)
+    wrong += [f'README.md links to {o}: no such file' for o in links if not (ROOT/o.partition('#')[0]).is_file()]
     stray = set(saved_pictures()) - set(shown)
     return wrong + [f'{o.relative_to(ROOT)}: nothing shows it' for o in sorted(stray)]
 
