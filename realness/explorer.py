@@ -44,7 +44,9 @@ def _png(im):
     im.save(f, 'PNG')
     return 'data:image/png;base64,'+base64.b64encode(f.getvalue()).decode()
 
-def facts(r) -> str:
+def facts(
+    r  # a row of `picture_table`: name, path, mos, predicted, lo, hi, far
+) -> str:  # HTML, escaped
     "One line of HTML about a picture: its name, MOS, predicted MOS and their difference."
     bits = [f'<b title="{_e(r.path)}">{_e(Path(r["name"]).name)}</b>']
     if math.isfinite(r.mos): bits.append(f'MOS <b>{_n(r.mos)}</b>')
@@ -52,7 +54,11 @@ def facts(r) -> str:
     if math.isfinite(r.predicted-r.mos): bits.append(f'difference <b>{r.predicted-r.mos:+.2f}</b>'.replace('-', '−'))
     return '<div class="rl-facts">'+' · '.join(bits)+'</div>'
 
-def place_html(p, quantity, pinned) -> str:
+def place_html(
+    p,         # a `Place`
+    quantity,  # what the map's number is, in words
+    pinned     # clicked, not only rested on
+) -> str:  # HTML, escaped
     "What is known of a place: its crop, score and clauses."
     far = max([abs(z) for _, z in p.clauses]+[3])
     bar = lambda z: f'<i class="{"up" if z > 0 else "down"}" style="width:{min(50, 50*abs(z)/far):.1f}%"></i>'
@@ -67,7 +73,9 @@ def _mark(shown, kind, r):
     return (f'<tr><td>{shown}</td><td title="{_e(r["picture"])}">{_e(cut(Path(r["picture"]).name, 24))}</td><td>{r["x"]}, {r["y"]} · {r["w"]} × {r["h"]}</td><td><b>{_n(r["mean"])}</b></td>'
             f'<td>{_n(r["picture_mean"])}</td><td>{_e(r["model"].split("@")[0])} {_e(r["variant"])}</td><td title="{_e(r["sentence"])}">{_e(cut(r["nearest_clause"] or r["sentence"], 60))}</td><td>{_e(r["note"])}</td></tr>')
 
-def findings_html(rows) -> str:
+def findings_html(
+    rows  # of `Findings`
+) -> str:  # HTML, escaped
     "The findings as a table."
     if not rows: return '<p class="rl-dim">Nothing kept yet. Click a place or draw a box on the picture, then press <b>Keep</b>.</p>'
     head = ''.join(f'<th>{h}</th>' for h in ('', 'picture', 'x, y · w × h', 'mean', 'whole', 'map', 'nearest clause or sentence', 'note'))
@@ -76,7 +84,11 @@ def findings_html(rows) -> str:
 # %% ../nbs/34_explorer.ipynb #51f2249f
 class Pane:
     "A sentence, a model and a variant, and the map they give."
-    def __init__(self, letter, clip):
+    def __init__(
+        self,
+        letter,  # '' or 'B': shown beside the word Sentence
+        clip     # the model it starts with
+    ):
         self.letter, self.m, self.choice, self.place, self.box = letter, None, None, None, None
         wide, row = W.Layout(width='auto'), dict(layout=W.Layout(flex='1 1 150px', width='auto', min_width='0'), style=dict(description_width='46px'))
         self.text = W.Textarea(placeholder='What is wrong with the picture? Without a sentence it is asked by prompts alone.', rows=3, layout=wide, tooltip='The sentence; the map follows as you type')
@@ -93,7 +105,7 @@ class Pane:
 
     def say(self, text, kind=''): self.status.value = f'<div class="rl-status {kind}">{text}</div>'
 
-    def marks(self, letter_only=False):
+    def marks(self):
         "The window and the box, as the picture shows them."
         out = []
         if self.place: out.append(dict(zip('xywh', self.place.box), kind='window', label=''))
