@@ -76,7 +76,7 @@ def code_md(n: int, cell, pictures: dict) -> list[str]:
 def render(nb) -> tuple[str, dict]:
     "The whole README as (markdown, {picture path: bytes})."
     parts, pictures = [], {}
-    up = partial(re.sub, r'(\]\()((?!\w+:)[^)\s#]*\.ipynb)', r'\1nbs/\2')  # the README lies a folder above the notebooks
+    up = partial(re.sub, r'(\]\()((?!\w+:)[^)\s#]*\.(?:ipynb|jpg))', r'\1nbs/\2')  # the README lies a folder above the notebooks
     for n, cell in enumerate(nb.cells, 1):
         if cell.cell_type == 'raw': parts.append(front_matter(text_of(cell.source)))
         elif cell.cell_type == 'markdown': parts.append(up(text_of(cell.source)))
