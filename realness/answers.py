@@ -8,6 +8,7 @@ __all__ = ['MAX_WORDS', 'PROMPT', 'STATUSES', 'make_prompt', 'unwrap', 'is_refus
 
 # %% ../nbs/36_answers.ipynb #d6600bdd
 import hashlib
+import json
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -36,57 +37,92 @@ def make_prompt(
     return text
 
 # %% ../nbs/36_answers.ipynb #a2d6de43
+_TOKENS = r's|bos|eos|pad|unk|image|answer|output|response|im_start|im_end|start_of_turn|end_of_turn|br|p|b|i|em|strong'
 _WRAPS = ((re.compile(r'\x1b\[[\d;]*m|[\x00-\x08\x0b-\x1f\x7f]'), ' '),   # nothing that a terminal or a table would stumble over
           (re.compile(r'<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)', re.S | re.I), ' '),   # a thought that never ends is no answer
-          (re.compile(r'^.*</think(?:ing)?>', re.S | re.I), ' '), (re.compile(r'```\w*'), ' '), (re.compile(r'<\|?/?[\w ]+\|?>'), ' '),
-          (re.compile(r'(\*\*|__|`)'), ''), (re.compile(r'^\s*(?:[-*#>•]+\s+)', re.M), ''), (re.compile(r'\s+'), ' '))
-_LABEL = re.compile(r'^(?:the )?(?:answer|response|output|description|result)\s*[:=-]+\s*', re.I)
+          (re.compile(r'^.*</think(?:ing)?>', re.S | re.I), ' '), (re.compile(r'```\w*'), ' '), (re.compile(rf'<\|[\w ]+\|>|</?(?:{_TOKENS})\s*/?>', re.I), ' '),
+          (re.compile(r'\*\*|`'), ''), (re.compile(r'(?<!\w)__(?=\S)(.+?)(?<=\S)__(?!\w)'), r'\1'), (re.compile(r'^\s*(?:[-*#>•]+\s+)', re.M), ''), (re.compile(r'\s+'), ' '))
+_LABEL = re.compile(r'^(?:(?:(?:the|my|final|short) )*(?:answer|response|output|description|result)\s*[:=-]+\s*|is there anything [^?]{0,60}\?\s*|\d[.)]\s+(?=(?:yes|no|somewhat)\b))', re.I)
+
+def _from_json(text):
+    "The texts of a JSON object as one; anything else as it is."
+    m = re.search(r'\{.*\}', text, re.S)
+    try: found = json.loads(m[0]) if m and re.fullmatch(r'\W*(?:json)?\W*', text[:m.start()] + text[m.end():], re.I) else None
+    except ValueError: return text
+    says = [v.strip() for v in found.values() if isinstance(v, str)] if isinstance(found, dict) else []
+    if not says: return text
+    return '. '.join([says[0].rstrip('.'), *says[1:2]]) if answer_word(says[0]) and len(says[0].split()) == 1 and not any(map(answer_word, says[1:2])) else says[-1]
 
 def unwrap(
     text: str  # what a model said
 ) -> str:
     "One line without markup, thoughts, labels and outer quotation marks."
+    text = _from_json(text)
     for pattern, to in _WRAPS: text = pattern.sub(to, text)
-    text = _LABEL.sub('', text.strip())
+    text = text.strip()
+    while (m := _LABEL.match(text)): text = text[m.end():]
     while len(text) > 1 and text[0] in '"\'“‘«(' and text[-1] in '"\'”’»)': text = text[1:-1].strip()
     return text
 
 # %% ../nbs/36_answers.ipynb #5339debd
+_ENDS_HERE = r'(?=\s*[.,;:!?—–]|\s+-|-\s|\s*$)'                 # the word before it stands for itself
+_OWN = re.compile(rf'^(?:(yes|no|somewhat){_ENDS_HERE}|(yes)\s(?!and\b|or\b))[\s.,;:!?—–-]*', re.I)
+_NOT = r"(?:can(?:no|')t|can’t|can not|could(?:n't|n’t| not)|won(?:'|’)t|will not|do not|don(?:'|’)t|am unable to|am not able to|must decline to|have to decline to)"
+_SEEN = r'(?:the |this |that |your |any |an? )?(?:attached |provided |actual )?(?:images?|pictures?|photos?|photographs?)\b'
+_BLIND = re.compile(rf"\b(?:i|we) {_NOT} (?:actually |directly )?(?:see|view|access|open|analy[sz]e|process|describe|evaluate|assess) {_SEEN}|"
+                    r"\b(?:i(?:'|’)?m|i am) (?:very |so )?sorry,? (?:but )?(?:i|we) (?:can|could|am|will|do|won)|"
+                    r"\bno (?:image|picture|photo) (?:was|has been|is) (?:provided|attached|given|visible|included)\b|"
+                    r"\bplease (?:upload|provide|attach|share) (?:the|an?|your) (?:image|picture|photo)", re.I)
 _REFUSAL = re.compile(r"\b(?:i(?:'|’)?m|i am) (?:(?:very |so )?sorry|(?:not |un)able to|an? (?:ai|language) |afraid i)|"
-                      r"^(?:sorry|apologies|unfortunately)\b|"
-                      r"\b(?:i|we) (?:can(?:no|')t|can’t|could(?:n't| not)|won(?:'|’)t|will not|do not|don(?:'|’)t|am unable to|must decline to|have to decline to) "
-                      r"(?:actually )?(?:help|assist|see|view|access|analy[sz]e|process|describe|identify|comply|provide|comment|answer|evaluate|assess)|"
-                      r"\bas an? (?:ai|language model|text-based)\b|\bno image (?:was|has been|is) (?:provided|attached|given|visible)\b|"
-                      r"\bplease (?:upload|provide|attach|share) (?:the|an?|your) (?:image|picture|photo)", re.I)
+                      r"^(?:sorry|apologies)\b|^unfortunately,? (?:i|we|the request|this request|your request|that request)\b|"
+                      rf"\b(?:i|we) {_NOT} (?:actually )?(?:help(?! but)|assist|comply|provide|comment|answer|evaluate|assess|access|analy[sz]e|process|describe|identify (?!any|sign))|"
+                      r"\bas an? (?:ai|language model|text-based)\b", re.I)
 
 def is_refusal(
     text: str  # an unwrapped answer
 ) -> bool:
     "Whether a model declines, or says that it saw no picture."
-    return bool(_REFUSAL.search(text)) and not answer_word(text)
+    return bool(_BLIND.search(text)) or bool(_REFUSAL.search(text)) and not _OWN.match(text)
 
 # %% ../nbs/36_answers.ipynb #45b304a1
-_LIKE = (('somewhat', r'(?:maybe|perhaps|partly|partially|slightly|possibly|kind of|sort of|a (?:little|bit)|to some (?:extent|degree)|mostly no|mostly yes|yes and no|not entirely|not completely)'),
-         ('yes', r'(?:yeah|yep|definitely|certainly|absolutely|indeed|true|correct|there (?:is|are) (?:clearly |definitely )?(?:something|several|some|many|multiple|an? few|two|three) (?:things? |details? |parts? |elements? |aspects? )?(?:that (?:is|are|looks?) )?(?:unrealistic|unnatural|strange|odd)(?: (?:things?|details?|parts?|elements?|aspects?))?)'),
-         ('no', r'(?:nope|none|not at all|not really|false|nothing (?:in (?:this|the) (?:picture|image|photo) )?(?:(?:is|looks|seems|appears|stands out as) )?(?:unrealistic|unnatural|strange|odd)?|there (?:is|are|isn(?:\'|’)t|aren(?:\'|’)t|is not) (?:nothing|no(?:thing)?|anything|any)(?: (?:clearly |obviously )?(?:unrealistic|unnatural|strange|odd)(?: (?:things?|elements?|details?|parts?|aspects?))?)?)'))
-_LIKE = tuple((word, re.compile(rf'^{says}\b[\s,.;:!-]*', re.I)) for word, says in _LIKE)
-_OWN = re.compile(r'^(yes|no|somewhat)\b[\s.,;:!-]*', re.I)
+_WORDS = dict(somewhat=r'maybe|perhaps|partly|partially|slightly|possibly|kind of|sort of|a (?:little|bit)|to some (?:extent|degree)|mostly no|mostly yes|yes(?: and |/)no|no(?: and |/)yes|not entirely|not completely',
+              yes=r'yeah|yep|definitely|certainly|absolutely|indeed|true|correct', no=r'nope|none|nothing|not at all|not really|(?:definitely|certainly|absolutely) not|false')
+_WORDS = {w: re.compile(rf'^(?:{says}){_ENDS_HERE}[\s.,;:!?—–-]*', re.I) for w, says in _WORDS.items()}
+_ODD = r'(?:unrealistic|unnatural|unreal|artificial|fake|strange|odd|wrong|off|amiss|suspicious|implausible|inconsistent|out of (?:place|the ordinary))\b'
+_VERY = r'(?:(?:obvious|clear|apparent|visible|real|major|significant|particular|noticeable|glaring|definite|very|quite|highly|completely|entirely|perfectly|really|obviously|clearly|definitely|particularly|certainly)(?:ly)? )*'
+_FLAW = rf'(?:{_ODD}|(?:signs?|traces?|evidence|hints?) of\b|(?:visual |digital )?(?:artefacts?|artifacts?|anomal\w+|distortions?|inconsistenc\w+|issues?|problems?|flaws?)\b)'
+_SEEMS = r'(?:is|are|looks?|seems?|appears?|stands? out as|feels?)(?: to be)?'
+_IT = r'(?:the|this) (?:whole |entire )?(?:picture|image|photo|photograph|scene)'
+_MEANS = dict(
+    no=rf"no {_VERY}{_FLAW}|(?:indeed )?{_VERY}nothing (?:in {_IT} |here )?(?:(?:{_SEEMS}|stands) )?{_VERY}(?:{_ODD}|out\b)|there(?: is|'s|’s| are) {_VERY}(?:nothing\b|no(?:thing)? {_VERY}{_FLAW})|"
+       rf"there (?:isn't|isn’t|aren't|aren’t|is not|are not) (?:anything|any) {_VERY}{_FLAW}|(?:i|we) {_NOT} (?:see|find|detect|notice|identify|spot|observe) (?:anything|any) {_VERY}{_FLAW}|"
+       rf"everything {_SEEMS} {_VERY}(?:natural|realistic|plausible|normal|fine|real|consistent)|{_IT} {_SEEMS} {_VERY}(?:natural|realistic|real|authentic|genuine|plausible)\b",
+    somewhat=rf'(?:somewhat|slightly|partly|a (?:little|bit)) {_ODD}|{_IT} {_SEEMS} (?:somewhat|slightly|partly|a (?:little|bit)|mostly) \w+',
+    yes=rf"there(?: is|'s|’s| are) {_VERY}(?:something|several|some|many|multiple|numerous|an? few|a number of|two|three)(?: \w+)? {_VERY}{_ODD}|(?:something|several \w+) {_SEEMS} {_VERY}{_ODD}|"
+        rf'{_IT} {_SEEMS} {_VERY}(?:unrealistic|unnatural|unreal|artificial|fake|(?:ai|computer)[- ]generated)')
+_MEANS = {w: re.compile(rf'^(?:{says})', re.I) for w, says in _MEANS.items()}
+_YET = re.compile(r'\b(?:but|except|apart from|besides|however|although|though|other than|aside from|yet)\b', re.I)
 
 def with_answer_word(
     text: str  # an unwrapped answer
 ) -> tuple:  # (the text in the form of the data, what was changed or '')
     "`No`, `Somewhat` or `Yes`, a full stop, and the rest with a capital; unchanged where no answer can be read out of it."
-    if m := _OWN.match(text): word, rest, why = m[1], text[m.end():], ''
-    else:
-        hit = next(((w, p.match(text)) for w, p in _LIKE if p.match(text)), None)
-        if not hit: return text, ''
-        word, rest, why = hit[0], text[hit[1].end():], f'read {hit[1][0].strip(" ,.;:!-")!r} as {hit[0].capitalize()}'
+    for word, p in _WORDS.items():
+        if m := p.match(text): return _joined(word, text[m.end():]), f'read {m[0].strip(" ,.;:!?—–-")!r} as {word.capitalize()}'
+    if m := _OWN.match(text): return _joined(m[1] or m[2], text[m.end():]), ''
+    for word, p in _MEANS.items():
+        if p.match(text) and not (word == 'no' and _YET.search(text)): return _joined(word, text), f'put {word.capitalize()} before it'
+    return text, ''
+
+def _joined(word, rest):
     rest = rest.strip()
-    return f'{word.capitalize()}.' + (f' {rest[0].upper()}{rest[1:]}' if rest else ''), why
+    return f'{word.capitalize()}.' + (f' {rest[0].upper()}{rest[1:]}' if rest else '')
 
 # %% ../nbs/36_answers.ipynb #1890101d
-_SENTENCE = re.compile(r'(?<=[.!?])\s+(?=[A-Z"“‘(])')
+_ABBREVIATED = ''.join(rf'(?<!\b{a}\.)' for a in ('Dr', 'Mr', 'Ms', 'Mrs', 'St', 'Prof', 'vs', '[A-Z]'))
+_SENTENCE = re.compile(rf'(?<=[.!?]){_ABBREVIATED}\s+(?=[A-Z"“‘(])')
 _CLAUSE = re.compile(r'[,;:–-]\s|\s(?=(?:and|but|while|which|with|making|giving|so|although)\s)')
+_LOOSE = re.compile(r'(?:\s+(?:the|an?|of|and|or|but|in|on|at|by|for|with|to|is|are|its|his|her|their|which|that|no|has|have|as))+$', re.I)
 
 def shorten(
     text: str,       # begins with its answer word, if it has one
@@ -94,14 +130,15 @@ def shorten(
     torn: bool = False  # the end is missing
 ) -> str:  # the text, ended where it makes sense
     "A text of at most `max_words` words."
+    torn = torn and not text.rstrip().endswith(('.', '!', '?'))
     if len(text.split()) <= max_words and not torn: return text
     whole = _SENTENCE.split(text)
-    if torn and not text.rstrip().endswith(('.', '!', '?')) and len(whole) > 1: whole = whole[:-1]
+    if torn and len(whole) > 1: whole = whole[:-1]
     fits = [i for i in range(1, len(whole)+1) if len(' '.join(whole[:i]).split()) <= max_words and not (i == 1 and len(whole[0].split()) < 2)]
-    if fits: return ' '.join(whole[:fits[-1]])
+    if fits and not (torn and len(whole) == 1): return ' '.join(whole[:fits[-1]])
     words = ' '.join(text.split()[:max_words])
-    cuts = [m.start() for m in _CLAUSE.finditer(words) if len(words[:m.start()].split()) > max_words//2]
-    return (words[:cuts[-1]] if cuts else words).rstrip(' ,;:-–.') + '.'
+    cuts = [m.start() for m in _CLAUSE.finditer(words) if len(words[:m.start()].split()) > (3 if torn else max_words//2)]
+    return _LOOSE.sub('', words[:cuts[-1]] if cuts else words).rstrip(' ,;:-–.') + '.'
 
 # %% ../nbs/36_answers.ipynb #97c542cb
 @cache
@@ -113,7 +150,7 @@ def language(
     text: str  # a sentence or two
 ) -> str:  # ISO 639-1 code, 'en' where that is possible or the text is too short to tell
     "The language of a text."
-    words = _OWN.sub('', text)
+    words = re.sub(r'"[^"]*"|“[^”]*”|«[^»]*»', ' ', _OWN.sub('', text))     # what a sign says may be in any language
     if not any(c.isalpha() for c in words): return 'en'
     letters = [c for c in words if c.isalpha()]
     code, p = _identifier().classify(words)
@@ -150,6 +187,7 @@ def check_answer(
     return _judged(short, done)
 
 def _judged(text, done):
+    if answer_word(text) and not _OWN.match(text): return Answer('', 'marked', f'may or may not be an answer: {text[:60]}')
     if not answer_word(text): return Answer(text, 'marked', '; '.join(['no answer word', *done]))
     if not _OWN.sub('', text): return Answer(text, 'marked', '; '.join(['says nothing but its answer word', *done]))
     return Answer(text, 'repaired' if done else 'ok', '; '.join(done))
