@@ -58,6 +58,7 @@ def verb(f):
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())   # whoever read has left: say nothing more
             raise typer.Exit(0) from None
+        except OSError as e: _stop(f'error: {e.filename or "a file"}: {e.strerror or e}; mend that and run it again', 2)
     return run
 
 # %% ../nbs/39_cli.ipynb #edc39dec

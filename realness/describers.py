@@ -11,6 +11,7 @@ import io
 import ipaddress
 import json
 import os
+import re
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,8 +62,10 @@ class Never(RealnessError):
 class Key:
     "A secret that shows itself to nobody; `.value` is for the client alone."
     def __init__(self, env: str = 'OPENAI_API_KEY'):
+        if not re.fullmatch(r'[A-Za-z_]\w{0,60}', env, re.A): raise RealnessError('a key is named by its environment variable (letters, digits and _), such as OPENAI_API_KEY; the key itself does not belong on a command line')
         self.env = env
         self.value = (os.environ.get(env) or '').strip()
+        if not (self.value.isascii() and self.value.isprintable()): raise RealnessError(f'the key in {env} has characters that no key has, such as curly quotation marks; copy it again')
 
     def scrub(self, text: str) -> str:
         "`text` without the key, plain, quoted or in base64."
@@ -89,10 +92,13 @@ def check_url(
     allow_http: bool = False # plain http to other machines
 ) -> str:  # without a slash at its end
     "The address, or an error that says what is wrong with it."
-    try: parts = urlsplit(url.strip())
-    except ValueError as e: raise RealnessError(f'{url}: is no address ({e})') from None
-    if '@' in url or parts.query or parts.fragment:     # anywhere: a slash in a password hides it from the parser
-        raise RealnessError('the address of an endpoint holds no user, password, query or fragment; a key goes into an environment variable, named by --key-env')
+    private = RealnessError('the address of an endpoint holds no user, password, query or fragment; a key goes into an environment variable, named by --key-env')
+    if '@' in url: raise private                        # anywhere: a slash in a password hides it from the parser
+    try:
+        parts = urlsplit(url.strip())
+        parts.port, (parts.hostname or '').encode('idna')
+    except ValueError: raise RealnessError('the address of the endpoint is none; one looks like https://host/v1') from None      # not shown: a password may be in it
+    if parts.query or parts.fragment: raise private
     if parts.scheme not in ('http', 'https') or not parts.hostname: raise RealnessError(f'{url}: is no address of an endpoint; one looks like https://host/v1')
     if parts.scheme == 'http' and not allow_http and not is_loopback(url):
         raise RealnessError(f'{url}: plain http would send pictures and the key readable to all on the way; use https, or say --allow-http if you know the way')
@@ -100,11 +106,9 @@ def check_url(
 
 # %% ../nbs/36_describers.ipynb #e7a625ee
 def _client(url, key, timeout):
-    try:
-        import httpx
-        from openai import OpenAI
+    try: from openai import DefaultHttpxClient, OpenAI
     except ImportError: raise RealnessError('asking an endpoint needs the openai client: pip install "realness[describe]"') from None
-    http = httpx.Client(follow_redirects=False, trust_env=not is_loopback(url), timeout=timeout, limits=httpx.Limits(max_connections=None))
+    http = DefaultHttpxClient(follow_redirects=False, trust_env=not is_loopback(url), timeout=timeout)
     return OpenAI(base_url=url, api_key=key.value or 'none', organization='', project='', max_retries=0, timeout=timeout, http_client=http)
 
 class Endpoint:
@@ -123,6 +127,8 @@ class Endpoint:
     ):
         self.url, self.model, self.key = check_url(base_url, allow_http), model, Key(key_env)
         if not model: raise RealnessError('name a model of the endpoint with --model')
+        for name, v, least in (('parallel', parallel, 1), ('timeout', timeout, .1), ('side', side, 32), ('max_tokens', max_tokens, 1)):
+            if v < least: raise RealnessError(f'{name} {v}: at least {least}')
         if not self.key and not is_loopback(self.url): raise RealnessError(f'{self.url}: needs a key; put it into the environment variable {key_env} (or name another with --key-env)')
         self.parallel, self.side, self.max_tokens, self.temperature = parallel, side, max_tokens, temperature
         self.timeout, self.limit, self._client = timeout, 'max_tokens', None
@@ -147,22 +153,24 @@ class Endpoint:
         "Ask about a picture; raises `Later`, `Never`, or for what concerns all pictures `RealnessError`, none with the key in it."
         url = 'data:image/jpeg;base64,' + base64.b64encode(small_jpeg(image, self.side)).decode()
         content = [dict(type='image_url', image_url=dict(url=url)), dict(type='text', text=prompt)]
-        try: return self._reply(self._create(content))
-        except RealnessError: raise
-        except Exception as e:
-            if not self._adapt(e): raise self._error(e) from None
-        return self(image, prompt)
+        while True:
+            tried = self.limit, self.temperature
+            try: return self._reply(self._create(content))
+            except RealnessError: raise
+            except Exception as e:
+                if _filtered(e): return Reply('', refused=True)
+                if not self._adapt(e, tried): raise self._error(e) from None
 
     def _create(self, content):
         more = {self.limit: self.max_tokens} | ({} if self.temperature is None else dict(temperature=self.temperature))
         return self.client.chat.completions.create(model=self.model, messages=[dict(role='user', content=content)], **more)
 
-    def _adapt(self, e):
-        "Newer models take `max_completion_tokens`, and some no temperature; true where that was it."
-        said, old = str(e) if getattr(e, 'status_code', None) == 400 else '', (self.limit, self.temperature)
+    def _adapt(self, e, tried):
+        "Newer models take `max_completion_tokens`, and some no temperature; true where another try is worth it. Several threads may learn it at once."
+        said = str(e) if getattr(e, 'status_code', None) == 400 else ''
         if 'max_completion_tokens' in said: self.limit = 'max_completion_tokens'
         elif 'temperature' in said: self.temperature = None
-        return old != (self.limit, self.temperature)
+        return bool(said) and tried != (self.limit, self.temperature)
 
     def close(self):
         if self._client is not None: self._client.close()
@@ -186,13 +194,19 @@ class Endpoint:
         if status == 429 and code == 'insufficient_quota': return RealnessError(f'{self.url}: the account has no quota left ({said})')
         if status in (408, 409, 425, 429) or (status or 0) >= 500: return Later(f'{self.url}: {status} ({said})', _after(e))
         if status in (401, 403): return RealnessError(f'{self.url}: the key in {self.key.env} was not accepted ({said})')
+        if status == 402: return RealnessError(f'{self.url}: 402, the account has to be paid for first ({said})')
+        if status == 405: return RealnessError(f'{self.url}: 405, nothing is asked at this address; one ends in /v1, as a rule ({said})')
         if status == 404: return RealnessError(f'{self.url}: no model {self.model!r} there, or no such address ({said})')
         if status and 300 <= status < 400: return RealnessError(f'{self.url}: answers with a redirect, which is not followed; give the address it leads to')
         if status in (400, 413, 415, 422): return Never(f'{self.url}: {status} ({said})')
         if isinstance(e, (openai.OpenAIError, json.JSONDecodeError, UnicodeDecodeError)): return Later(f'{self.url}: the answer is torn or not what the protocol says ({type(e).__name__})')
-        return e
+        return RealnessError(f'{self.url}: {type(e).__name__} ({said})')
 
     def __repr__(self): return f'Endpoint({self.url}, {self.model}, {self.parallel} at once, {self.key!r})'
+
+def _filtered(e):
+    "Whether a service's filter declined, which some say as an error."
+    return getattr(e, 'status_code', None) == 400 and (getattr(e, 'code', None) in ('content_filter', 'content_policy_violation') or 'ResponsibleAIPolicyViolation' in str(e))
 
 def _after(e):
     "Seconds from the header Retry-After, if it gives a number."
@@ -229,7 +243,9 @@ class Local:
         from PIL import Image
         im = Image.open(io.BytesIO(small_jpeg(image, self.side)))
         chat = [dict(role='user', content=[dict(type='image', image=im), dict(type='text', text=prompt)])]
-        with self.lock: out = self.pipe(text=chat, return_full_text=False, max_new_tokens=self.max_tokens, generate_kwargs=dict(do_sample=False))
+        try:
+            with self.lock: out = self.pipe(text=chat, return_full_text=False, max_new_tokens=self.max_tokens, generate_kwargs=dict(do_sample=False))
+        except Exception as e: raise Never(f'{self.name}: {type(e).__name__}: {" ".join(str(e).split())[:300]}') from None   # too narrow, too large for the memory: this picture's fault
         text = out[0]['generated_text']
         text = text if isinstance(text, str) else text[-1]['content']
         n = len(self.pipe.tokenizer(text, add_special_tokens=False).input_ids)
@@ -247,6 +263,6 @@ def _pipeline(model, device):
     try:
         with quiet_hub(here or not reachable('https://huggingface.co')): return pipeline('image-text-to-text', model=str(model), device=device)
     except ImportError as e: raise RealnessError(f'{model}: needs another package ({" ".join(str(e).split())[:200]}); pip install "realness[vlm]", and what it names') from None
-    except (OSError, ValueError, KeyError) as e:
+    except (OSError, ValueError, KeyError, RuntimeError) as e:
         why = ' '.join(str(e).split())[:200]
         raise RealnessError(f'{model}: cannot be loaded as a vision-language model ({why}); give a folder with its weights, or a name your hub or cache has') from None

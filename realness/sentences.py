@@ -9,15 +9,16 @@ __all__ = ['COLUMNS', 'ANEW', 'AGAIN', 'DescriptionTable', 'alone', 'ask_one', '
 # %% ../nbs/36_sentences.ipynb #b7fd6b79
 import json
 import re
+import sys
 import threading
 import time
 from collections import Counter
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 from .answers import MAX_WORDS, STATUSES, check_answer, make_prompt, question_digest
 from .config import RealnessError, atomic_write, cache_dir, track
@@ -37,20 +38,33 @@ class DescriptionTable(RowTable):
     columns, mark, what, maker = COLUMNS, 'asked', 'descriptions', 'the model and question'
 
     def open(self, items, again=False):
-        "Forget rows that no longer hold; gives the items still to ask about."
-        files = dict(items)
-        drop = ANEW + AGAIN*again
-        def holds(r):
-            f = files.get(r['filename'])
-            return f is None or (r['status'] not in drop and r['digest'] == _digest(f))
-        self.keep({n: r for n, r in self.done.items() if holds(r)})
-        return [i for i in items if i[0] not in self.done]
+        "Make the table fit to be written to; gives the items still to ask about, those that failed before last."
+        todo, known = self.todo(items, again)
+        self.keep(self.done | known)
+        return todo
+
+    def todo(self, items, again=False):
+        "(items to ask about, rows for items whose picture is known by another name)"
+        drop, same = ANEW + AGAIN*again, {r['digest']: r for r in self.done.values() if r['digest'] and r['status'] not in ANEW}
+        todo, known = [], {}
+        for shown, file in items:
+            r, digest = self.done.get(shown), _digest(file)
+            if r is None or r['digest'] != digest:
+                r = same[digest] | dict(filename=shown, tokens_in='', tokens_out='') if digest in same else None
+                if r: known[shown] = r
+            if r is None or r['status'] in drop: todo.append((shown, file))
+        failed = {s for s, _ in todo if s in self.done and self.done[s]['status'] in ANEW}
+        return sorted(todo, key=lambda i: i[0] in failed), known
 
     def cells(self, row): return ['' if row[c] is None else row[c] for c in self.columns]
 
 def _digest(file):
     try: return file_digest(file)
     except OSError: return ''
+
+def _count(v): return int(float(v or 0))    # a spreadsheet may have made 100.0 of 100
+
+def _typed(r): return r | {c: _count(r[c]) if r[c] not in (None, '') else None for c in ('tokens_in', 'tokens_out')} | dict(MOS=r['MOS'] or None)
 
 @contextmanager
 def alone(
@@ -91,6 +105,7 @@ def ask_one(
     "Ask about one picture; whatever is wrong with this picture or answer is in the row."
     shown, file = item
     row = dict.fromkeys(COLUMNS) | dict(filename=shown, description='', status='error', sentence_source=describer.name, digest=_digest(file))
+    if (said := shown.encode('utf-8', 'backslashreplace').decode()) != shown: return row | dict(filename=said, status='unreadable', problem='the name of the file is not UTF-8; rename it')
     tries = _tries(retries, backoff, stopped or threading.Event())
     try: r = tries(describer, file, prompt)
     except (ImageError, Never, Later) as e: return row | dict(status='unreadable' if isinstance(e, ImageError) else 'error', problem=' '.join(str(e).split()))
@@ -106,24 +121,35 @@ def gather(
     stopped,        # a `threading.Event`, set when nothing more shall be begun
     grace: float = 20.  # seconds to wait, after a stop, for what is under way
 ):  # yields after each piece
-    "Do work in threads; no result that has come in is lost, whatever stops it."
-    pool, under_way, work = ThreadPoolExecutor(parallel), set(), iter(work)
-    def take(f):
-        each(f.result())
-        under_way.discard(f)
+    "Do work in threads that keep no process alive; no result that has come in is lost, whatever stops it."
+    came, under_way, work = SimpleQueue(), 0, iter(work)
+    def one(w):
+        try: came.put((do(w), None))
+        except BaseException as e: came.put((None, e))
     try:
         while True:
-            for w in islice(work, parallel-len(under_way)): under_way.add(pool.submit(do, w))
+            for w in islice(work, parallel-under_way):
+                threading.Thread(target=one, args=(w,), daemon=True).start()
+                under_way += 1
             if not under_way: return
-            for f in wait(under_way, return_when=FIRST_COMPLETED).done:
-                take(f)
-                yield
-    except BaseException:
+            result, wrong = came.get()
+            under_way -= 1
+            if wrong: raise wrong
+            each(result)
+            yield
+    except BaseException as e:
         stopped.set()
-        for f in wait(under_way, grace).done:
-            if not f.exception(): take(f)
+        if under_way and isinstance(e, KeyboardInterrupt): print(f'waiting up to {grace:.0f} s for answers under way; Ctrl-C again does not wait', file=sys.stderr)
+        _last(came, each, under_way, time.monotonic()+grace)
         raise
-    finally: pool.shutdown(wait=False, cancel_futures=True)
+
+def _last(came, each, under_way, until):
+    "Take what comes in before a time."
+    while under_way:
+        try: result, wrong = came.get(timeout=max(0, until-time.monotonic()))
+        except Empty: return
+        under_way -= 1
+        if not wrong: each(result)
 
 # %% ../nbs/36_sentences.ipynb #e253e927
 @dataclass
@@ -170,16 +196,24 @@ def _table(out, describer, prompt, overwrite=False):
         if not (other := _otherwise(out, dict(sentence_source=describer.name, prompt=prompt, **describer.about))): raise
         raise RealnessError(f'{out}: was asked otherwise ({other}); ask the same, name another file, or say --overwrite') from e
 
+def _about(out):
+    "STEM.json, if there is one; an error where it is something else."
+    path = Path(out).with_suffix('.json')
+    try: old = json.loads(path.read_text(encoding='utf-8'))
+    except FileNotFoundError: return {}
+    except (OSError, ValueError): old = None
+    if not isinstance(old, dict) or 'asked' not in old: raise RealnessError(f'{path}: lies there and is not about descriptions, and the question would be kept in it; name another table')
+    return old
+
 def _otherwise(out, now):
     "What STEM.json says that differs; '' where there is none."
-    try: old = json.loads(Path(out).with_suffix('.json').read_text(encoding='utf-8'))
-    except (OSError, ValueError): return ''
+    old = _about(out)
     return '; '.join(f'{k} {old[k]!r}, now {now[k]!r}' for k in ('sentence_source', 'prompt', 'side', 'clip', 'localizer', 'limits') if k in old and k in now and old[k] != now[k])
 
-def _say_what(path, describer, prompt, mark, table, price):
-    "STEM.json beside a table: the question, the model, and what it has taken so far."
+def _say_what(path, describer, prompt, mark, table, price, res, before):
+    "STEM.json beside a table: the question, the model, and what it has taken so far, answers that were replaced too."
     rows = list(table.done.values())
-    tokens = {c: sum(int(r[c] or 0) for r in rows) for c in ('tokens_in', 'tokens_out')}
+    tokens = {c: max(sum(_count(r[c]) for r in rows), before.get(c, 0)+getattr(res, c)) for c in ('tokens_in', 'tokens_out')}
     d = dict(format=1, prompt=prompt, asked=mark, sentence_source=describer.name, **describer.about, rows=len(rows), statuses=dict(Counter(r['status'] for r in rows)), **tokens)
     if price: d['cost'] = (tokens['tokens_in']*price[0]+tokens['tokens_out']*price[1])/1e6
     d['written'] = datetime.now(timezone.utc).isoformat(timespec='seconds')
@@ -215,9 +249,11 @@ def describe(
     res, began, run = Described([], price=price, table=Path(out) if out else None), time.perf_counter(), dict(max_words=max_words, retries=retries, backoff=backoff)
     if out is None: return _run(items, describer, text, mark, res, _Memory(), limit, parallel, patience, run, began)
     with alone(Path(out)):
+        before = {} if overwrite else _about(out)
         table = _table(out, describer, text, overwrite)
         try: return _run(items, describer, text, mark, res, table, limit, parallel, patience, run, began, again)
-        finally: _say_what(Path(out), describer, text, mark, table, price)
+        finally:
+            if table.live.is_file(): _say_what(Path(out), describer, text, mark, table, price, res, before)
 
 class _Memory:
     "A table that is nowhere."
@@ -226,12 +262,15 @@ class _Memory:
     def add(self, rows): self.done.update({r['filename']: r for r in rows})
     def close(self, order): pass
 
+def _replaces(row, old):
+    "Whether a row takes the place of an older one: an error does not take a sentence away from the same picture."
+    return old is None or row['status'] not in ANEW or old['status'] in ANEW or old['digest'] != row['digest']
+
 def _run(items, describer, prompt, mark, res, table, limit, parallel, patience, run, began, again=False):
     todo = table.open(items, again)
     work, stopped, had_enough = todo[:limit], threading.Event(), _Patience(patience)
     def each(row):
-        if row['filename'] in table.done: return
-        table.add([row | dict(asked=mark)])
+        if _replaces(row, table.done.get(row['filename'])): table.add([row | dict(asked=mark)])
         res.asked += row['status'] not in ANEW
         res.tokens_in, res.tokens_out = res.tokens_in+(row['tokens_in'] or 0), res.tokens_out+(row['tokens_out'] or 0)
         if not stopped.is_set(): had_enough(row)
@@ -241,7 +280,7 @@ def _run(items, describer, prompt, mark, res, table, limit, parallel, patience, 
     finally:
         if stopped.is_set(): describer.close()   # whoever still waits for an answer ends now
         table.close([s for s, _ in items])
-        res.rows, res.left, res.seconds = [table.done[s] for s, _ in items if s in table.done], len(todo)-len(work), time.perf_counter()-began
+        res.rows, res.left, res.seconds = [_typed(table.done[s]) for s, _ in items if s in table.done], len(todo)-len(work), time.perf_counter()-began
     return res
 
 # %% ../nbs/36_sentences.ipynb #67153f8f
@@ -269,15 +308,13 @@ def plan(
 ) -> dict:  # pictures, kept, to_ask, bytes (to be sent), tokens_in, tokens_out, cost: None where nothing is known
     "What `describe` would do, without asking or writing anything."
     items, text = collect(asked), make_prompt(prompt, max_words)
-    done = {}
-    if out and Path(out).is_file() and not overwrite: done = _table(out, describer, text).done
-    drop = ANEW + AGAIN*again
-    kept = [s for s, f in items if s in done and done[s]['status'] not in drop and done[s]['digest'] == _digest(f)]
-    todo = [i for i in items if i[0] not in set(kept)][:limit]
-    mean = lambda c: (lambda v: sum(v)/len(v) if v else None)([int(r[c]) for r in done.values() if r[c]])
+    table = _table(out, describer, text) if out and Path(out).is_file() and not overwrite else None
+    done, todo = (table.done, table.todo(items, again)[0]) if table else ({}, items)
+    kept, todo = len(items)-len(todo), todo[:limit]
+    mean = lambda c: (lambda v: sum(v)/len(v) if v else None)([_count(r[c]) for r in done.values() if r[c]])
     tokens = {c: None if mean(c) is None else round(mean(c)*len(todo)) for c in ('tokens_in', 'tokens_out')}
     cost = None if price is None or None in tokens.values() else (tokens['tokens_in']*price[0]+tokens['tokens_out']*price[1])/1e6
-    return dict(pictures=len(items), kept=len(kept), to_ask=len(todo), bytes=_bytes(todo, describer), **tokens, cost=cost, prompt=text)
+    return dict(pictures=len(items), kept=kept, to_ask=len(todo), bytes=_bytes(todo, describer), **tokens, cost=cost, prompt=text)
 
 def _bytes(items, describer, sample=5):
     "To be sent, estimated from a few pictures; None where nothing leaves the machine."

@@ -175,12 +175,15 @@ class Sentences:
         from collections import Counter
         self.one, self.beside = description, {}
         self.table, self.sources = (read_sentences(table), read_sources(table)) if isinstance(table, (str, Path)) else (table, {})
-        self.names = Counter(f.name for _, f in items)
+        self.names, self.ends = Counter(f.name for _, f in items), {}
+        for k in self.table or (): self.ends.setdefault(k.rsplit('/', 1)[-1], []).append(k)
 
     def _match(self, shown, inside, name):
-        "The name by which the table has a picture."
+        "The name by which the table has a picture: as it is shown, within its `images`, or the one name with the same end."
         hit = next((k for k in (shown, inside, f'images/{inside}') if k and k in self.table), None)
-        return name if hit is None and name in self.table and self.names[name] == 1 else hit
+        if hit is not None: return hit
+        alike = [k for k in self.ends.get(name, ()) if k == name or k.endswith(f'/{shown}') or shown.endswith(f'/{k}')]
+        return alike[0] if len(alike) == 1 and (alike[0] != name or self.names[name] == 1) else None
 
     def _beside(self, file):
         "The table next to the nearest `images` folder above, and the path inside that folder."
@@ -209,10 +212,12 @@ def _line(values):
     return f.getvalue()
 
 def _rows_of(text, columns):
-    "Whole rows of a table as dicts; what follows the last line break is torn."
+    "Whole rows of a table as dicts; what follows the last line break is torn. Rows that are not whole elsewhere are an error: they may have been edited."
     rows = list(csv.reader(io.StringIO(text, newline='')))
     if not text.endswith('\n'): rows = rows[:-1]
-    return [dict(zip(columns, r)) for r in rows[1:] if len(r) == len(columns)]
+    for n, r in enumerate(rows):
+        if r and len(r) != len(columns): raise RealnessError(f'row {n} has {len(r)} cells, not {len(columns)} (a quotation mark too many or too few?); mend it, or name another file')
+    return [dict(zip(columns, r)) for r in rows[1:] if r]
 
 # %% ../../nbs/16_predict.ipynb #9c832b78
 class RowTable:
@@ -239,21 +244,25 @@ class RowTable:
 
     def _text(self):
         if not self.live.is_file(): return ''
-        try: return self.live.read_bytes().decode('utf-8', errors='ignore')
+        try: return self.live.read_bytes().decode('utf-8', errors='ignore').removeprefix('\ufeff')   # spreadsheets put a mark there
         except OSError as e: raise RealnessError(f'{self.live}: cannot be read ({e.strerror})') from None
 
     def _read(self):
         "Whole rows of this maker by their first cell; anything else there is refused."
         text, head = self._text(), _line(self.columns)
         if not text or head.startswith(text): return {}
-        if not text.startswith(head):
-            ours = text.startswith(_line(self.columns[:3])[:-1])   # the same kind of table, but not of these columns
-            why = 'was written by another version of realness, with other columns' if ours else f'holds something other than {self.what}'
-            raise RealnessError(f'{self.path}: {why}; name another file, or say --overwrite')
-        rows = _rows_of(text, self.columns)
+        if (names := next(csv.reader(io.StringIO(text, newline='')), [])) != list(self.columns): raise RealnessError(f'{self.path}: {self._other(names)}')
+        try: rows = _rows_of(text, self.columns)
+        except RealnessError as e: raise RealnessError(f'{self.path}: {e}') from None
         other = {r[self.mark] for r in rows}-{self.made_by}
         if other: raise RealnessError(f'{self.path}: was written by {self.maker} {sorted(other)[0]}, not {self.made_by}; name another file, or say --overwrite')
         return {r[self.columns[0]]: r for r in rows}
+
+    def _other(self, names):
+        "What a table with other columns is, and what to do."
+        if {*names} <= {'filename', 'MOS', 'description'}: return 'is a table of your own; name another file'
+        ours = names[:3] == list(self.columns[:3])   # the same kind of table, but not of these columns
+        return ('was written by another version of realness, with other columns' if ours else f'holds something other than {self.what}') + '; name another file, or say --overwrite'
 
     def keep(self, rows):
         "Start again with these rows of the table, and no others."
@@ -272,7 +281,7 @@ class RowTable:
 
     def close(self, order):
         "Put the rows in this order (those that are not in it stay behind them); returns the text of the table."
-        now = self.live.read_text(encoding='utf-8')
+        now = self._text()
         rows = {r[self.columns[0]]: r for r in _rows_of(now, self.columns)}
         text = _line(self.columns)+''.join(_line(rows[p].values()) for p in dict.fromkeys([*order, *rows]) if p in rows)
         if text != now:
