@@ -224,6 +224,7 @@ def main() -> int:
     p.add_argument('names', nargs='*', metavar='NB')
     a = p.parse_args()
     fns = notebooks(a.names)
+    if a.jobs > 1: os.environ.setdefault('OMP_NUM_THREADS', '1')  # notebooks side by side, each with every core, are slower
     os.chdir(ROOT)
     if a.check: bad = each(lambda fn: (faults(fn), f'{fn.stat().st_size/1000:.0f} kB'), fns, 1)
     else:

@@ -420,8 +420,7 @@ def heatmap(
     cache: Annotated[bool, typer.Option(help='Keep window vectors, so that a new sentence is quick.')] = True, batch_size: Annotated[int | None, typer.Option(help='Windows a forward pass.', show_default=False)] = None, fast: Annotated[bool, typer.Option('--fast', help='bfloat16, where the hardware has it.')] = False,
     overwrite: Annotated[bool, typer.Option('--overwrite', help='Make maps again that are there.')] = False,
     describe: Describe = False, base_url: BaseUrl = None, model: Model = None, local: LocalModel = None, fallback: NoModel = False,
-    device: Device = None,
-    as_json: Json = False,
+    device: Device = None, as_json: Json = False,
 ):
     """Map where pictures stop looking real: STEM.png (overlay), STEM.npy (float32, height x width) and STEM.json for each, index.csv and index.html for all.
 

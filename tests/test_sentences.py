@@ -183,3 +183,20 @@ def test_on_the_fly(cli, trained, few, tmp_path):
 def test_plan_asks_nothing(cli, few, tmp_path):
     r = cli('describe', few, '--csv', tmp_path/'d.csv', '--base-url', 'http://127.0.0.1:9/v1', '--model', 'm', '--dry-run')
     assert r.code == 0 and '6 would be asked' in r.out and not (tmp_path/'d.csv').exists(), r.out
+
+
+def test_stopped_while_nothing_answers(started, few, tmp_path):
+    "A server that takes questions and never answers holds nobody: the second Ctrl-C ends at once."
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        s.listen()
+        job = started('-m', 'realness.cli', 'describe', few, '--csv', tmp_path/'d.csv', '--base-url', f'http://127.0.0.1:{s.getsockname()[1]}/v1', '--model', 'm', '--timeout', 100)
+        s.settimeout(60)
+        taken = s.accept()[0]                                                 # a question has come
+        os.kill(job.pid, signal.SIGINT)
+        assert job.until(lambda: 'Ctrl-C again does not wait' in job.said(), 10), job.said()
+        began = time.time()
+        said = job.kill(signal.SIGINT)
+        taken.close()
+    assert (said.code, said.err.strip().splitlines()[-1]) == (130, 'stopped; the same command goes on where it stopped') and time.time()-began < 10, said.err
+    assert 'Traceback' not in said.err and rows_of(tmp_path/'d.csv') == {}

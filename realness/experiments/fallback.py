@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['levels_of', 'limits', 'described', 'fed', 'experiment', 'words_table', 'run', 'main']
 
-# %% ../../nbs/experiments/57_fallback.ipynb #bac532ae
+# %% ../../nbs/experiments/57_fallback.ipynb #63de19b6
 import sys
 
 import numpy as np
