@@ -50,6 +50,7 @@ def verb(f):
     @functools.wraps(f)
     def run(*a, **kw):
         os.environ.setdefault('TOKENIZERS_PARALLELISM', 'false')
+        if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='backslashreplace')   # a file name that is not UTF-8 ends nothing
         os.environ.setdefault('OMP_WAIT_POLICY', 'passive')   # read when torch comes in: waiting threads leave the cores to others
         try:
             with _bars(): return f(*a, **kw)
@@ -385,9 +386,10 @@ def _asked_maps(images, every, table):
     folder = table.parent/'images' if (table.parent/'images').is_dir() else table.parent
     return [folder/f for f in load_data(table).filename], table
 
-def _no_contradictions(variant, look, clauses, describe):
-    for name, on in (('--clauses', clauses), ('--describe', describe)):
-        if on and variant == 'learned': raise RealnessError(f'{name} needs a variant that reads a sentence; --variant learned reads none')
+def _no_contradictions(variant, look, **asked):
+    "What the learned map cannot do is refused, not passed over."
+    for name, given in asked.items():
+        if given and variant == 'learned': raise RealnessError(f'--{name} is for maps made with CLIP; --variant learned reads no sentence and has no windows, so leave it out')
     if look not in ('overlay', 'side', 'map'): raise RealnessError(f'--look {look}: overlay, side or map')
 
 def _stage(m): print(f'{m.source}: {m.computed} windows, estimated error {"not known yet" if m.error is None else f"{m.error:.3g}"}', file=sys.stderr)
@@ -428,7 +430,7 @@ def heatmap(
     """
     from realness.localization.clip import clip_name
     from realness.localization.run_heatmap_analysis import make_maps
-    _no_contradictions(variant, look, clauses, describe)
+    _no_contradictions(variant, look, clauses=clauses, describe=describe, text=text, engine=engine != 'exact', window=window, stride=stride, score=score, within=within, across=across, scale=scale)
     (asked, table), out = _asked_maps(images, every, table), out or base_dir()/'heatmaps'
     table = _fill_in(describe, asked, table, text, out/'descriptions.csv', device, base_url=base_url, model=model, local=local, fallback=fallback)
     choices = dict(variant=variant, windows=_windows(window), stride=stride, score=score, within=within, across=across, scale=scale, engine=engine, tolerance=tolerance, policy=policy)

@@ -105,7 +105,6 @@ def ask_one(
     "Ask about one picture; whatever is wrong with this picture or answer is in the row."
     shown, file = item
     row = dict.fromkeys(COLUMNS) | dict(filename=shown, description='', status='error', sentence_source=describer.name, digest=_digest(file))
-    if (said := shown.encode('utf-8', 'backslashreplace').decode()) != shown: return row | dict(filename=said, status='unreadable', problem='the name of the file is not UTF-8; rename it')
     tries = _tries(retries, backoff, stopped or threading.Event())
     try: r = tries(describer, file, prompt)
     except (ImageError, Never, Later) as e: return row | dict(status='unreadable' if isinstance(e, ImageError) else 'error', problem=' '.join(str(e).split()))

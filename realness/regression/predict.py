@@ -220,6 +220,8 @@ def _rows_of(text, columns):
     return [dict(zip(columns, r)) for r in rows[1:] if r]
 
 # %% ../../nbs/16_predict.ipynb #9c832b78
+_NAMES = dict(encoding='utf-8', errors='backslashreplace', newline='')    # file names may be anything
+
 class RowTable:
     "A CSV that grows row by row, has each row on disk before the next one is begun, and can be taken up again."
     columns = ()  # the first is what a row is known by
@@ -266,14 +268,14 @@ class RowTable:
 
     def keep(self, rows):
         "Start again with these rows of the table, and no others."
-        with atomic_write(self.live) as tmp: tmp.write_text(_line(self.columns)+''.join(_line(r.values()) for r in rows.values()), encoding='utf-8', newline='')
+        with atomic_write(self.live) as tmp: tmp.write_text(_line(self.columns)+''.join(_line(r.values()) for r in rows.values()), **_NAMES)
         self.done = rows
 
     def cells(self, row): return [row[c] for c in self.columns]
 
     def add(self, rows):
         "Append rows and have them on disk."
-        with open(self.live, 'a', encoding='utf-8', newline='') as f:
+        with open(self.live, 'a', **_NAMES) as f:
             f.write(''.join(_line(self.cells(r)) for r in rows))
             f.flush()
             os.fsync(f.fileno())
@@ -285,7 +287,7 @@ class RowTable:
         rows = {r[self.columns[0]]: r for r in _rows_of(now, self.columns)}
         text = _line(self.columns)+''.join(_line(rows[p].values()) for p in dict.fromkeys([*order, *rows]) if p in rows)
         if text != now:
-            with atomic_write(self.live) as tmp: tmp.write_text(text, encoding='utf-8', newline='')
+            with atomic_write(self.live) as tmp: tmp.write_text(text, **_NAMES)
         return text
 
 # %% ../../nbs/16_predict.ipynb #52609507
