@@ -15,12 +15,14 @@ from realness.data import TABLE
 from realness.fetch import FetchError, Net, _fake, check_reachable, fetch_raise
 
 CALL = '''
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)   # a shell that starts tests in the background has them ignore it
 from pathlib import Path
 from realness.fetch import Net, _fake, fetch_raise
 import tempfile
 release = _fake(Path(tempfile.mkdtemp())/'again')
-fetch_raise(sys.argv[1], True, sys.argv[2], release=release, net=Net(workers=2, timeout=6, pause=.01, progress=False))
+fetch_raise(sys.argv[1], True, sys.argv[2], release=release, net=Net(workers=2, timeout=3, pause=.01, progress=False))
 '''
 
 
@@ -92,7 +94,7 @@ def ended(p, how):
     "What a process has said when it was told to stop; told again where Python lost the signal (one that falls into a weakref callback is only printed)."
     for _ in range(5):
         p.send_signal(how)
-        try: return p.communicate(timeout=8)[0]
+        try: return p.communicate(timeout=7)[0]
         except subprocess.TimeoutExpired: pass
     return p.communicate(timeout=5)[0]
 
