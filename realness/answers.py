@@ -19,74 +19,125 @@ from .metrics import answer_word
 
 # %% ../nbs/36_answers.ipynb #ef9bee49
 MAX_WORDS = 30
-PROMPT = ('Is there anything unrealistic in this picture? Look at shapes, hands and faces, text, textures, light, shadows and how things fit together. '
-          'Begin with one word: No, Somewhat or Yes. Then say in plain English what looks unrealistic and where it is; after No, say what looks natural. '
-          'Use at most {max_words} words in all. Write nothing else.')
+PROMPT = (
+    'Is there anything unrealistic in this picture? Look at shapes, hands and faces, text, textures, light, shadows and how things fit together. '
+    'Begin with one word: No, Somewhat or Yes. Then say in plain English what looks unrealistic and where it is; after No, say what looks natural. '
+    'Use at most {max_words} words in all. Write nothing else.'
+)
+
 
 def make_prompt(
     template: str | Path | None = None,  # a text, or a file that holds it (a `Path`); None is `PROMPT`
-    max_words: int = MAX_WORDS           # the limit an answer is held to
+    max_words: int = MAX_WORDS,  # the limit an answer is held to
 ) -> str:
     "The question as it is put to a model."
-    if max_words < 3: raise RealnessError(f'max_words {max_words}: an answer needs at least three words')
+    if max_words < 3:
+        raise RealnessError(f'max_words {max_words}: an answer needs at least three words')
     if isinstance(template, Path):
-        try: template = template.read_text(encoding='utf-8-sig')
-        except (OSError, UnicodeDecodeError) as e: raise RealnessError(f'{template}: the question cannot be read ({e}); it is a text file in UTF-8') from None
+        try:
+            template = template.read_text(encoding='utf-8-sig')
+        except (OSError, UnicodeDecodeError) as e:
+            raise RealnessError(
+                f'{template}: the question cannot be read ({e}); it is a text file in UTF-8'
+            ) from None
     text = (PROMPT if template is None else template).replace('{max_words}', str(max_words)).strip()
-    if not text: raise RealnessError('the question is empty; write one, or leave it out to use the standard question')
+    if not text:
+        raise RealnessError('the question is empty; write one, or leave it out to use the standard question')
     return text
 
 # %% ../nbs/36_answers.ipynb #a2d6de43
 _TOKENS = r's|bos|eos|pad|unk|image|answer|output|response|im_start|im_end|start_of_turn|end_of_turn|br|p|b|i|em|strong'
-_WRAPS = ((re.compile(r'\x1b\[[\d;]*m|[\x00-\x08\x0b-\x1f\x7f]'), ' '),   # nothing that a terminal or a table would stumble over
-          (re.compile(r'<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)', re.S | re.I), ' '),   # a thought that never ends is no answer
-          (re.compile(r'^.*</think(?:ing)?>', re.S | re.I), ' '), (re.compile(r'```\w*'), ' '), (re.compile(rf'<\|[\w ]+\|>|</?(?:{_TOKENS})\s*/?>', re.I), ' '),
-          (re.compile(r'\*\*|`'), ''), (re.compile(r'(?<!\w)__(?=\S)(.+?)(?<=\S)__(?!\w)'), r'\1'), (re.compile(r'^\s*(?:[-*#>•]+\s+)', re.M), ''), (re.compile(r'\s+'), ' '))
-_LABEL = re.compile(r'^(?:(?:(?:the|my|final|short) )*(?:answer|response|output|description|result)\s*[:=-]+\s*|is there anything [^?]{0,60}\?\s*|\d[.)]\s+(?=(?:yes|no|somewhat)\b))', re.I)
+_WRAPS = (
+    (
+        re.compile(r'\x1b\[[\d;]*m|[\x00-\x08\x0b-\x1f\x7f]'),
+        ' ',
+    ),  # nothing that a terminal or a table would stumble over
+    (
+        re.compile(r'<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)', re.S | re.I),
+        ' ',
+    ),  # a thought that never ends is no answer
+    (re.compile(r'^.*</think(?:ing)?>', re.S | re.I), ' '),
+    (re.compile(r'```\w*'), ' '),
+    (re.compile(rf'<\|[\w ]+\|>|</?(?:{_TOKENS})\s*/?>', re.I), ' '),
+    (re.compile(r'\*\*|`'), ''),
+    (re.compile(r'(?<!\w)__(?=\S)(.+?)(?<=\S)__(?!\w)'), r'\1'),
+    (re.compile(r'^\s*(?:[-*#>•]+\s+)', re.M), ''),
+    (re.compile(r'\s+'), ' '),
+)
+_LABEL = re.compile(
+    r'^(?:(?:(?:the|my|final|short) )*(?:answer|response|output|description|result)\s*[:=-]+\s*|is there anything [^?]{0,60}\?\s*|\d[.)]\s+(?=(?:yes|no|somewhat)\b))',
+    re.I,
+)
+
 
 def _from_json(text):
     "The texts of a JSON object as one; anything else as it is."
     m = re.search(r'\{.*\}', text, re.S)
-    try: found = json.loads(m[0]) if m and re.fullmatch(r'\W*(?:json)?\W*', text[:m.start()] + text[m.end():], re.I) else None
-    except ValueError: return text
+    try:
+        found = (
+            json.loads(m[0])
+            if m and re.fullmatch(r'\W*(?:json)?\W*', text[: m.start()] + text[m.end() :], re.I)
+            else None
+        )
+    except ValueError:
+        return text
     says = [v.strip() for v in found.values() if isinstance(v, str)] if isinstance(found, dict) else []
-    if not says: return text
-    return '. '.join([says[0].rstrip('.'), *says[1:2]]) if answer_word(says[0]) and len(says[0].split()) == 1 and not any(map(answer_word, says[1:2])) else says[-1]
+    if not says:
+        return text
+    return (
+        '. '.join([says[0].rstrip('.'), *says[1:2]])
+        if answer_word(says[0]) and len(says[0].split()) == 1 and not any(map(answer_word, says[1:2]))
+        else says[-1]
+    )
+
 
 def unwrap(
-    text: str  # what a model said
+    text: str,  # what a model said
 ) -> str:
     "One line without markup, thoughts, labels and outer quotation marks."
     text = _from_json(text)
-    for pattern, to in _WRAPS: text = pattern.sub(to, text)
+    for pattern, to in _WRAPS:
+        text = pattern.sub(to, text)
     text = text.strip()
-    while (m := _LABEL.match(text)): text = text[m.end():]
-    while len(text) > 1 and text[0] in '"\'“‘«(' and text[-1] in '"\'”’»)': text = text[1:-1].strip()
+    while m := _LABEL.match(text):
+        text = text[m.end() :]
+    while len(text) > 1 and text[0] in '"\'“‘«(' and text[-1] in '"\'”’»)':
+        text = text[1:-1].strip()
     return text
 
 # %% ../nbs/36_answers.ipynb #5339debd
-_ENDS_HERE = r'(?=\s*[.,;:!?—–]|\s+-|-\s|\s*$)'                 # the word before it stands for itself
+_ENDS_HERE = r'(?=\s*[.,;:!?—–]|\s+-|-\s|\s*$)'  # the word before it stands for itself
 _OWN = re.compile(rf'^(?:(yes|no|somewhat){_ENDS_HERE}|(yes)\s(?!and\b|or\b))[\s.,;:!?—–-]*', re.I)
 _NOT = r"(?:can(?:no|')t|can’t|can not|could(?:n't|n’t| not)|won(?:'|’)t|will not|do not|don(?:'|’)t|am unable to|am not able to|must decline to|have to decline to)"
 _SEEN = r'(?:the |this |that |your |any |an? )?(?:attached |provided |actual )?(?:images?|pictures?|photos?|photographs?)\b'
-_BLIND = re.compile(rf"\b(?:i|we) {_NOT} (?:actually |directly )?(?:see|view|access|open|analy[sz]e|process|describe|evaluate|assess) {_SEEN}|"
-                    r"\b(?:i(?:'|’)?m|i am) (?:very |so )?sorry,? (?:but )?(?:i|we) (?:can|could|am|will|do|won)|"
-                    r"\bno (?:image|picture|photo) (?:was|has been|is) (?:provided|attached|given|visible|included)\b|"
-                    r"\bplease (?:upload|provide|attach|share) (?:the|an?|your) (?:image|picture|photo)", re.I)
-_REFUSAL = re.compile(r"\b(?:i(?:'|’)?m|i am) (?:(?:very |so )?sorry|(?:not |un)able to|an? (?:ai|language) |afraid i)|"
-                      r"^(?:sorry|apologies)\b|^unfortunately,? (?:i|we|the request|this request|your request|that request)\b|"
-                      rf"\b(?:i|we) {_NOT} (?:actually )?(?:help(?! but)|assist|comply|provide|comment|answer|evaluate|assess|access|analy[sz]e|process|describe|identify (?!any|sign))|"
-                      r"\bas an? (?:ai|language model|text-based)\b", re.I)
+_BLIND = re.compile(
+    rf'\b(?:i|we) {_NOT} (?:actually |directly )?(?:see|view|access|open|analy[sz]e|process|describe|evaluate|assess) {_SEEN}|'
+    r"\b(?:i(?:'|’)?m|i am) (?:very |so )?sorry,? (?:but )?(?:i|we) (?:can|could|am|will|do|won)|"
+    r'\bno (?:image|picture|photo) (?:was|has been|is) (?:provided|attached|given|visible|included)\b|'
+    r'\bplease (?:upload|provide|attach|share) (?:the|an?|your) (?:image|picture|photo)',
+    re.I,
+)
+_REFUSAL = re.compile(
+    r"\b(?:i(?:'|’)?m|i am) (?:(?:very |so )?sorry|(?:not |un)able to|an? (?:ai|language) |afraid i)|"
+    r'^(?:sorry|apologies)\b|^unfortunately,? (?:i|we|the request|this request|your request|that request)\b|'
+    rf'\b(?:i|we) {_NOT} (?:actually )?(?:help(?! but)|assist|comply|provide|comment|answer|evaluate|assess|access|analy[sz]e|process|describe|identify (?!any|sign))|'
+    r'\bas an? (?:ai|language model|text-based)\b',
+    re.I,
+)
+
 
 def is_refusal(
-    text: str  # an unwrapped answer
+    text: str,  # an unwrapped answer
 ) -> bool:
     "Whether a model declines, or says that it saw no picture."
-    return bool(_BLIND.search(text)) or bool(_REFUSAL.search(text)) and not _OWN.match(text)
+    return bool(_BLIND.search(text)) or (bool(_REFUSAL.search(text)) and not _OWN.match(text))
 
 # %% ../nbs/36_answers.ipynb #45b304a1
-_WORDS = dict(somewhat=r'maybe|perhaps|partly|partially|slightly|possibly|kind of|sort of|a (?:little|bit)|to some (?:extent|degree)|mostly no|mostly yes|yes(?: and |/)no|no(?: and |/)yes|not entirely|not completely',
-              yes=r'yeah|yep|definitely|certainly|absolutely|indeed|true|correct', no=r'nope|none|nothing|not at all|not really|(?:definitely|certainly|absolutely) not|false')
+_WORDS = dict(
+    somewhat=r'maybe|perhaps|partly|partially|slightly|possibly|kind of|sort of|a (?:little|bit)|to some (?:extent|degree)|mostly no|mostly yes|yes(?: and |/)no|no(?: and |/)yes|not entirely|not completely',
+    yes=r'yeah|yep|definitely|certainly|absolutely|indeed|true|correct',
+    no=r'nope|none|nothing|not at all|not really|(?:definitely|certainly|absolutely) not|false',
+)
 _WORDS = {w: re.compile(rf'^(?:{says}){_ENDS_HERE}[\s.,;:!?—–-]*', re.I) for w, says in _WORDS.items()}
 _ODD = r'(?:unrealistic|unnatural|unreal|artificial|fake|strange|odd|wrong|off|amiss|suspicious|implausible|inconsistent|out of (?:place|the ordinary))\b'
 _VERY = r'(?:(?:obvious|clear|apparent|visible|real|major|significant|particular|noticeable|glaring|definite|very|quite|highly|completely|entirely|perfectly|really|obviously|clearly|definitely|particularly|certainly)(?:ly)? )*'
@@ -95,24 +146,32 @@ _SEEMS = r'(?:is|are|looks?|seems?|appears?|stands? out as|feels?)(?: to be)?'
 _IT = r'(?:the|this) (?:whole |entire )?(?:picture|image|photo|photograph|scene)'
 _MEANS = dict(
     no=rf"no {_VERY}{_FLAW}|(?:indeed )?{_VERY}nothing (?:in {_IT} |here )?(?:(?:{_SEEMS}|stands) )?{_VERY}(?:{_ODD}|out\b)|there(?: is|'s|’s| are) {_VERY}(?:nothing\b|no(?:thing)? {_VERY}{_FLAW})|"
-       rf"there (?:isn't|isn’t|aren't|aren’t|is not|are not) (?:anything|any) {_VERY}{_FLAW}|(?:i|we) {_NOT} (?:see|find|detect|notice|identify|spot|observe) (?:anything|any) {_VERY}{_FLAW}|"
-       rf"everything {_SEEMS} {_VERY}(?:natural|realistic|plausible|normal|fine|real|consistent)|{_IT} {_SEEMS} {_VERY}(?:natural|realistic|real|authentic|genuine|plausible)\b",
+    rf"there (?:isn't|isn’t|aren't|aren’t|is not|are not) (?:anything|any) {_VERY}{_FLAW}|(?:i|we) {_NOT} (?:see|find|detect|notice|identify|spot|observe) (?:anything|any) {_VERY}{_FLAW}|"
+    rf'everything {_SEEMS} {_VERY}(?:natural|realistic|plausible|normal|fine|real|consistent)|{_IT} {_SEEMS} {_VERY}(?:natural|realistic|real|authentic|genuine|plausible)\b',
     somewhat=rf'(?:somewhat|slightly|partly|a (?:little|bit)) {_ODD}|{_IT} {_SEEMS} (?:somewhat|slightly|partly|a (?:little|bit)|mostly) \w+',
     yes=rf"there(?: is|'s|’s| are) {_VERY}(?:something|several|some|many|multiple|numerous|an? few|a number of|two|three)(?: \w+)? {_VERY}{_ODD}|(?:something|several \w+) {_SEEMS} {_VERY}{_ODD}|"
-        rf'{_IT} {_SEEMS} {_VERY}(?:unrealistic|unnatural|unreal|artificial|fake|(?:ai|computer)[- ]generated)')
+    rf'{_IT} {_SEEMS} {_VERY}(?:unrealistic|unnatural|unreal|artificial|fake|(?:ai|computer)[- ]generated)',
+)
 _MEANS = {w: re.compile(rf'^(?:{says})', re.I) for w, says in _MEANS.items()}
-_YET = re.compile(r'\b(?:but|except|apart from|besides|however|although|though|other than|aside from|yet)\b', re.I)
+_YET = re.compile(
+    r'\b(?:but|except|apart from|besides|however|although|though|other than|aside from|yet)\b', re.I
+)
+
 
 def with_answer_word(
-    text: str  # an unwrapped answer
+    text: str,  # an unwrapped answer
 ) -> tuple:  # (the text in the form of the data, what was changed or '')
     "`No`, `Somewhat` or `Yes`, a full stop, and the rest with a capital; unchanged where no answer can be read out of it."
     for word, p in _WORDS.items():
-        if m := p.match(text): return _joined(word, text[m.end():]), f'read {m[0].strip(" ,.;:!?—–-")!r} as {word.capitalize()}'
-    if m := _OWN.match(text): return _joined(m[1] or m[2], text[m.end():]), ''
+        if m := p.match(text):
+            return _joined(word, text[m.end() :]), f'read {m[0].strip(" ,.;:!?—–-")!r} as {word.capitalize()}'
+    if m := _OWN.match(text):
+        return _joined(m[1] or m[2], text[m.end() :]), ''
     for word, p in _MEANS.items():
-        if p.match(text) and not (word == 'no' and _YET.search(text)): return _joined(word, text), f'put {word.capitalize()} before it'
+        if p.match(text) and not (word == 'no' and _YET.search(text)):
+            return _joined(word, text), f'put {word.capitalize()} before it'
     return text, ''
+
 
 def _joined(word, rest):
     rest = rest.strip()
@@ -122,79 +181,116 @@ def _joined(word, rest):
 _ABBREVIATED = ''.join(rf'(?<!\b{a}\.)' for a in ('Dr', 'Mr', 'Ms', 'Mrs', 'St', 'Prof', 'vs', '[A-Z]'))
 _SENTENCE = re.compile(rf'(?<=[.!?]){_ABBREVIATED}\s+(?=[A-Z"“‘(])')
 _CLAUSE = re.compile(r'[,;:–-]\s|\s(?=(?:and|but|while|which|with|making|giving|so|although)\s)')
-_LOOSE = re.compile(r'(?:\s+(?:the|an?|of|and|or|but|in|on|at|by|for|with|to|is|are|its|his|her|their|which|that|no|has|have|as))+$', re.I)
+_LOOSE = re.compile(
+    r'(?:\s+(?:the|an?|of|and|or|but|in|on|at|by|for|with|to|is|are|its|his|her|their|which|that|no|has|have|as))+$',
+    re.I,
+)
+
 
 def shorten(
-    text: str,       # begins with its answer word, if it has one
+    text: str,  # begins with its answer word, if it has one
     max_words: int,  # at most so many words
-    torn: bool = False  # the end is missing
+    torn: bool = False,  # the end is missing
 ) -> str:  # the text, ended where it makes sense
     "A text of at most `max_words` words."
     torn = torn and not text.rstrip().endswith(('.', '!', '?'))
-    if len(text.split()) <= max_words and not torn: return text
+    if len(text.split()) <= max_words and not torn:
+        return text
     whole = _SENTENCE.split(text)
-    if torn and len(whole) > 1: whole = whole[:-1]
-    fits = [i for i in range(1, len(whole)+1) if len(' '.join(whole[:i]).split()) <= max_words and not (i == 1 and len(whole[0].split()) < 2)]
-    if fits and not (torn and len(whole) == 1): return ' '.join(whole[:fits[-1]])
+    if torn and len(whole) > 1:
+        whole = whole[:-1]
+    fits = [
+        i
+        for i in range(1, len(whole) + 1)
+        if len(' '.join(whole[:i]).split()) <= max_words and not (i == 1 and len(whole[0].split()) < 2)
+    ]
+    if fits and not (torn and len(whole) == 1):
+        return ' '.join(whole[: fits[-1]])
     words = ' '.join(text.split()[:max_words])
-    cuts = [m.start() for m in _CLAUSE.finditer(words) if len(words[:m.start()].split()) > (3 if torn else max_words//2)]
-    return _LOOSE.sub('', words[:cuts[-1]] if cuts else words).rstrip(' ,;:-–.') + '.'
+    cuts = [
+        m.start()
+        for m in _CLAUSE.finditer(words)
+        if len(words[: m.start()].split()) > (3 if torn else max_words // 2)
+    ]
+    return _LOOSE.sub('', words[: cuts[-1]] if cuts else words).rstrip(' ,;:-–.') + '.'
 
 # %% ../nbs/36_answers.ipynb #97c542cb
 @cache
 def _identifier():
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
+
 def language(
-    text: str  # a sentence or two
+    text: str,  # a sentence or two
 ) -> str:  # ISO 639-1 code, 'en' where that is possible or the text is too short to tell
     "The language of a text."
-    words = re.sub(r'"[^"]*"|“[^”]*”|«[^»]*»', ' ', _OWN.sub('', text))     # what a sign says may be in any language
-    if not any(c.isalpha() for c in words): return 'en'
+    words = re.sub(
+        r'"[^"]*"|“[^”]*”|«[^»]*»', ' ', _OWN.sub('', text)
+    )  # what a sign says may be in any language
+    if not any(c.isalpha() for c in words):
+        return 'en'
     letters = [c for c in words if c.isalpha()]
     code, p = _identifier().classify(words)
-    if sum(c > '\u024f' for c in letters) > len(letters)/3: return code if code != 'en' else 'und'   # mostly not Latin letters
-    return code if p > .5 and len(words.split()) > 3 else 'en'
+    if sum(c > '\u024f' for c in letters) > len(letters) / 3:
+        return code if code != 'en' else 'und'  # mostly not Latin letters
+    return code if p > 0.5 and len(words.split()) > 3 else 'en'
 
 # %% ../nbs/36_answers.ipynb #90611edb
 STATUSES = ('ok', 'repaired', 'marked', 'refused', 'unreadable', 'error')
 
+
 @dataclass(frozen=True)
 class Answer:
     "What became of what a model said."
+
     description: str  # for the table; '' where nothing is of use
-    status: str       # one of `STATUSES`
-    problem: str = '' # what was repaired, or what is wrong
+    status: str  # one of `STATUSES`
+    problem: str = ''  # what was repaired, or what is wrong
+
 
 def check_answer(
-    said: str | None,           # what the model said
-    max_words: int = MAX_WORDS, # the limit of the question
-    cut: bool = False,          # the model stopped at its token limit
-    refused: bool = False       # the server says that the model declined
+    said: str | None,  # what the model said
+    max_words: int = MAX_WORDS,  # the limit of the question
+    cut: bool = False,  # the model stopped at its token limit
+    refused: bool = False,  # the server says that the model declined
 ) -> Answer:
     "Check an answer, put right what can be put right, and say what was done."
     text = unwrap(said or '')
-    if refused or is_refusal(text): return Answer('', 'refused', 'the model declined')
-    if not text: return Answer('', 'marked', 'cut off before the answer' if cut else 'empty')
-    if (code := language(text)) != 'en': return Answer('', 'marked', f'not English ({code})')
+    if refused or is_refusal(text):
+        return Answer('', 'refused', 'the model declined')
+    if not text:
+        return Answer('', 'marked', 'cut off before the answer' if cut else 'empty')
+    if (code := language(text)) != 'en':
+        return Answer('', 'marked', f'not English ({code})')
     plain = re.sub(r'\s+', ' ', (said or '').strip())
     done, text = (['took off what was around it'] if text != plain else []), text
     text, why = with_answer_word(text)
-    if why: done.append(why)
+    if why:
+        done.append(why)
     short = shorten(text, max_words, cut)
-    if short != text: done.append(f'shortened from {len(text.split())} to {len(short.split())} words' if len(text.split()) > max_words else 'took off a torn end')
+    if short != text:
+        done.append(
+            f'shortened from {len(text.split())} to {len(short.split())} words'
+            if len(text.split()) > max_words
+            else 'took off a torn end'
+        )
     return _judged(short, done)
 
+
 def _judged(text, done):
-    if answer_word(text) and not _OWN.match(text): return Answer('', 'marked', f'may or may not be an answer: {text[:60]}')
-    if not answer_word(text): return Answer(text, 'marked', '; '.join(['no answer word', *done]))
-    if not _OWN.sub('', text): return Answer(text, 'marked', '; '.join(['says nothing but its answer word', *done]))
+    if answer_word(text) and not _OWN.match(text):
+        return Answer('', 'marked', f'may or may not be an answer: {text[:60]}')
+    if not answer_word(text):
+        return Answer(text, 'marked', '; '.join(['no answer word', *done]))
+    if not _OWN.sub('', text):
+        return Answer(text, 'marked', '; '.join(['says nothing but its answer word', *done]))
     return Answer(text, 'repaired' if done else 'ok', '; '.join(done))
 
 # %% ../nbs/36_answers.ipynb #a780ae78
 def question_digest(
-    *parts  # texts and numbers that make a question
+    *parts,  # texts and numbers that make a question
 ) -> str:  # 12 hex digits
     "Tells one way of asking from another."
     return hashlib.blake2b('\0'.join(map(str, parts)).encode(), digest_size=6).hexdigest()

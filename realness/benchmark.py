@@ -27,40 +27,55 @@ from .regression.train import Learner, OnBlocks, block_loader
 # %% ../nbs/40_benchmark.ipynb #0752ed41
 def noise_pictures(
     folder: Path,  # where to write
-    n: int         # how many
+    n: int,  # how many
 ) -> list:  # paths
     "PNG pictures of 512 x 384: noise enlarged fourfold, so that they compress about as photographs do."
     from PIL import Image
+
     rng, out = np.random.default_rng(SEED), []
     for i in range(n):
-        out.append(folder/f'{i}.png')
-        Image.fromarray(rng.integers(0, 256, (96, 128, 3), dtype=np.uint8)).resize((512, 384), Image.Resampling.BICUBIC).save(out[-1])
+        out.append(folder / f'{i}.png')
+        Image.fromarray(rng.integers(0, 256, (96, 128, 3), dtype=np.uint8)).resize(
+            (512, 384), Image.Resampling.BICUBIC
+        ).save(out[-1])
     return out
+
 
 def seconds(f):
     "How long a call takes."
     t = time.perf_counter()
     f()
-    return time.perf_counter()-t
+    return time.perf_counter() - t
 
 # %% ../nbs/40_benchmark.ipynb #3f719987
 def kept_against_computed(
     model: COREModel,  # its encoders
-    paths: list,       # pictures
+    paths: list,  # pictures
 ) -> dict:  # seconds an epoch of each, and their ratio
     "How much faster an epoch is when features are kept."
     with tempfile.TemporaryDirectory() as tmp:
-        f = ImageFeatures(model.image_encoder, VectorCache(Path(tmp)/'f.db'))
+        f = ImageFeatures(model.image_encoder, VectorCache(Path(tmp) / 'f.db'))
         t = TextFeatures(model.text_encoder, f.cache)
         says = [f'Somewhat. Sentence number {i} about a picture.' for i in range(len(paths))]
         both = lambda: {**f(paths), **t(says)}
         first, read = seconds(both), seconds(both)
         blocks, y = both(), np.linspace(-1, 1, len(paths))
         head = MLPHead({k: v.shape[1] for k, v in blocks.items()})
-        l = Learner(OnBlocks(head, blocks), block_loader(blocks, y, shuffle=True), block_loader(blocks, y), device='cpu')
+        l = Learner(
+            OnBlocks(head, blocks),
+            block_loader(blocks, y, shuffle=True),
+            block_loader(blocks, y),
+            device='cpu',
+        )
         l.fit(1)
-        epoch = seconds(lambda: l.fit(6))/5
-    return dict(pictures=len(paths), computing=first+epoch, reading_once=read, kept=epoch, ratio=(first+epoch)/epoch)
+        epoch = seconds(lambda: l.fit(6)) / 5
+    return dict(
+        pictures=len(paths),
+        computing=first + epoch,
+        reading_once=read,
+        kept=epoch,
+        ratio=(first + epoch) / epoch,
+    )
 
 # %% ../nbs/40_benchmark.ipynb #69dae983
 def scoring_against_bare(
@@ -69,33 +84,52 @@ def scoring_against_bare(
     rounds: int = 3,  # median of so many
 ) -> dict:  # pictures a second of each, and bare seconds over scoring seconds (1 = nothing lost)
     "How much of the encoders' bare speed `predict` keeps."
-    xs, says = [to_tensor(p)[None] for p in paths], {p.name: f'Yes. Sentence {i} says the hand looks melted.' for i, p in enumerate(paths)}
+    xs, says = (
+        [to_tensor(p)[None] for p in paths],
+        {p.name: f'Yes. Sentence {i} says the hand looks melted.' for i, p in enumerate(paths)},
+    )
     scorer = Predictor(model, 'bench', 'cpu')
+
     def bare():
         with torch.inference_mode():
             for x, s in zip(xs, says.values()):
                 model.image_encoder.blocks(x)
                 model.text_encoder.encode([s])
+
     with tempfile.TemporaryDirectory() as tmp:
-        score = lambda: predict(scorer, [paths[0].parent], Path(tmp)/'out.csv', says, overwrite=True)
+        score = lambda: predict(scorer, [paths[0].parent], Path(tmp) / 'out.csv', says, overwrite=True)
         score()
         bare()
         pairs = [(seconds(bare), seconds(score)) for _ in range(rounds)]
-    ratio = statistics.median(b/s for b, s in pairs)
-    return dict(pictures=len(paths), bare_per_s=len(paths)/statistics.median(b for b, _ in pairs), scoring_per_s=len(paths)/statistics.median(s for _, s in pairs), ratio=ratio)
+    ratio = statistics.median(b / s for b, s in pairs)
+    return dict(
+        pictures=len(paths),
+        bare_per_s=len(paths) / statistics.median(b for b, _ in pairs),
+        scoring_per_s=len(paths) / statistics.median(s for _, s in pairs),
+        ratio=ratio,
+    )
 
 # %% ../nbs/40_benchmark.ipynb #6f3347d2
 def main(
-    n: int = 48,              # pictures
-    encoders: str = 'lite',   # see `pair_names`
-    weights: str = 'default'  # 'random' measures the full pair where its weights are not there
+    n: int = 48,  # pictures
+    encoders: str = 'lite',  # see `pair_names`
+    weights: str = 'default',  # 'random' measures the full pair where its weights are not there
 ):
     "Print both ratios: `python -m realness.benchmark [N] [ENCODERS] [WEIGHTS]`."
     from realness.encoders import create_encoders
+
     model = COREModel(*create_encoders(encoders, weights=weights), freeze_image=True, freeze_text=True).eval()
     with tempfile.TemporaryDirectory() as tmp:
         paths = noise_pictures(Path(tmp), int(n))
-        for name, f in (('kept features against computed', kept_against_computed), ('scoring against bare forward passes', scoring_against_bare)):
-            print(f'{name} ({encoders}, {torch.get_num_threads()} threads):', ', '.join(f'{k} {v:.3g}' for k, v in f(model, paths).items()))
+        for name, f in (
+            ('kept features against computed', kept_against_computed),
+            ('scoring against bare forward passes', scoring_against_bare),
+        ):
+            print(
+                f'{name} ({encoders}, {torch.get_num_threads()} threads):',
+                ', '.join(f'{k} {v:.3g}' for k, v in f(model, paths).items()),
+            )
 
-if __name__ == '__main__' and '__file__' in globals(): main(*sys.argv[1:])
+
+if __name__ == '__main__' and '__file__' in globals():
+    main(*sys.argv[1:])

@@ -23,13 +23,18 @@ create index if not exists vectors_used on vectors (used);"""
 # %% ../nbs/02_cache.ipynb #653efde4
 class VectorCache:
     "Vectors (float32 by default) by key in one SQLite file; bounded, least recently used out; safe between threads and processes."
+
     def __init__(
         self,
         path: Path | str | None = None,  # the database file; `features.db` in the cache folder by default
-        max_bytes: int = 4 << 30,        # the most the vectors may take together; older ones go first
-        dtype: str = 'float32',          # of the numbers kept in this file
+        max_bytes: int = 4 << 30,  # the most the vectors may take together; older ones go first
+        dtype: str = 'float32',  # of the numbers kept in this file
     ):
-        self.path, self.max_bytes, self.dtype = Path(path) if path else cache_dir()/'features.db', max_bytes, np.dtype(dtype)
+        self.path, self.max_bytes, self.dtype = (
+            Path(path) if path else cache_dir() / 'features.db',
+            max_bytes,
+            np.dtype(dtype),
+        )
 
     @contextmanager
     def _db(self):
@@ -37,53 +42,74 @@ class VectorCache:
         try:
             with closing(sqlite3.connect(self.path, timeout=120)) as db:
                 db.executescript(_schema)
-                with db: yield db
+                with db:
+                    yield db
         except sqlite3.DatabaseError as e:
-            if isinstance(e, sqlite3.OperationalError): raise RealnessError(f'{self.path}: the cache cannot be used ({e}); set REALNESS_CACHE to a folder you may write to') from e
+            if isinstance(e, sqlite3.OperationalError):
+                raise RealnessError(
+                    f'{self.path}: the cache cannot be used ({e}); set REALNESS_CACHE to a folder you may write to'
+                ) from e
             os.replace(self.path, self.path.with_suffix('.damaged'))
-            raise RealnessError(f'{self.path}: the cache was damaged and has been put aside; run the command again') from e
+            raise RealnessError(
+                f'{self.path}: the cache was damaged and has been put aside; run the command again'
+            ) from e
 
     def get(
         self,
-        keys: list  # of text
+        keys: list,  # of text
     ) -> dict:  # key -> float32 vector, for those that are there
         "The vectors that are kept for `keys`."
         out, keys = {}, list(dict.fromkeys(keys))
         with self._db() as db:
             for i in range(0, len(keys), 500):
-                part = keys[i:i+500]
-                rows = db.execute(f"select key, value from vectors where key in ({','.join('?'*len(part))})", part).fetchall()
+                part = keys[i : i + 500]
+                rows = db.execute(
+                    f'select key, value from vectors where key in ({",".join("?" * len(part))})', part
+                ).fetchall()
                 out.update({k: np.frombuffer(v, self.dtype).copy() for k, v in rows})
             db.executemany('update vectors set used = ? where key = ?', [(time.time(), k) for k in out])
         return out
 
     def put(
         self,
-        items: dict  # key -> vector
+        items: dict,  # key -> vector
     ):
         "Keep these vectors; all of them or, when killed, none."
-        if not items: return
+        if not items:
+            return
         rows = [(k, np.ascontiguousarray(v, self.dtype).tobytes()) for k, v in items.items()]
         with self._db() as db:
-            db.executemany('insert or replace into vectors values (?, ?, ?, ?)', [(k, v, len(v)+len(k), time.time()) for k, v in rows])
+            db.executemany(
+                'insert or replace into vectors values (?, ?, ?, ?)',
+                [(k, v, len(v) + len(k), time.time()) for k, v in rows],
+            )
             self._trim(db)
 
     def _trim(self, db):
-        over = (db.execute('select sum(size) from vectors').fetchone()[0] or 0)-self.max_bytes
-        if over <= 0: return
+        over = (db.execute('select sum(size) from vectors').fetchone()[0] or 0) - self.max_bytes
+        if over <= 0:
+            return
         for key, size in db.execute('select key, size from vectors order by used').fetchall():
             db.execute('delete from vectors where key = ?', (key,))
             over -= size
-            if over <= 0: return
+            if over <= 0:
+                return
 
     def info(self) -> dict:  # path, vectors, bytes, max_bytes
         "How much is kept, and where."
-        with self._db() as db: n, size = db.execute('select count(*), coalesce(sum(size), 0) from vectors').fetchone()
+        with self._db() as db:
+            n, size = db.execute('select count(*), coalesce(sum(size), 0) from vectors').fetchone()
         return dict(path=str(self.path), vectors=n, bytes=size, max_bytes=self.max_bytes)
 
     def clear(self):
         "Forget everything."
-        with self._db() as db: db.execute('delete from vectors')
-        with closing(sqlite3.connect(self.path)) as db: db.execute('vacuum')
+        with self._db() as db:
+            db.execute('delete from vectors')
+        with closing(sqlite3.connect(self.path)) as db:
+            db.execute('vacuum')
 
-    def _repr_markdown_(self): return '\n'.join(f'- **{k}**: {v:,}' if isinstance(v, int) else f'- **{k}**: `{Path(v).name}`' for k, v in self.info().items())
+    def _repr_markdown_(self):
+        return '\n'.join(
+            f'- **{k}**: {v:,}' if isinstance(v, int) else f'- **{k}**: `{Path(v).name}`'
+            for k, v in self.info().items()
+        )

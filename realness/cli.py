@@ -26,40 +26,64 @@ from .config import RealnessError, base_dir, default_encoders, split_dir, tracke
 def _console(err=False):
     "A rich console; wide enough for its tables where there is no terminal."
     from rich.console import Console
+
     c = Console(stderr=err, highlight=False)
     return c if c.is_terminal else Console(stderr=err, highlight=False, width=140)
+
 
 @contextmanager
 def _bars():
     "Progress by rich, on standard error, where somebody can see it."
     from rich.progress import track as rich_track
+
     console = _console(err=True)
     show = console.is_terminal and os.environ.get('REALNESS_PROGRESS') != '0'
-    def bar(items, label, total): return rich_track(items, label or 'working', total, console=console, transient=True) if show else iter(items)
+
+    def bar(items, label, total):
+        return (
+            rich_track(items, label or 'working', total, console=console, transient=True)
+            if show
+            else iter(items)
+        )
+
     tracker.append(bar)
-    try: yield
-    finally: tracker.remove(bar)
+    try:
+        yield
+    finally:
+        tracker.remove(bar)
 
 # %% ../nbs/39_cli.ipynb #2eaa2ab7
 def _stop(text, code):
     print(text, file=sys.stderr)
     raise typer.Exit(code)
 
+
 def verb(f):
     "A command with progress, one-line errors and clean stops."
+
     @functools.wraps(f)
     def run(*a, **kw):
         os.environ.setdefault('TOKENIZERS_PARALLELISM', 'false')
-        if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='backslashreplace')   # a file name that is not UTF-8 ends nothing
-        os.environ.setdefault('OMP_WAIT_POLICY', 'passive')   # read when torch comes in: waiting threads leave the cores to others
+        if hasattr(sys.stdout, 'reconfigure'):
+            sys.stdout.reconfigure(errors='backslashreplace')  # a file name that is not UTF-8 ends nothing
+        os.environ.setdefault(
+            'OMP_WAIT_POLICY', 'passive'
+        )  # read when torch comes in: waiting threads leave the cores to others
         try:
-            with _bars(): return f(*a, **kw)
-        except RealnessError as e: _stop(f'error: {e}', 2)
-        except KeyboardInterrupt: _stop('\nstopped; the same command goes on where it stopped', 130)
+            with _bars():
+                return f(*a, **kw)
+        except RealnessError as e:
+            _stop(f'error: {e}', 2)
+        except KeyboardInterrupt:
+            _stop('\nstopped; the same command goes on where it stopped', 130)
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())   # whoever read has left: say nothing more
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+            )  # whoever read has left: say nothing more
             raise typer.Exit(0) from None
-        except OSError as e: _stop(f'error: {e.filename or "a file"}: {e.strerror or e}; mend that and run it again', 2)
+        except OSError as e:
+            _stop(f'error: {e.filename or "a file"}: {e.strerror or e}; mend that and run it again', 2)
+
     return run
 
 # %% ../nbs/39_cli.ipynb #edc39dec
@@ -67,85 +91,146 @@ def _table(df, title=None, index=False):
     "Print a frame as a table, or its rows plainly."
     from rich.table import Table
     from rich.text import Text
+
     d = df.reset_index() if index else df
     t = Table(title=title, title_justify='left')
-    for c in d.columns: t.add_column('' if c == 'index' else str(c), justify='left' if d[c].dtype == object or d[c].dtype.kind in 'OUT' else 'right', overflow='fold')
-    for r in d.itertuples(index=False): t.add_row(*(Text(f'{v:.3f}' if isinstance(v, float) else str(v)) for v in r))
+    for c in d.columns:
+        t.add_column(
+            '' if c == 'index' else str(c),
+            justify='left' if d[c].dtype == object or d[c].dtype.kind in 'OUT' else 'right',
+            overflow='fold',
+        )
+    for r in d.itertuples(index=False):
+        t.add_row(*(Text(f'{v:.3f}' if isinstance(v, float) else str(v)) for v in r))
     _console().print(t)
 
-def _json(value): print(json.dumps(value, ensure_ascii=False, allow_nan=False, default=str))
+
+def _json(value):
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False, default=str))
+
 
 def _clean(records):
     "NaN is no JSON: null instead."
     return [{k: None if isinstance(v, float) and v != v else v for k, v in r.items()} for r in records]
 
 # %% ../nbs/39_cli.ipynb #6f88fae2
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode='markdown', pretty_exceptions_enable=False,
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode='markdown',
+    pretty_exceptions_enable=False,
     help='How real does a picture look? **realness** trains, judges and uses predictors of the mean opinion score (MOS) a panel would give; higher = looks more real.\n\n'
-         'Start with `realness demo`. Exit codes: 0 done, 1 problems found, 2 something to mend, 130 stopped.')
+    'Start with `realness demo`. Exit codes: 0 done, 1 problems found, 2 something to mend, 130 stopped.',
+)
 data_app = typer.Typer(no_args_is_help=True, help='Get, make and check data: `fetch`, `demo`, `check`.')
 app.add_typer(data_app, name='data')
 
-Data = Annotated[Path | None, typer.Option(help='Folder that holds train/ and test/. Default: datasets/ below PROJECT_ROOT or the nearest folder that has one.', show_default=False)]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help='Folder that holds train/ and test/. Default: datasets/ below PROJECT_ROOT or the nearest folder that has one.',
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option('--json', help='Print JSON for programs.')]
 SkipBad = Annotated[bool, typer.Option('--skip-bad', help='Go on without bad rows, and say which.')]
-Device = Annotated[str | None, typer.Option(help='cuda, mps or cpu; the best there is by default.', show_default=False)]
+Device = Annotated[
+    str | None, typer.Option(help='cuda, mps or cpu; the best there is by default.', show_default=False)
+]
+
 
 def _version(on):
     if on:
         from realness import __version__
+
         print(__version__)
         raise typer.Exit()
 
-@app.callback()
-def _root(version: Annotated[bool, typer.Option('--version', callback=_version, is_eager=True, help='Print the version.')] = False): pass
 
-def _data(path): return path or base_dir()/'datasets'
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option('--version', callback=_version, is_eager=True, help='Print the version.')
+    ] = False,
+):
+    pass
+
+
+def _data(path):
+    return path or base_dir() / 'datasets'
 
 # %% ../nbs/39_cli.ipynb #d1331450
 @data_app.command('check')
 @verb
 def data_check(
-    data: Annotated[Path | None, typer.Argument(help='Folder that holds train/ and test/, or one split.', show_default=False)] = None,
+    data: Annotated[
+        Path | None,
+        typer.Argument(help='Folder that holds train/ and test/, or one split.', show_default=False),
+    ] = None,
     as_json: Json = False,
 ):
     "Check tables and pictures and print **all** problems: names, numbers, sentences, missing, torn or oversized files."
     from realness.cache import VectorCache
     from realness.data import TABLE, check_split
+
     root = _data(data)
-    splits = [s for s in ('train', 'test') if (root/s).is_dir()] or [None]
-    found = {s or root.name: check_split(root/s if s else root, known=VectorCache()) for s in splits}
+    splits = [s for s in ('train', 'test') if (root / s).is_dir()] or [None]
+    found = {s or root.name: check_split(root / s if s else root, known=VectorCache()) for s in splits}
     bad = sum((p.level == 'error').sum() for _, p in found.values())
-    if len(found) == 2: _leaks(found)
-    if as_json: _json({s: dict(rows=len(g), problems=p.to_dict('records')) for s, (g, p) in found.items()})
+    if len(found) == 2:
+        _leaks(found)
+    if as_json:
+        _json({s: dict(rows=len(g), problems=p.to_dict('records')) for s, (g, p) in found.items()})
     else:
         for s, (g, p) in found.items():
-            print(f'{s}: {len(g)} good rows, {(p.level == "error").sum()} problems, {(p.level == "note").sum()} notes ({TABLE})')
-            if len(p): _table(p)
-    if bad: raise typer.Exit(1)
+            print(
+                f'{s}: {len(g)} good rows, {(p.level == "error").sum()} problems, {(p.level == "note").sum()} notes ({TABLE})'
+            )
+            if len(p):
+                _table(p)
+    if bad:
+        raise typer.Exit(1)
 
 # %% ../nbs/39_cli.ipynb #2613ad20
 def _leaks(found):
     "Pictures that stand in both splits, by their bytes: a test of these would be no test. Added to the notes of `test`."
     import pandas as pd
+
     (train, _), (test, notes) = found['train'], found['test']
     first = dict(zip(train.get('digest', []), train.get('filename', [])))
-    rows = [dict(level='note', row=r.row, filename=r.filename, problem=f'the same picture as {first[r.digest]} in train', mend='take it out of one split')
-            for r in test.itertuples() if getattr(r, 'digest', None) in first]
-    if rows: found['test'] = (test, pd.concat([notes, pd.DataFrame(rows)], ignore_index=True))
+    rows = [
+        dict(
+            level='note',
+            row=r.row,
+            filename=r.filename,
+            problem=f'the same picture as {first[r.digest]} in train',
+            mend='take it out of one split',
+        )
+        for r in test.itertuples()
+        if getattr(r, 'digest', None) in first
+    ]
+    if rows:
+        found['test'] = (test, pd.concat([notes, pd.DataFrame(rows)], ignore_index=True))
 
 # %% ../nbs/39_cli.ipynb #564100ec
 @data_app.command('demo')
 @verb
 def data_demo(
-    out: Annotated[Path | None, typer.Option(help='Where to write it; by default a folder of the cache.', show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help='Where to write it; by default a folder of the cache.', show_default=False),
+    ] = None,
     n_train: Annotated[int, typer.Option(help='Training pictures.')] = 240,
     n_test: Annotated[int, typer.Option(help='Test pictures.')] = 60,
     seed: Annotated[int, typer.Option(help='The same seed makes the same data.')] = 0,
-    photos: Annotated[Path | None, typer.Option(help='Your own folder of photographs instead of the embedded ones.', show_default=False)] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(help='Your own folder of photographs instead of the embedded ones.', show_default=False),
+    ] = None,
 ):
     "Write the demo data: photographs with planted defects, sentences, masks. Its MOS is **made, not human**."
     from realness.demo import NOTE, demo_data
+
     print(demo_data(out, n_train, n_test, seed, photos))
     print(NOTE, file=sys.stderr)
 
@@ -154,54 +239,123 @@ def data_demo(
 @verb
 def data_fetch(
     name: Annotated[str, typer.Argument(help='Which data: raise.')],
-    accept_licence: Annotated[bool, typer.Option('--accept-licence', help='You accept its licence: non-commercial use only.')] = False,
-    out: Annotated[Path | None, typer.Option(help='Where to write it; by default datasets/.', show_default=False)] = None,
-    source: Annotated[str | None, typer.Option('--from', help='A copy on disk: a folder, .zip or .tar.gz.', show_default=False)] = None,
+    accept_licence: Annotated[
+        bool, typer.Option('--accept-licence', help='You accept its licence: non-commercial use only.')
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help='Where to write it; by default datasets/.', show_default=False)
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option('--from', help='A copy on disk: a folder, .zip or .tar.gz.', show_default=False),
+    ] = None,
 ):
     "Get RAISE-TD (600 pictures, MOS, sentences) from its public repositories, or from a copy, and verify it. Resumes."
     from realness.fetch import fetch_raise
-    if name != 'raise': raise RealnessError(f'data {name!r}: only raise can be fetched')
+
+    if name != 'raise':
+        raise RealnessError(f'data {name!r}: only raise can be fetched')
     print(fetch_raise(out, accept_licence, source, say=lambda s: print(s, file=sys.stderr)))
 
 # %% ../nbs/39_cli.ipynb #0db37e0f
-def _say(as_json): return (lambda s: print(s, file=sys.stderr)) if as_json else print
+def _say(as_json):
+    return (lambda s: print(s, file=sys.stderr)) if as_json else print
+
 
 def _show_cv(run):
     import pandas as pd
-    cv = pd.read_csv(run/'cv.csv')
-    s = json.loads((run/'settings.json').read_text())
+
+    cv = pd.read_csv(run / 'cv.csv')
+    s = json.loads((run / 'settings.json').read_text())
     cell = lambda r: f'{r.pooled:.3f} [{r.pooled_lo:.3f}, {r.pooled_hi:.3f}]'
-    t = pd.DataFrame(dict(seen=cv.modality, metric=cv.metric, **{'fold mean': cv.fold_mean, 'fold sd': cv.fold_sd}, pooled=[cell(r) for r in cv.itertuples()]))
-    held = json.loads((run/'config.json').read_text())['metrics'].get('coverage_90', {})
-    _table(t, f'Cross-validation of the {s["head"]} head: {s["cv"]} folds x {s["repeats"]}, n = {cv.n.iloc[0]} pictures, seed {s["seed"]}, unfitted')
-    for m, c in held.items(): print(f'90 % intervals, {m}: they held {c["value"]:.1%} [{c["lo"]:.1%}, {c["hi"]:.1%}] of {c["n"]} pictures that neither head nor interval had seen')
+    t = pd.DataFrame(
+        dict(
+            seen=cv.modality,
+            metric=cv.metric,
+            **{'fold mean': cv.fold_mean, 'fold sd': cv.fold_sd},
+            pooled=[cell(r) for r in cv.itertuples()],
+        )
+    )
+    held = json.loads((run / 'config.json').read_text())['metrics'].get('coverage_90', {})
+    _table(
+        t,
+        f'Cross-validation of the {s["head"]} head: {s["cv"]} folds x {s["repeats"]}, n = {cv.n.iloc[0]} pictures, seed {s["seed"]}, unfitted',
+    )
+    for m, c in held.items():
+        print(
+            f'90 % intervals, {m}: they held {c["value"]:.1%} [{c["lo"]:.1%}, {c["hi"]:.1%}] of {c["n"]} pictures that neither head nor interval had seen'
+        )
 
 # %% ../nbs/39_cli.ipynb #2ac22929
 @app.command()
 @verb
 def train(
     data: Data = None,
-    out: Annotated[Path | None, typer.Option(help='The run folder. Default: runs/ENCODERS-HEAD below the base folder.', show_default=False)] = None,
-    encoders: Annotated[str | None, typer.Option(help='full (ResNet-50 + BERT), lite (offline pair) or IMAGE+TEXT, e.g. resnet18+lite. Default: REALNESS_ENCODERS, else full.', show_default=False)] = None,
-    head: Annotated[str, typer.Option(help='svr or gp (kernel, for small data) or mlp (as published).')] = 'svr',
-    modality: Annotated[str, typer.Option(help='What the main head sees: both, image or text. An image-only head is always there too.')] = 'both',
-    best: Annotated[bool, typer.Option('--best', help='The configuration that measured best: the lite pair (or --encoders), svr, one re-encoded copy of each picture.')] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help='The run folder. Default: runs/ENCODERS-HEAD below the base folder.', show_default=False
+        ),
+    ] = None,
+    encoders: Annotated[
+        str | None,
+        typer.Option(
+            help='full (ResNet-50 + BERT), lite (offline pair) or IMAGE+TEXT, e.g. resnet18+lite. Default: REALNESS_ENCODERS, else full.',
+            show_default=False,
+        ),
+    ] = None,
+    head: Annotated[
+        str, typer.Option(help='svr or gp (kernel, for small data) or mlp (as published).')
+    ] = 'svr',
+    modality: Annotated[
+        str,
+        typer.Option(
+            help='What the main head sees: both, image or text. An image-only head is always there too.'
+        ),
+    ] = 'both',
+    best: Annotated[
+        bool,
+        typer.Option(
+            '--best',
+            help='The configuration that measured best: the lite pair (or --encoders), svr, one re-encoded copy of each picture.',
+        ),
+    ] = False,
     copies: Annotated[int, typer.Option(help='Re-encoded copies of each picture to learn from as well.')] = 0,
     tune: Annotated[bool, typer.Option('--tune', help='Fine-tune the encoders (with --head mlp).')] = False,
-    freeze: Annotated[str | None, typer.Option(help='--tune: keep this encoder as it is: image or text.', show_default=False)] = None,
+    freeze: Annotated[
+        str | None,
+        typer.Option(help='--tune: keep this encoder as it is: image or text.', show_default=False),
+    ] = None,
     seed: Annotated[int, typer.Option(help='Of everything drawn by chance.')] = 0,
     cv: Annotated[int, typer.Option(help='Folds of a cross-validation on the training rows; 0 = none.')] = 0,
-    repeats: Annotated[int, typer.Option(help='Repeats of the cross-validation; with 2 or more it also measures how many MOS the 90 % intervals hold.')] = 1,
+    repeats: Annotated[
+        int,
+        typer.Option(
+            help='Repeats of the cross-validation; with 2 or more it also measures how many MOS the 90 % intervals hold.'
+        ),
+    ] = 1,
     epochs: Annotated[int, typer.Option(help='mlp: at most so many.')] = 20,
-    patience: Annotated[int | None, typer.Option(help='mlp: stop after so many epochs without a better one.', show_default=False)] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(help='mlp: stop after so many epochs without a better one.', show_default=False),
+    ] = None,
     lr: Annotated[float, typer.Option(help="mlp: AdamW's learning rate.")] = 1e-4,
     batch_size: Annotated[int, typer.Option(help='mlp: rows a batch.')] = 16,
     accumulate: Annotated[int, typer.Option(help='--tune: batches a step.')] = 1,
-    normalize: Annotated[str, typer.Option(help="weights (the encoder's own mean and sd) or none (as published).")] = 'weights',
-    pooling: Annotated[str | None, typer.Option(help='Of another text encoder: mean, cls or pooler.', show_default=False)] = None,
-    dataset: Annotated[str | None, typer.Option(help='raise, where a part of it is not recognised by itself.', show_default=False)] = None,
+    normalize: Annotated[
+        str, typer.Option(help="weights (the encoder's own mean and sd) or none (as published).")
+    ] = 'weights',
+    pooling: Annotated[
+        str | None, typer.Option(help='Of another text encoder: mean, cls or pooler.', show_default=False)
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help='raise, where a part of it is not recognised by itself.', show_default=False),
+    ] = None,
     skip_bad: SkipBad = False,
-    overwrite: Annotated[bool, typer.Option('--overwrite', help='Throw an older run of this name away.')] = False,
+    overwrite: Annotated[
+        bool, typer.Option('--overwrite', help='Throw an older run of this name away.')
+    ] = False,
     device: Device = None,
     as_json: Json = False,
 ):
@@ -211,29 +365,78 @@ def train(
     """
     from realness.data import TABLE
     from realness.regression.runs import BEST, RunConfig, train_run
-    if best and (head, modality, tune) != ('svr', 'both', False): raise RealnessError('--best says head and modality itself: leave out --head, --modality and --tune')
-    encoders, copies = encoders or (BEST['encoders'] if best else default_encoders()), copies or best*BEST['copies']
-    cfg = RunConfig(encoders, head, modality, tune, freeze, seed, cv, repeats, epochs, patience, lr, batch_size, accumulate, normalize=normalize, pooling=pooling, copies=copies)
-    run = train_run(_data(data), out or base_dir()/'runs'/('best' if best else f'{encoders}-{head}'), cfg, skip_bad, dataset, overwrite, device, _say(as_json))
-    if cv and not as_json: _show_cv(run)
-    table = _judge(run, _data(data), skip_bad, device, as_json) if (_data(data)/'test'/TABLE).is_file() else None
-    if as_json: _json(dict(run=str(run), metrics=json.loads((run/'config.json').read_text())['metrics'], test=table))
-    else: print(f'The run is in {run}')
+
+    if best and (head, modality, tune) != ('svr', 'both', False):
+        raise RealnessError('--best says head and modality itself: leave out --head, --modality and --tune')
+    encoders, copies = (
+        encoders or (BEST['encoders'] if best else default_encoders()),
+        copies or best * BEST['copies'],
+    )
+    cfg = RunConfig(
+        encoders,
+        head,
+        modality,
+        tune,
+        freeze,
+        seed,
+        cv,
+        repeats,
+        epochs,
+        patience,
+        lr,
+        batch_size,
+        accumulate,
+        normalize=normalize,
+        pooling=pooling,
+        copies=copies,
+    )
+    run = train_run(
+        _data(data),
+        out or base_dir() / 'runs' / ('best' if best else f'{encoders}-{head}'),
+        cfg,
+        skip_bad,
+        dataset,
+        overwrite,
+        device,
+        _say(as_json),
+    )
+    if cv and not as_json:
+        _show_cv(run)
+    table = (
+        _judge(run, _data(data), skip_bad, device, as_json)
+        if (_data(data) / 'test' / TABLE).is_file()
+        else None
+    )
+    if as_json:
+        _json(
+            dict(run=str(run), metrics=json.loads((run / 'config.json').read_text())['metrics'], test=table)
+        )
+    else:
+        print(f'The run is in {run}')
 
 # %% ../nbs/39_cli.ipynb #cd1ff123
 def _judge(run, data, skip_bad=False, device=None, as_json=False, split='test', out=None, group=None):
     "Evaluate and print; with `as_json` the rows are returned instead."
     from realness.regression.evaluate import evaluate, parts_table, short_table, uncertainty_lines
+
     table = evaluate(run, data, split, skip_bad, out, device, _say(as_json), group)
-    if as_json: return _clean(table.to_dict('records'))
-    _table(short_table(table), f'{split}, n = {table.n.iloc[0]} pictures, value [95 % bootstrap interval], unfitted; after the logistic fit: table.csv', index=True)
+    if as_json:
+        return _clean(table.to_dict('records'))
+    _table(
+        short_table(table),
+        f'{split}, n = {table.n.iloc[0]} pictures, value [95 % bootstrap interval], unfitted; after the logistic fit: table.csv',
+        index=True,
+    )
     parts = parts_table(table)
-    if len(parts): _table(parts, 'Within parts of the pictures (of at least 5)')
-    for line in uncertainty_lines(table): print(line)
+    if len(parts):
+        _table(parts, 'Within parts of the pictures (of at least 5)')
+    for line in uncertainty_lines(table):
+        print(line)
     print(f'Tables and figures are in {table.attrs["folder"]}')
 
 # %% ../nbs/39_cli.ipynb #bd5c46fb
 Run = Annotated[Path, typer.Argument(help='A run folder.')]
+
 
 @app.command()
 @verb
@@ -241,8 +444,14 @@ def evaluate(
     run: Run,
     data: Data = None,
     split: Annotated[str, typer.Option(help='Which split of DATA.')] = 'test',
-    out: Annotated[Path | None, typer.Option(help='Where tables and figures go; by default RUN/evaluations.', show_default=False)] = None,
-    group: Annotated[str | None, typer.Option(help='A column of the table: SROCC within each of its values too.', show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help='Where tables and figures go; by default RUN/evaluations.', show_default=False),
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(help='A column of the table: SROCC within each of its values too.', show_default=False),
+    ] = None,
     skip_bad: SkipBad = False,
     device: Device = None,
     as_json: Json = False,
@@ -252,46 +461,106 @@ def evaluate(
     DATA may be any rated pictures: another data set, another scale of MOS (ranks do not mind), with or without sentences.
     """
     rows = _judge(run, _data(data), skip_bad, device, as_json, split, out, group)
-    if as_json: _json(rows)
+    if as_json:
+        _json(rows)
 
 # %% ../nbs/39_cli.ipynb #4efb7e6b
-Describe = Annotated[bool, typer.Option('--describe', help='Describe pictures that have no sentence first: say by what, with --base-url and --model, --local or --fallback. See realness describe.')]
-BaseUrl = Annotated[str | None, typer.Option(help='An OpenAI-compatible endpoint, such as http://localhost:8000/v1 (vLLM, Ollama, LM Studio, transformers serve) or a service.', show_default=False)]
-Model = Annotated[str | None, typer.Option(help='The name of a vision-language model at the endpoint.', show_default=False)]
-LocalModel = Annotated[str | None, typer.Option('--local', help='A vision-language model on this machine: a name transformers knows, or a folder.', show_default=False)]
-NoModel = Annotated[bool, typer.Option('--fallback', help='No language model: regions and defects found by the learned localizer and lite-clip. Rough; see the docs for what it is worth.')]
+Describe = Annotated[
+    bool,
+    typer.Option(
+        '--describe',
+        help='Describe pictures that have no sentence first: say by what, with --base-url and --model, --local or --fallback. See realness describe.',
+    ),
+]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        help='An OpenAI-compatible endpoint, such as http://localhost:8000/v1 (vLLM, Ollama, LM Studio, transformers serve) or a service.',
+        show_default=False,
+    ),
+]
+Model = Annotated[
+    str | None, typer.Option(help='The name of a vision-language model at the endpoint.', show_default=False)
+]
+LocalModel = Annotated[
+    str | None,
+    typer.Option(
+        '--local',
+        help='A vision-language model on this machine: a name transformers knows, or a folder.',
+        show_default=False,
+    ),
+]
+NoModel = Annotated[
+    bool,
+    typer.Option(
+        '--fallback',
+        help='No language model: regions and defects found by the learned localizer and lite-clip. Rough; see the docs for what it is worth.',
+    ),
+]
+
 
 def _fill_in(on, asked, table, text, keep, device, **who):
     "Where sentences come from, with the missing ones described; the table as it is without --describe."
     if not on:
-        if any(who.values()): raise RealnessError('--base-url, --model, --local and --fallback say who describes: give --describe too')
+        if any(who.values()):
+            raise RealnessError(
+                '--base-url, --model, --local and --fallback say who describes: give --describe too'
+            )
         return table
-    if text is not None: raise RealnessError('--describe and one sentence for all exclude each other')
+    if text is not None:
+        raise RealnessError('--describe and one sentence for all exclude each other')
     from realness.regression.predict import Sentences, collect
     from realness.sentences import fill_in, make_describer
-    find, res = fill_in(asked, Sentences(collect(asked), table), make_describer(**who, device=device), out=keep)
+
+    find, res = fill_in(
+        asked, Sentences(collect(asked), table), make_describer(**who, device=device), out=keep
+    )
     print(f'described: {res}' + (f' (kept in {keep})' if keep else ''), file=sys.stderr)
     return find
 
 # %% ../nbs/39_cli.ipynb #cfc077db
 def _asked(paths):
     "Arguments as typed; `-` stands for one path a line on standard input."
-    out = [p for a in paths for p in ([l.rstrip('\r\n') for l in sys.stdin if l.strip()] if a == '-' else [a])]
-    if not out: raise RealnessError('no pictures: name files or folders, or - for a list on standard input')
+    out = [
+        p for a in paths for p in ([l.rstrip('\r\n') for l in sys.stdin if l.strip()] if a == '-' else [a])
+    ]
+    if not out:
+        raise RealnessError('no pictures: name files or folders, or - for a list on standard input')
     return out
+
 
 @app.command()
 @verb
 def predict(
     run: Run,
-    paths: Annotated[list[str], typer.Argument(help='Pictures and folders (searched through); - reads a list from standard input.')],
-    table: Annotated[Path | None, typer.Option('--csv', help='Write the rows here; .csv or .parquet by the ending. Goes on where it stopped.', show_default=False)] = None,
-    descriptions: Annotated[Path | None, typer.Option(help='A CSV with filename and description.', show_default=False)] = None,
-    description: Annotated[str | None, typer.Option(help='One sentence for all pictures.', show_default=False)] = None,
+    paths: Annotated[
+        list[str],
+        typer.Argument(help='Pictures and folders (searched through); - reads a list from standard input.'),
+    ],
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            '--csv',
+            help='Write the rows here; .csv or .parquet by the ending. Goes on where it stopped.',
+            show_default=False,
+        ),
+    ] = None,
+    descriptions: Annotated[
+        Path | None, typer.Option(help='A CSV with filename and description.', show_default=False)
+    ] = None,
+    description: Annotated[
+        str | None, typer.Option(help='One sentence for all pictures.', show_default=False)
+    ] = None,
     batch_size: Annotated[int, typer.Option(help='Pictures a forward pass on a GPU.')] = 16,
-    cache: Annotated[bool, typer.Option(help='Keep features, so that the same pictures are quick next time.')] = True,
+    cache: Annotated[
+        bool, typer.Option(help='Keep features, so that the same pictures are quick next time.')
+    ] = True,
     overwrite: Annotated[bool, typer.Option('--overwrite', help='Throw an existing table away.')] = False,
-    describe: Describe = False, base_url: BaseUrl = None, model: Model = None, local: LocalModel = None, fallback: NoModel = False,
+    describe: Describe = False,
+    base_url: BaseUrl = None,
+    model: Model = None,
+    local: LocalModel = None,
+    fallback: NoModel = False,
     device: Device = None,
     as_json: Json = False,
 ):
@@ -302,54 +571,93 @@ def predict(
     Sentences come from --description, --descriptions, or the image_descriptions.csv beside an images/ folder; without one the image-only head answers, or --describe asks for one.
     """
     from realness.cache import VectorCache
-    from realness.regression.predict import load, predict as score
-    if description is not None and descriptions is not None: raise RealnessError('--description and --descriptions exclude each other: give one')
+    from realness.regression.predict import load
+    from realness.regression.predict import predict as score
+
+    if description is not None and descriptions is not None:
+        raise RealnessError('--description and --descriptions exclude each other: give one')
     asked, metric = _asked(paths), load(run, device, batch_size, VectorCache() if cache else None)
-    find = _fill_in(describe, asked, descriptions, description, table and table.with_name(f'{table.stem}.descriptions.csv'), device, base_url=base_url, model=model, local=local, fallback=fallback)
+    find = _fill_in(
+        describe,
+        asked,
+        descriptions,
+        description,
+        table and table.with_name(f'{table.stem}.descriptions.csv'),
+        device,
+        base_url=base_url,
+        model=model,
+        local=local,
+        fallback=fallback,
+    )
     rows = score(metric, asked, table, find, description, overwrite)
     _report(rows, table, as_json)
 
 # %% ../nbs/39_cli.ipynb #2b082163
 def _warn(bad):
     "The errors of rows, the first twenty."
-    for r in bad[:20]: print(f'warning: {r["error"]}', file=sys.stderr)
-    if len(bad) > 20: print(f'warning: … and {len(bad)-20} more rows with an error', file=sys.stderr)
+    for r in bad[:20]:
+        print(f'warning: {r["error"]}', file=sys.stderr)
+    if len(bad) > 20:
+        print(f'warning: … and {len(bad) - 20} more rows with an error', file=sys.stderr)
+
 
 def _shown(r):
     "A row as it is printed."
     num = lambda v, digits: '' if v is None else f'{v:.{digits}f}'
     ends = '' if r['mos_lo'] is None else f' [{num(r["mos_lo"], 2)}, {num(r["mos_hi"], 2)}]'
     home = {None: '', 0: 'in', 1: 'FAR'}[r['out_of_domain']]
-    return {'path': r['path'], 'mos [90 % interval]': num(r['mos'], 3)+ends, 'mos_100': num(r['mos_100'], 1), 'domain': f'{home} {num(r["domain_score"], 2)}'.strip(),
-            **{k: r[k] for k in ('sentence_source', 'modality', 'error')}}
+    return {
+        'path': r['path'],
+        'mos [90 % interval]': num(r['mos'], 3) + ends,
+        'mos_100': num(r['mos_100'], 1),
+        'domain': f'{home} {num(r["domain_score"], 2)}'.strip(),
+        **{k: r[k] for k in ('sentence_source', 'modality', 'error')},
+    }
+
 
 def _report(rows, table, as_json):
     "Print rows, or what was written; exit 1 when nothing could be scored."
     import pandas as pd
+
     bad = [r for r in rows if r['error']]
     if as_json:
-        for r in rows: _json(r)
-    elif table is None: _table(pd.DataFrame([_shown(r) for r in rows]))
+        for r in rows:
+            _json(r)
+    elif table is None:
+        _table(pd.DataFrame([_shown(r) for r in rows]))
     far = sum(r['out_of_domain'] == 1 for r in rows)
-    if far and not as_json: print(f'{far} of {len(rows)} pictures are far from the training pictures (domain_score > 1): their MOS is less sure')
+    if far and not as_json:
+        print(
+            f'{far} of {len(rows)} pictures are far from the training pictures (domain_score > 1): their MOS is less sure'
+        )
     made = sum(r['sentence_source'] == 'fallback' and r['modality'] == 'both' for r in rows)
-    if made: print(f'note: {made} sentence{"s" if made > 1 else ""} of the fall-back; for scores of real pictures these measured worse than none, so leave them out unless the run learned from such', file=sys.stderr)
-    if table is not None: print(f'{len(rows)} rows in {table}', file=sys.stderr if as_json else sys.stdout)
+    if made:
+        print(
+            f'note: {made} sentence{"s" if made > 1 else ""} of the fall-back; for scores of real pictures these measured worse than none, so leave them out unless the run learned from such',
+            file=sys.stderr,
+        )
+    if table is not None:
+        print(f'{len(rows)} rows in {table}', file=sys.stderr if as_json else sys.stdout)
     _warn(bad)
-    if len(bad) == len(rows): raise typer.Exit(1)
+    if len(bad) == len(rows):
+        raise typer.Exit(1)
 
 # %% ../nbs/39_cli.ipynb #5d3569b8
 @app.command()
 @verb
 def demo(
-    out: Annotated[Path | None, typer.Option(help='The run folder. Default: runs/demo below the base folder.', show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help='The run folder. Default: runs/demo below the base folder.', show_default=False),
+    ] = None,
     head: Annotated[str, typer.Option(help='svr, gp or mlp.')] = 'svr',
     seed: Annotated[int, typer.Option(help='Of the run.')] = 0,
 ):
     "Make the demo data, train on it with the lite encoders, judge the run honestly and show its best and worst pictures."
     from realness.demo import NOTE, demo_data
     from realness.regression.runs import RunConfig, train_run
-    out = out or base_dir()/'runs'/'demo'
+
+    out = out or base_dir() / 'runs' / 'demo'
     data = demo_data()
     print(f'Demo data: {data}\n{NOTE}\n')
     run = train_run(data, out, RunConfig('lite', head, seed=seed, cv=5), overwrite=out.name == 'demo')
@@ -362,67 +670,182 @@ def demo(
 def _sheet(run, data):
     "The pictures predicted least and most real, as one figure in the run folder."
     import pandas as pd
+
     from realness.plots import contact_sheet, save_figure
-    p = pd.read_csv(Path(run)/'evaluations'/f'{Path(data).name}-test'/'predictions.csv').rename(columns={'CORE, picture and sentence': 'p'}).sort_values('p')
+
+    p = (
+        pd.read_csv(Path(run) / 'evaluations' / f'{Path(data).name}-test' / 'predictions.csv')
+        .rename(columns={'CORE, picture and sentence': 'p'})
+        .sort_values('p')
+    )
     ends = pd.concat([p.head(4), p.tail(4)])
-    fig = contact_sheet([split_dir('test', data)/'images'/f for f in ends.filename], [f'{r.filename}: {r.p:.2f} (MOS {r.MOS:.2f})' for r in ends.itertuples()], cols=4, title='predicted least real, and most real')
-    print(f'Best and worst pictures: {save_figure(fig, Path(run)/"pictures.png")}')
+    fig = contact_sheet(
+        [split_dir('test', data) / 'images' / f for f in ends.filename],
+        [f'{r.filename}: {r.p:.2f} (MOS {r.MOS:.2f})' for r in ends.itertuples()],
+        cols=4,
+        title='predicted least real, and most real',
+    )
+    print(f'Best and worst pictures: {save_figure(fig, Path(run) / "pictures.png")}')
 
 # %% ../nbs/39_cli.ipynb #59871b54
 def _windows(given):
     "--window 128 --window 64, or --window 128,64."
-    try: return tuple(int(p) for g in given or [] for p in str(g).split(',') if p) or None
-    except ValueError: raise RealnessError(f'--window {" ".join(given)}: whole numbers of pixels, such as --window 128 --window 64') from None
+    try:
+        return tuple(int(p) for g in given or [] for p in str(g).split(',') if p) or None
+    except ValueError:
+        raise RealnessError(
+            f'--window {" ".join(given)}: whole numbers of pixels, such as --window 128 --window 64'
+        ) from None
+
 
 def _asked_maps(images, every, table):
     "The pictures a heatmap call names, and the table of its sentences."
     from realness.data import TABLE
     from realness.localization.run_heatmap_analysis import load_data
-    if table is not None and table.is_dir(): table = next((t for t in (table/TABLE, table/'test'/TABLE) if t.is_file()), table/TABLE)
-    if images and not every: return _asked(images), table
-    if table is None and not every: raise RealnessError('no pictures: name files or folders, or give --all or --data CSV')
-    table = table or base_dir()/'datasets'/'test'/TABLE
-    if not table.is_file(): raise RealnessError(f'{table} is not there; get data with realness data fetch raise or realness data demo --out datasets, or name pictures')
-    folder = table.parent/'images' if (table.parent/'images').is_dir() else table.parent
-    return [folder/f for f in load_data(table).filename], table
+
+    if table is not None and table.is_dir():
+        table = next((t for t in (table / TABLE, table / 'test' / TABLE) if t.is_file()), table / TABLE)
+    if images and not every:
+        return _asked(images), table
+    if table is None and not every:
+        raise RealnessError('no pictures: name files or folders, or give --all or --data CSV')
+    table = table or base_dir() / 'datasets' / 'test' / TABLE
+    if not table.is_file():
+        raise RealnessError(
+            f'{table} is not there; get data with realness data fetch raise or realness data demo --out datasets, or name pictures'
+        )
+    folder = table.parent / 'images' if (table.parent / 'images').is_dir() else table.parent
+    return [folder / f for f in load_data(table).filename], table
+
 
 def _no_contradictions(variant, look, **asked):
     "What the learned map cannot do is refused, not passed over."
     for name, given in asked.items():
-        if given and variant == 'learned': raise RealnessError(f'--{name} is for maps made with CLIP; --variant learned reads no sentence and has no windows, so leave it out')
-    if look not in ('overlay', 'side', 'map'): raise RealnessError(f'--look {look}: overlay, side or map')
+        if given and variant == 'learned':
+            raise RealnessError(
+                f'--{name} is for maps made with CLIP; --variant learned reads no sentence and has no windows, so leave it out'
+            )
+    if look not in ('overlay', 'side', 'map'):
+        raise RealnessError(f'--look {look}: overlay, side or map')
 
-def _stage(m): print(f'{m.source}: {m.computed} windows, estimated error {"not known yet" if m.error is None else f"{m.error:.3g}"}', file=sys.stderr)
+
+def _stage(m):
+    print(
+        f'{m.source}: {m.computed} windows, estimated error {"not known yet" if m.error is None else f"{m.error:.3g}"}',
+        file=sys.stderr,
+    )
 
 # %% ../nbs/39_cli.ipynb #fbd5f310
-Clip = Annotated[str | None, typer.Option(help='lite-clip, an open_clip NAME@TAG, NAME@FILE or a folder. Default: REALNESS_CLIP, else ViT-B-32@openai.', show_default=False)]
+Clip = Annotated[
+    str | None,
+    typer.Option(
+        help='lite-clip, an open_clip NAME@TAG, NAME@FILE or a folder. Default: REALNESS_CLIP, else ViT-B-32@openai.',
+        show_default=False,
+    ),
+]
+
 
 @app.command()
 @verb
 def heatmap(
-    images: Annotated[list[str] | None, typer.Argument(help='Pictures and folders (searched through); - reads a list from standard input.')] = None,
-    every: Annotated[bool, typer.Option('--all', help='Every picture of the table: of --data, else of datasets/test.')] = False,
-    table: Annotated[Path | None, typer.Option('--data', help='A CSV with filename and description (pictures in images/ beside it), or its folder.', show_default=False)] = None,
-    text: Annotated[str | None, typer.Option(help='One sentence for all pictures.', show_default=False)] = None,
-    window: Annotated[list[str] | None, typer.Option(help='Side of a window in pixels; several allowed. Default: the variant\'s, 128 and 64.', show_default=False)] = None,
-    stride: Annotated[int | None, typer.Option(help='Pixels between windows. Default: the variant\'s, 32.', show_default=False)] = None,
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(help='Pictures and folders (searched through); - reads a list from standard input.'),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option('--all', help='Every picture of the table: of --data, else of datasets/test.')
+    ] = False,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            '--data',
+            help='A CSV with filename and description (pictures in images/ beside it), or its folder.',
+            show_default=False,
+        ),
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(help='One sentence for all pictures.', show_default=False)
+    ] = None,
+    window: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Side of a window in pixels; several allowed. Default: the variant's, 128 and 64.",
+            show_default=False,
+        ),
+    ] = None,
+    stride: Annotated[
+        int | None,
+        typer.Option(help="Pixels between windows. Default: the variant's, 32.", show_default=False),
+    ] = None,
     clip: Clip = None,
-    variant: Annotated[str, typer.Option(help='dream, blend, cosine, prompts (no sentence), learned (no sentence, no CLIP), or a published form: paper, readme-max, readme-avg, code.')] = 'dream',
-    engine: Annotated[str, typer.Option(help='exact; progressive (few windows first, stops at --tolerance); dense (one pass, rough).')] = 'exact',
-    tolerance: Annotated[float, typer.Option(help="progressive: stop at this share of the map's spread; 0 = go on to the exact map.")] = .05,
-    score: Annotated[str | None, typer.Option(help="Another score than the variant's: blend, cosine, one_minus, contrast, opposed, prompts.", show_default=False)] = None,
-    within: Annotated[str | None, typer.Option(help='Windows over a pixel: mean, max, min or median.', show_default=False)] = None, across: Annotated[str | None, typer.Option(help='Window sizes: mean, max, min or median.', show_default=False)] = None,
-    clauses: Annotated[bool, typer.Option('--clauses', help='A map for each clause of the sentence as well.')] = False,
+    variant: Annotated[
+        str,
+        typer.Option(
+            help='dream, blend, cosine, prompts (no sentence), learned (no sentence, no CLIP), or a published form: paper, readme-max, readme-avg, code.'
+        ),
+    ] = 'dream',
+    engine: Annotated[
+        str,
+        typer.Option(
+            help='exact; progressive (few windows first, stops at --tolerance); dense (one pass, rough).'
+        ),
+    ] = 'exact',
+    tolerance: Annotated[
+        float,
+        typer.Option(help="progressive: stop at this share of the map's spread; 0 = go on to the exact map."),
+    ] = 0.05,
+    score: Annotated[
+        str | None,
+        typer.Option(
+            help="Another score than the variant's: blend, cosine, one_minus, contrast, opposed, prompts.",
+            show_default=False,
+        ),
+    ] = None,
+    within: Annotated[
+        str | None, typer.Option(help='Windows over a pixel: mean, max, min or median.', show_default=False)
+    ] = None,
+    across: Annotated[
+        str | None, typer.Option(help='Window sizes: mean, max, min or median.', show_default=False)
+    ] = None,
+    clauses: Annotated[
+        bool, typer.Option('--clauses', help='A map for each clause of the sentence as well.')
+    ] = False,
     policy: Annotated[bool, typer.Option(help='A sentence that answers "No" gives a calm map.')] = True,
-    scale: Annotated[str | None, typer.Option(help="Range of the colours: fixed, or minmax (this picture's own).", show_default=False)] = None, look: Annotated[str, typer.Option(help='overlay, side or map.')] = 'overlay',
-    cmap: Annotated[str | None, typer.Option(help="Colours: any name of matplotlib's.", show_default=False)] = None, opacity: Annotated[float, typer.Option(help='Of the strongest colour, 0-1.')] = .75,
-    contour: Annotated[float | None, typer.Option(help='Outline the least real share of the pixels, such as .05.', show_default=False)] = None, boxes: Annotated[bool, typer.Option('--boxes', help='Boxes around the least real regions.')] = False,
-    localizer: Annotated[Path | None, typer.Option(help='Of --variant learned: a folder of realness localizer fit.', show_default=False)] = None,
-    out: Annotated[Path | None, typer.Option(help='The output folder. Default: heatmaps/ below the base folder.', show_default=False)] = None,
-    cache: Annotated[bool, typer.Option(help='Keep window vectors, so that a new sentence is quick.')] = True, batch_size: Annotated[int | None, typer.Option(help='Windows a forward pass.', show_default=False)] = None, fast: Annotated[bool, typer.Option('--fast', help='bfloat16, where the hardware has it.')] = False,
+    scale: Annotated[
+        str | None,
+        typer.Option(help="Range of the colours: fixed, or minmax (this picture's own).", show_default=False),
+    ] = None,
+    look: Annotated[str, typer.Option(help='overlay, side or map.')] = 'overlay',
+    cmap: Annotated[
+        str | None, typer.Option(help="Colours: any name of matplotlib's.", show_default=False)
+    ] = None,
+    opacity: Annotated[float, typer.Option(help='Of the strongest colour, 0-1.')] = 0.75,
+    contour: Annotated[
+        float | None,
+        typer.Option(help='Outline the least real share of the pixels, such as .05.', show_default=False),
+    ] = None,
+    boxes: Annotated[bool, typer.Option('--boxes', help='Boxes around the least real regions.')] = False,
+    localizer: Annotated[
+        Path | None,
+        typer.Option(help='Of --variant learned: a folder of realness localizer fit.', show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help='The output folder. Default: heatmaps/ below the base folder.', show_default=False),
+    ] = None,
+    cache: Annotated[bool, typer.Option(help='Keep window vectors, so that a new sentence is quick.')] = True,
+    batch_size: Annotated[
+        int | None, typer.Option(help='Windows a forward pass.', show_default=False)
+    ] = None,
+    fast: Annotated[bool, typer.Option('--fast', help='bfloat16, where the hardware has it.')] = False,
     overwrite: Annotated[bool, typer.Option('--overwrite', help='Make maps again that are there.')] = False,
-    describe: Describe = False, base_url: BaseUrl = None, model: Model = None, local: LocalModel = None, fallback: NoModel = False,
-    device: Device = None, as_json: Json = False,
+    describe: Describe = False,
+    base_url: BaseUrl = None,
+    model: Model = None,
+    local: LocalModel = None,
+    fallback: NoModel = False,
+    device: Device = None,
+    as_json: Json = False,
 ):
     """Map where pictures stop looking real: STEM.png (overlay), STEM.npy (float32, height x width) and STEM.json for each, index.csv and index.html for all.
 
@@ -430,28 +853,91 @@ def heatmap(
     """
     from realness.localization.clip import clip_name
     from realness.localization.run_heatmap_analysis import make_maps
-    _no_contradictions(variant, look, clauses=clauses, describe=describe, text=text, engine=engine != 'exact', window=window, stride=stride, score=score, within=within, across=across, scale=scale)
-    (asked, table), out = _asked_maps(images, every, table), out or base_dir()/'heatmaps'
-    table = _fill_in(describe, asked, table, text, out/'descriptions.csv', device, base_url=base_url, model=model, local=local, fallback=fallback)
-    choices = dict(variant=variant, windows=_windows(window), stride=stride, score=score, within=within, across=across, scale=scale, engine=engine, tolerance=tolerance, policy=policy)
-    if variant == 'learned': choices = dict(variant=variant, localizer=localizer)
-    else: choices |= dict(clip=clip_name(clip), clauses_too=clauses, cache=cache or None, batch=batch_size, fast=fast, device=device)
-    rows = make_maps(asked, out, text, table, lambda s: print(f'note: {s}', file=sys.stderr), overwrite=overwrite, on_stage=_stage if engine == 'progressive' else None,
-                     look=dict(look=look, cmap=cmap, opacity=opacity, contour=contour, boxes=boxes), **choices)
+
+    _no_contradictions(
+        variant,
+        look,
+        clauses=clauses,
+        describe=describe,
+        text=text,
+        engine=engine != 'exact',
+        window=window,
+        stride=stride,
+        score=score,
+        within=within,
+        across=across,
+        scale=scale,
+    )
+    (asked, table), out = _asked_maps(images, every, table), out or base_dir() / 'heatmaps'
+    table = _fill_in(
+        describe,
+        asked,
+        table,
+        text,
+        out / 'descriptions.csv',
+        device,
+        base_url=base_url,
+        model=model,
+        local=local,
+        fallback=fallback,
+    )
+    choices = dict(
+        variant=variant,
+        windows=_windows(window),
+        stride=stride,
+        score=score,
+        within=within,
+        across=across,
+        scale=scale,
+        engine=engine,
+        tolerance=tolerance,
+        policy=policy,
+    )
+    if variant == 'learned':
+        choices = dict(variant=variant, localizer=localizer)
+    else:
+        choices |= dict(
+            clip=clip_name(clip),
+            clauses_too=clauses,
+            cache=cache or None,
+            batch=batch_size,
+            fast=fast,
+            device=device,
+        )
+    rows = make_maps(
+        asked,
+        out,
+        text,
+        table,
+        lambda s: print(f'note: {s}', file=sys.stderr),
+        overwrite=overwrite,
+        on_stage=_stage if engine == 'progressive' else None,
+        look=dict(look=look, cmap=cmap, opacity=opacity, contour=contour, boxes=boxes),
+        **choices,
+    )
     _report_maps(rows, out, as_json)
+
 
 def _report_maps(rows, out, as_json):
     "Print what was made; exit 1 when some picture has no map."
     import pandas as pd
+
     bad = [r for r in rows if r['error']]
     if as_json:
-        for r in rows: _json(r)
+        for r in rows:
+            _json(r)
     else:
         good = pd.DataFrame([r for r in rows if not r['error']])
-        if len(good): _table(good[['path', 'sentence_source', 'mean', 'max', 'direction', 'top_box', 'made']].rename(columns={'direction': 'higher =', 'top_box': 'least real box x y w h'}))
+        if len(good):
+            _table(
+                good[['path', 'sentence_source', 'mean', 'max', 'direction', 'top_box', 'made']].rename(
+                    columns={'direction': 'higher =', 'top_box': 'least real box x y w h'}
+                )
+            )
         print(f'{len(good)} maps in {out} (index.html shows them)')
     _warn(bad)
-    if bad: raise typer.Exit(1)
+    if bad:
+        raise typer.Exit(1)
 
 # %% ../nbs/39_cli.ipynb #0ff77f46
 clip_app = typer.Typer(no_args_is_help=True, help='The heads of lite-clip: `fit`.')
@@ -459,10 +945,17 @@ localizer_app = typer.Typer(no_args_is_help=True, help='The learned localizer: `
 app.add_typer(clip_app, name='clip')
 app.add_typer(localizer_app, name='localizer')
 
+
 @clip_app.command('fit')
 @verb
 def clip_fit(
-    data: Annotated[Path | None, typer.Option(help="Folder that holds train/ with pictures and sentences; without it the demo's free photographs with planted defects.", show_default=False)] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that holds train/ with pictures and sentences; without it the demo's free photographs with planted defects.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help='The folder to write, for --clip.')] = Path('lite-clip'),
     crops: Annotated[int, typer.Option(help='Random windows a picture.')] = 4,
     seed: Annotated[int, typer.Option(help='Of everything drawn by chance.')] = 0,
@@ -472,85 +965,186 @@ def clip_fit(
     "Fit the two heads of lite-clip on pictures and sentences (InfoNCE); reports R@1, R@5 and window preference on held-out pictures."
     from realness.cache import VectorCache
     from realness.localization.clip_fit import fit_clip as fit
-    command = 'realness clip fit'+(f' --data {data.name}' if data else '')+f' --crops {crops} --seed {seed} --out {out.name}'
+
+    command = (
+        'realness clip fit'
+        + (f' --data {data.name}' if data else '')
+        + f' --crops {crops} --seed {seed} --out {out.name}'
+    )
     about = fit(data, out, crops, seed=seed, device=device, cache=VectorCache(), command=command)
-    if as_json: _json(about)
+    if as_json:
+        _json(about)
     else:
-        for k, v in about['metrics'].items(): print(f'{k}: {v:.3f}' if isinstance(v, float) else f'{k}: {v}')
+        for k, v in about['metrics'].items():
+            print(f'{k}: {v:.3f}' if isinstance(v, float) else f'{k}: {v}')
         print(f'The heads are in {out}. Use them:  realness heatmap PICTURE --clip {out}')
+
 
 @localizer_app.command('fit')
 @verb
 def localizer_fit(
-    photos: Annotated[list[Path] | None, typer.Option(help='Folders or files of photographs, several allowed; without it the free ones there are.', show_default=False)] = None,
+    photos: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help='Folders or files of photographs, several allowed; without it the free ones there are.',
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help='The folder to write, for --localizer.')] = Path('localizer'),
-    kind: Annotated[list[str] | None, typer.Option(help='Train on these kinds of defects only.', show_default=False)] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(help='Train on these kinds of defects only.', show_default=False)
+    ] = None,
     per: Annotated[int, typer.Option(help='Training pictures of each kind.')] = 20,
     seed: Annotated[int, typer.Option(help='Of everything drawn by chance.')] = 1,
-    licence: Annotated[str | None, typer.Option(help='Of the photographs; written beside the weights.', show_default=False)] = None,
+    licence: Annotated[
+        str | None, typer.Option(help='Of the photographs; written beside the weights.', show_default=False)
+    ] = None,
 ):
     "Plant defects in photographs and learn to find them; about ten minutes on two cores."
     from realness.localization.localizer import fit_localizer as fit
+
     fit(photos or None, out, kind or None, per, seed=seed, licence=licence)
     print(f'The localizer is in {out}. Use it:  realness heatmap PICTURE --variant learned --localizer {out}')
 
 # %% ../nbs/39_cli.ipynb #9467d254
-_MANY = {'--encoders': lambda a: a in ('full', 'lite') or '+' in a, '--heads': lambda a: a in ('svr', 'gp', 'mlp'), '--modalities': lambda a: a in ('both', 'image', 'text')}
+_MANY = {
+    '--encoders': lambda a: a in ('full', 'lite') or '+' in a,
+    '--heads': lambda a: a in ('svr', 'gp', 'mlp'),
+    '--modalities': lambda a: a in ('both', 'image', 'text'),
+}
+
 
 def _spread(args):
     "`--heads svr gp` as `--heads svr --heads gp`."
     out, last = [], None
     for a in args:
-        if a.startswith('-'): last = a if a in _MANY else None
-        elif last and (out[-1] == last or _MANY[last](a)): out += [last]*(out[-1] != last)
-        else: last = None
+        if a.startswith('-'):
+            last = a if a in _MANY else None
+        elif last and (out[-1] == last or _MANY[last](a)):
+            out += [last] * (out[-1] != last)
+        else:
+            last = None
         out.append(a)
     return out
 
-class _Lists(TyperCommand):
-    def parse_args(self, ctx, args): return super().parse_args(ctx, _spread(args))
 
-def _listed(given, default=()): return tuple(p for g in given or [] for p in g.split(',') if p) or default
+class _Lists(TyperCommand):
+    def parse_args(self, ctx, args):
+        return super().parse_args(ctx, _spread(args))
+
+
+def _listed(given, default=()):
+    return tuple(p for g in given or [] for p in g.split(',') if p) or default
 
 # %% ../nbs/39_cli.ipynb #8b12d5e9
 def _compared(out, pair, as_json):
     "Say how two rows of a finished table differ."
     from realness.lab import paired
+
     found = {m: paired(out, *pair, m) for m in ('srocc', 'plcc')}
-    if as_json: _json(dict(a=pair[0], b=pair[1], **{m: v._asdict() for m, v in found.items()}))
+    if as_json:
+        _json(dict(a=pair[0], b=pair[1], **{m: v._asdict() for m, v in found.items()}))
     else:
-        for m, v in found.items(): print(f'{m.upper()} of {pair[0]} minus {pair[1]}, pooled, paired: {v}')
+        for m, v in found.items():
+            print(f'{m.upper()} of {pair[0]} minus {pair[1]}, pooled, paired: {v}')
+
 
 def _lab_json(r, out):
     best, test = r.chosen()
     control = r.parts[0].table().query('kind == "control"').iloc[0]
-    return dict(out=str(out), command=r.command, says=r.says(), control_holds=bool(control.srocc_lo <= 0 <= control.srocc_hi), chosen=best,
-                chosen_test=None if test is None else test.srocc_pooled, table=_clean(r.table.to_dict('records')),
-                people=None if r.people is None else r.people.to_dict('index'))
+    return dict(
+        out=str(out),
+        command=r.command,
+        says=r.says(),
+        control_holds=bool(control.srocc_lo <= 0 <= control.srocc_hi),
+        chosen=best,
+        chosen_test=None if test is None else test.srocc_pooled,
+        table=_clean(r.table.to_dict('records')),
+        people=None if r.people is None else r.people.to_dict('index'),
+    )
 
 # %% ../nbs/39_cli.ipynb #f90ac5bf
 @app.command(cls=_Lists)
 @verb
 def lab(
-    data: Annotated[Path | None, typer.Argument(help='Folder that holds train/ (and test/), or one split. Default: datasets/.', show_default=False)] = None,
-    out: Annotated[Path | None, typer.Option(help='Where units, tables and figures are kept. Default: runs/lab below the base folder.', show_default=False)] = None,
-    encoders: Annotated[list[str] | None, typer.Option(help='Pairs: full, lite, IMAGE+TEXT; several allowed. Default: REALNESS_ENCODERS, else full.', show_default=False)] = None,
-    heads: Annotated[list[str] | None, typer.Option(help='svr, gp, mlp; several allowed. Default: all three.', show_default=False)] = None,
-    modalities: Annotated[list[str] | None, typer.Option(help='both, image, text; several allowed. Default: all three.', show_default=False)] = None,
-    best: Annotated[bool, typer.Option('--best', help='Rows for the configuration of realness train --best as well (re-encodes every picture once).')] = False,
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            help='Folder that holds train/ (and test/), or one split. Default: datasets/.', show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help='Where units, tables and figures are kept. Default: runs/lab below the base folder.',
+            show_default=False,
+        ),
+    ] = None,
+    encoders: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='Pairs: full, lite, IMAGE+TEXT; several allowed. Default: REALNESS_ENCODERS, else full.',
+            show_default=False,
+        ),
+    ] = None,
+    heads: Annotated[
+        list[str] | None,
+        typer.Option(help='svr, gp, mlp; several allowed. Default: all three.', show_default=False),
+    ] = None,
+    modalities: Annotated[
+        list[str] | None,
+        typer.Option(help='both, image, text; several allowed. Default: all three.', show_default=False),
+    ] = None,
+    best: Annotated[
+        bool,
+        typer.Option(
+            '--best',
+            help='Rows for the configuration of realness train --best as well (re-encodes every picture once).',
+        ),
+    ] = False,
     cv: Annotated[int, typer.Option(help='Folds.')] = 5,
     repeats: Annotated[int, typer.Option(help='Repeats of the folds.')] = 3,
     seed: Annotated[int, typer.Option(help='Of the folds.')] = 0,
-    seeds: Annotated[int, typer.Option(help='Of the official test, where DATA/test has MOS; 0 leaves the test alone.')] = 5,
-    group: Annotated[str | None, typer.Option(help='Column, such as prompt: rows with the same value stay in one fold.', show_default=False)] = None,
-    leave_out: Annotated[str | None, typer.Option(help='Column, such as generator: leave one group out as well.', show_default=False)] = None,
+    seeds: Annotated[
+        int, typer.Option(help='Of the official test, where DATA/test has MOS; 0 leaves the test alone.')
+    ] = 5,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            help='Column, such as prompt: rows with the same value stay in one fold.', show_default=False
+        ),
+    ] = None,
+    leave_out: Annotated[
+        str | None,
+        typer.Option(help='Column, such as generator: leave one group out as well.', show_default=False),
+    ] = None,
     permutations: Annotated[int, typer.Option(help='Of the shuffled-MOS control, 3 or more.')] = 3,
     epochs: Annotated[int, typer.Option(help='mlp: at most so many.')] = 20,
-    ratings: Annotated[Path | None, typer.Option(help='CSV of raw ratings (filename,rater,rating) for the human ceiling. Default: DATA/ratings.csv where it is there.', show_default=False)] = None,
-    baseline: Annotated[str | None, typer.Option(help='The row others are compared with. Default: the plain row of the first pair.', show_default=False)] = None,
-    compare: Annotated[tuple[str, str] | None, typer.Option(help='Two rows of the finished table in --out: their paired difference, and nothing else.', show_default=False)] = None,
+    ratings: Annotated[
+        Path | None,
+        typer.Option(
+            help='CSV of raw ratings (filename,rater,rating) for the human ceiling. Default: DATA/ratings.csv where it is there.',
+            show_default=False,
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            help='The row others are compared with. Default: the plain row of the first pair.',
+            show_default=False,
+        ),
+    ] = None,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            help='Two rows of the finished table in --out: their paired difference, and nothing else.',
+            show_default=False,
+        ),
+    ] = None,
     skip_bad: SkipBad = False,
-    overwrite: Annotated[bool, typer.Option('--overwrite', help='Throw away what other data or settings left in --out.')] = False,
+    overwrite: Annotated[
+        bool, typer.Option('--overwrite', help='Throw away what other data or settings left in --out.')
+    ] = False,
     device: Device = None,
     as_json: Json = False,
 ):
@@ -559,39 +1153,98 @@ def lab(
     Stop it and run it again: it goes on. Writes table.csv, table.md, table.png, predictions.csv.
     Example: `realness lab DIR --out LAB --encoders lite --heads svr gp --best`
     """
-    from realness.lab import LabConfig, lab as run
-    out = out or base_dir()/'runs'/'lab'
-    if compare: return _compared(out, compare, as_json)
-    lists = {k: _listed(v, getattr(LabConfig, k)) for k, v in (('encoders', encoders), ('heads', heads), ('modalities', modalities))}
-    cfg = LabConfig(**lists, best=best, cv=cv, repeats=repeats, seed=seed, seeds=seeds, group=group, leave_out=leave_out, permutations=permutations,
-                    epochs=epochs, ratings=str(ratings) if ratings else None, baseline=baseline)
+    from realness.lab import LabConfig
+    from realness.lab import lab as run
+
+    out = out or base_dir() / 'runs' / 'lab'
+    if compare:
+        return _compared(out, compare, as_json)
+    lists = {
+        k: _listed(v, getattr(LabConfig, k))
+        for k, v in (('encoders', encoders), ('heads', heads), ('modalities', modalities))
+    }
+    cfg = LabConfig(
+        **lists,
+        best=best,
+        cv=cv,
+        repeats=repeats,
+        seed=seed,
+        seeds=seeds,
+        group=group,
+        leave_out=leave_out,
+        permutations=permutations,
+        epochs=epochs,
+        ratings=str(ratings) if ratings else None,
+        baseline=baseline,
+    )
     r = run(_data(data), out, cfg, skip_bad, overwrite, device, _say(as_json))
-    if as_json: return _json(_lab_json(r, out))
-    for p in r.parts: _table(p.show().drop(columns='PLCC fold mean (sd)'), p.title, index=True)
-    for s in r.says(): print(s.replace('**', ''))
+    if as_json:
+        return _json(_lab_json(r, out))
+    for p in r.parts:
+        _table(p.show().drop(columns='PLCC fold mean (sd)'), p.title, index=True)
+    for s in r.says():
+        print(s.replace('**', ''))
     print(f'Tables, figures and predictions are in {out}')
 
 # %% ../nbs/39_cli.ipynb #48aa3c57
 @app.command()
 @verb
 def describe(
-    paths: Annotated[list[str], typer.Argument(help='Pictures and folders (searched through); - reads a list from standard input.')],
-    table: Annotated[Path | None, typer.Option('--csv', help='Write the sentences here, in the data format. Goes on where it stopped and asks nothing twice.', show_default=False)] = None,
-    base_url: BaseUrl = None, model: Model = None, local: LocalModel = None, fallback: NoModel = False,
-    key_env: Annotated[str, typer.Option(help='The environment variable that holds the key of the endpoint.')] = 'OPENAI_API_KEY',
-    prompt: Annotated[Path | None, typer.Option(help='A text file with your own question; {max_words} stands for the limit.', show_default=False)] = None,
+    paths: Annotated[
+        list[str],
+        typer.Argument(help='Pictures and folders (searched through); - reads a list from standard input.'),
+    ],
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            '--csv',
+            help='Write the sentences here, in the data format. Goes on where it stopped and asks nothing twice.',
+            show_default=False,
+        ),
+    ] = None,
+    base_url: BaseUrl = None,
+    model: Model = None,
+    local: LocalModel = None,
+    fallback: NoModel = False,
+    key_env: Annotated[
+        str, typer.Option(help='The environment variable that holds the key of the endpoint.')
+    ] = 'OPENAI_API_KEY',
+    prompt: Annotated[
+        Path | None,
+        typer.Option(
+            help='A text file with your own question; {max_words} stands for the limit.', show_default=False
+        ),
+    ] = None,
     max_words: Annotated[int, typer.Option(help='Longest answer; longer ones are shortened.')] = 30,
     parallel: Annotated[int, typer.Option(help='Questions at once to an endpoint.')] = 4,
-    retries: Annotated[int, typer.Option(help='Tries after a failed one: limits, time-outs, broken connections.')] = 6,
-    timeout: Annotated[float, typer.Option(help='Seconds an answer may take.')] = 120.,
+    retries: Annotated[
+        int, typer.Option(help='Tries after a failed one: limits, time-outs, broken connections.')
+    ] = 6,
+    timeout: Annotated[float, typer.Option(help='Seconds an answer may take.')] = 120.0,
     side: Annotated[int, typer.Option(help='Pixels of the longer side of the picture as it is sent.')] = 768,
-    max_tokens: Annotated[int, typer.Option(help='Longest answer in tokens; thoughts of a reasoning model count.')] = 200,
-    limit: Annotated[int | None, typer.Option(help='At most so many questions this time.', show_default=False)] = None,
-    price: Annotated[tuple[float, float] | None, typer.Option(help='Price of a million tokens in and out, for the cost.', show_default=False)] = None,
-    dry_run: Annotated[bool, typer.Option('--dry-run', help='Say what would be asked and sent; ask and write nothing.')] = False,
-    again: Annotated[bool, typer.Option('--again', help='Ask anew where the answer was marked or refused.')] = False,
+    max_tokens: Annotated[
+        int, typer.Option(help='Longest answer in tokens; thoughts of a reasoning model count.')
+    ] = 200,
+    limit: Annotated[
+        int | None, typer.Option(help='At most so many questions this time.', show_default=False)
+    ] = None,
+    price: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help='Price of a million tokens in and out, for the cost.', show_default=False),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option('--dry-run', help='Say what would be asked and sent; ask and write nothing.')
+    ] = False,
+    again: Annotated[
+        bool, typer.Option('--again', help='Ask anew where the answer was marked or refused.')
+    ] = False,
     overwrite: Annotated[bool, typer.Option('--overwrite', help='Throw an existing table away.')] = False,
-    allow_http: Annotated[bool, typer.Option('--allow-http', help='Plain http to another machine: pictures and key can be read on the way.')] = False,
+    allow_http: Annotated[
+        bool,
+        typer.Option(
+            '--allow-http', help='Plain http to another machine: pictures and key can be read on the way.'
+        ),
+    ] = False,
     device: Device = None,
     as_json: Json = False,
 ):
@@ -599,41 +1252,88 @@ def describe(
 
     Pictures are sent smaller and without metadata. Exit code 1: some pictures have no answer; the same command asks for these again.
     """
-    from realness.sentences import describe as ask, make_describer, plan
+    from realness.sentences import describe as ask
+    from realness.sentences import make_describer, plan
+
     asked = _asked(paths)
-    who = make_describer(base_url, model, local, fallback, key_env, parallel, timeout, side, max_tokens, allow_http, device)
-    same = dict(prompt=prompt, max_words=max_words, limit=limit, again=again, overwrite=overwrite, price=price)
-    if dry_run: return _show_plan(plan(asked, who, table, **same), who, as_json)
-    _report_sentences(ask(asked, who, table, retries=retries, parallel=min(parallel, who.parallel), **same), table, as_json)
+    who = make_describer(
+        base_url, model, local, fallback, key_env, parallel, timeout, side, max_tokens, allow_http, device
+    )
+    same = dict(
+        prompt=prompt, max_words=max_words, limit=limit, again=again, overwrite=overwrite, price=price
+    )
+    if dry_run:
+        return _show_plan(plan(asked, who, table, **same), who, as_json)
+    _report_sentences(
+        ask(asked, who, table, retries=retries, parallel=min(parallel, who.parallel), **same), table, as_json
+    )
+
 
 def _show_plan(d, who, as_json):
-    if as_json: return _json(d)
-    print(f'{who!r}\n{d["pictures"]} pictures, {d["kept"]} have an answer, {d["to_ask"]} would be asked about')
-    if d['bytes']: print(f'about {d["bytes"]/1e6:.1f} MB would be sent')
+    if as_json:
+        return _json(d)
+    print(
+        f'{who!r}\n{d["pictures"]} pictures, {d["kept"]} have an answer, {d["to_ask"]} would be asked about'
+    )
+    if d['bytes']:
+        print(f'about {d["bytes"] / 1e6:.1f} MB would be sent')
     known = d['tokens_in'] is not None or d['tokens_out'] is not None
-    print(f'about {d["tokens_in"] or 0:,} tokens in, {d["tokens_out"] or 0:,} out' + (f', cost {d["cost"]:.4f}' if d['cost'] is not None else '') if known else 'tokens and cost: not known before some are answered (try --limit 5)')
+    print(
+        f'about {d["tokens_in"] or 0:,} tokens in, {d["tokens_out"] or 0:,} out'
+        + (f', cost {d["cost"]:.4f}' if d['cost'] is not None else '')
+        if known
+        else 'tokens and cost: not known before some are answered (try --limit 5)'
+    )
     print(f'the question: {d["prompt"]}')
+
 
 def _report_sentences(res, table, as_json):
     "Print the rows, or what was written; exit 1 when a picture has no answer."
     import pandas as pd
+
     if as_json:
-        for r in res.rows: _json(r)
-    elif table is None and res.rows: _table(pd.DataFrame(res.rows)[['filename', 'status', 'description', 'problem']])
-    print(res if table is None else f'{res}\n{len(res.rows)} rows in {table}; the question and the sums are in {table.with_suffix(".json")}', file=sys.stderr if as_json else sys.stdout)
-    bad = [dict(error=f'{r["filename"]}: {r["problem"]}') for r in res.rows if r['status'] in ('error', 'unreadable')]
+        for r in res.rows:
+            _json(r)
+    elif table is None and res.rows:
+        _table(pd.DataFrame(res.rows)[['filename', 'status', 'description', 'problem']])
+    print(
+        res
+        if table is None
+        else f'{res}\n{len(res.rows)} rows in {table}; the question and the sums are in {table.with_suffix(".json")}',
+        file=sys.stderr if as_json else sys.stdout,
+    )
+    bad = [
+        dict(error=f'{r["filename"]}: {r["problem"]}')
+        for r in res.rows
+        if r['status'] in ('error', 'unreadable')
+    ]
     _warn(bad)
-    if bad: raise typer.Exit(1)
+    if bad:
+        raise typer.Exit(1)
 
 # %% ../nbs/39_cli.ipynb #16075333
 @app.command()
 @verb
 def report(
     run: Run,
-    data: Annotated[Path | None, typer.Option(help="Folder that holds train/ and test/, or one split. Default: the run's own data, where datasets/ or the demo data are them.", show_default=False)] = None,
-    out: Annotated[Path | None, typer.Option(help='The page, *.html. Default: RUN/report.html.', show_default=False)] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that holds train/ and test/, or one split. Default: the run's own data, where datasets/ or the demo data are them.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help='The page, *.html. Default: RUN/report.html.', show_default=False)
+    ] = None,
     split: Annotated[str, typer.Option(help='Which split of DATA is judged.')] = 'test',
-    clip: Annotated[str | None, typer.Option(help='Maps by this CLIP model and the sentences, such as lite-clip. Default: the learned localizer, which needs neither.', show_default=False)] = None,
+    clip: Annotated[
+        str | None,
+        typer.Option(
+            help='Maps by this CLIP model and the sentences, such as lite-clip. Default: the learned localizer, which needs neither.',
+            show_default=False,
+        ),
+    ] = None,
     device: Device = None,
     as_json: Json = False,
 ):
@@ -642,25 +1342,49 @@ def report(
     It opens in any browser, asks the network for nothing and runs no script. Works without data too: it then shows what the run folder holds.
     """
     from realness.report import report as write
+
     path = write(run, data, out, split, clip, device, _say(as_json))
-    if as_json: _json(dict(report=str(path), bytes=path.stat().st_size))
-    else: print(f'The report is in {path} ({path.stat().st_size/1e6:.1f} MB)')
+    if as_json:
+        _json(dict(report=str(path), bytes=path.stat().st_size))
+    else:
+        print(f'The report is in {path} ({path.stat().st_size / 1e6:.1f} MB)')
 
 # %% ../nbs/39_cli.ipynb #6a39fb2b
 @app.command()
 @verb
 def explore(
-    folder: Annotated[Path, typer.Argument(help='A folder of pictures (searched through), or one picture; sentences and MOS come from the image_descriptions.csv beside images/, where there is one.')],
-    run: Annotated[Path | None, typer.Option(help='A run folder: predicted MOS beside the true one.', show_default=False)] = None,
-    clip: Annotated[str | None, typer.Option(help='lite-clip, an open_clip NAME@TAG, NAME@FILE or a folder. Default: REALNESS_CLIP, else lite-clip.', show_default=False)] = None,
-    out: Annotated[Path | None, typer.Option(help='Where findings are exported to. Default: findings/ below the current folder.', show_default=False)] = None,
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help='A folder of pictures (searched through), or one picture; sentences and MOS come from the image_descriptions.csv beside images/, where there is one.'
+        ),
+    ],
+    run: Annotated[
+        Path | None, typer.Option(help='A run folder: predicted MOS beside the true one.', show_default=False)
+    ] = None,
+    clip: Annotated[
+        str | None,
+        typer.Option(
+            help='lite-clip, an open_clip NAME@TAG, NAME@FILE or a folder. Default: REALNESS_CLIP, else lite-clip.',
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help='Where findings are exported to. Default: findings/ below the current folder.',
+            show_default=False,
+        ),
+    ] = None,
     port: Annotated[int, typer.Option(help='On 127.0.0.1; no other address is served.')] = 8866,
     browser: Annotated[bool, typer.Option(help='Open the browser.')] = True,
 ):
     "Look into pictures in the browser: change the sentence and see where they stop looking real. Needs `realness[explore]`; serves this machine only, until Ctrl-C."
     from realness.explorer import serve
+
     code = serve(folder, clip or os.environ.get('REALNESS_CLIP'), run, out, port, browser)
-    if code: raise typer.Exit(1)
+    if code:
+        raise typer.Exit(1)
 
 # %% ../nbs/39_cli.ipynb #b1fc2c91
 @app.command()
@@ -672,18 +1396,27 @@ def cache(
     "Say what is kept between runs (features and window vectors, by weights, preprocessing and file content), or forget it."
     from realness.cache import VectorCache
     from realness.localization.embed import window_cache
-    if what not in ('info', 'clear'): raise RealnessError(f'cache {what!r}: say info or clear')
+
+    if what not in ('info', 'clear'):
+        raise RealnessError(f'cache {what!r}: say info or clear')
     kept = dict(features=VectorCache(), windows=window_cache())
     if what == 'clear':
-        for c in kept.values(): c.clear()
+        for c in kept.values():
+            c.clear()
     info = {k: c.info() for k, c in kept.items()}
-    if as_json: _json(info['features'] | dict(windows=info['windows']))
+    if as_json:
+        _json(info['features'] | dict(windows=info['windows']))
     else:
-        for name, d in info.items(): print(f'{name}: {d["vectors"]:,} entries, {d["bytes"]:,} bytes of at most {d["max_bytes"]:,}, in {d["path"]}')
+        for name, d in info.items():
+            print(
+                f'{name}: {d["vectors"]:,} entries, {d["bytes"]:,} bytes of at most {d["max_bytes"]:,}, in {d["path"]}'
+            )
+
 
 def main():
     "The console command."
     app()
 
 # %% ../nbs/39_cli.ipynb #35ef6f03
-if __name__ == '__main__' and '__file__' in globals(): main()
+if __name__ == '__main__' and '__file__' in globals():
+    main()

@@ -16,9 +16,9 @@ from pathlib import Path
 # %% ../nbs/00_config.ipynb #88ce4a7e
 IMAGE_SIZE = (384, 512)  # height, width of a picture as CORE reads it
 TABLE = 'image_descriptions.csv'  # beside the `images/` of a split
-MAX_TOKENS = 128         # the longest sentence, in tokens
-SEED = 42                # the seed of the published run
-ENCODERS = 'full'        # the pair used where nothing else was asked for
+MAX_TOKENS = 128  # the longest sentence, in tokens
+SEED = 42  # the seed of the published run
+ENCODERS = 'full'  # the pair used where nothing else was asked for
 
 # %% ../nbs/00_config.ipynb #c48ffc5d
 class RealnessError(ValueError):
@@ -26,34 +26,38 @@ class RealnessError(ValueError):
 
 # %% ../nbs/00_config.ipynb #a58536d9
 def base_dir(
-    start: Path | str | None = None  # where to begin looking upwards; the current folder by default
+    start: Path | str | None = None,  # where to begin looking upwards; the current folder by default
 ) -> Path:  # the absolute base folder; `datasets/` lies, or will lie, in it
     "The folder that holds `datasets/`: `PROJECT_ROOT`, else the nearest with `datasets/` or `settings.ini`, else the current one."
-    if root := os.environ.get('PROJECT_ROOT'): return Path(root).expanduser().resolve()
+    if root := os.environ.get('PROJECT_ROOT'):
+        return Path(root).expanduser().resolve()
     here = Path(start or Path.cwd()).resolve()
     for p in (here, *here.parents):
-        if (p/'datasets').is_dir() or (p/'settings.ini').is_file(): return p
+        if (p / 'datasets').is_dir() or (p / 'settings.ini').is_file():
+            return p
     return here
 
 # %% ../nbs/00_config.ipynb #d8ebd94e
 def __getattr__(name):
-    if name == 'BASE_DIR': return base_dir()
+    if name == 'BASE_DIR':
+        return base_dir()
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 # %% ../nbs/00_config.ipynb #372e77a3
 def split_dir(
-    split: str,                      # 'train' or 'test'
-    data: Path | str | None = None   # the folder that holds the splits; `BASE_DIR/datasets` by default
+    split: str,  # 'train' or 'test'
+    data: Path | str | None = None,  # the folder that holds the splits; `BASE_DIR/datasets` by default
 ) -> Path:
     "The folder of one split of a data set."
-    return (Path(data) if data else base_dir()/'datasets')/split
+    return (Path(data) if data else base_dir() / 'datasets') / split
 
 # %% ../nbs/00_config.ipynb #37d02097
 def cache_dir(
-    *parts: str  # folders below the cache folder; made when they are not there
+    *parts: str,  # folders below the cache folder; made when they are not there
 ) -> Path:
     "A folder of the cache, made on first use."
     from platformdirs import user_cache_path
+
     root = os.environ.get('REALNESS_CACHE')
     p = (Path(root).expanduser() if root else user_cache_path('realness')).joinpath(*parts)
     p.mkdir(parents=True, exist_ok=True)
@@ -67,24 +71,30 @@ def default_encoders() -> str:  # 'full' (ResNet-50 and BERT), 'lite', or whatev
 # %% ../nbs/00_config.ipynb #ccd20f48
 def _bar(items, label, total):
     from tqdm.auto import tqdm
-    quiet = os.environ.get('REALNESS_PROGRESS') == '0' or not (sys.stderr.isatty() or 'ipykernel' in sys.modules)
+
+    quiet = os.environ.get('REALNESS_PROGRESS') == '0' or not (
+        sys.stderr.isatty() or 'ipykernel' in sys.modules
+    )
     return tqdm(items, desc=label, total=total, leave=False, disable=quiet)
+
 
 tracker = [_bar]  # the bar in use; the last one counts
 
+
 def track(
-    items,             # any iterable
-    label: str = '',   # what is being done
-    total: int = None  # how many there are; by default `len(items)` where it has one
+    items,  # any iterable
+    label: str = '',  # what is being done
+    total: int = None,  # how many there are; by default `len(items)` where it has one
 ):  # yields the items
     "Go through `items` with a progress bar where somebody can see it."
-    if total is None and hasattr(items, '__len__'): total = len(items)
+    if total is None and hasattr(items, '__len__'):
+        total = len(items)
     yield from tracker[-1](items, label, total)
 
 # %% ../nbs/00_config.ipynb #137acbc3
 @contextmanager
 def atomic_write(
-    path: Path | str  # the file (or folder) to be written
+    path: Path | str,  # the file (or folder) to be written
 ):
     "Yields a temporary path beside `path`; renamed onto it at the end, removed if anything went wrong."
     path = Path(path)
@@ -94,5 +104,7 @@ def atomic_write(
         yield tmp
         os.replace(tmp, path)
     finally:
-        if tmp.is_dir(): shutil.rmtree(tmp, ignore_errors=True)
-        else: tmp.unlink(missing_ok=True)
+        if tmp.is_dir():
+            shutil.rmtree(tmp, ignore_errors=True)
+        else:
+            tmp.unlink(missing_ok=True)

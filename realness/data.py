@@ -29,32 +29,45 @@ COLUMNS = ('filename', 'MOS', 'description')
 # %% ../nbs/05_data.ipynb #1d0fa229
 class DataError(RealnessError):
     "All problems of a data set in one error; `.problems` is the table (level, row, filename, problem, mend)."
+
     def __init__(self, problems, where='', shown=40):
         self.problems, self.where, self.shown = problems, str(where), shown
         bad = problems[problems.level == 'error']
         lines = [_line(r) for r in bad.head(shown).itertuples()]
-        if len(bad) > shown: lines.append(f'… and {len(bad)-shown} more (`realness data check` prints all)')
-        super().__init__(f'{where}: {len(bad)} problem{"s"*(len(bad)!=1)} in the data\n'+'\n'.join(lines))
+        if len(bad) > shown:
+            lines.append(f'… and {len(bad) - shown} more (`realness data check` prints all)')
+        super().__init__(
+            f'{where}: {len(bad)} problem{"s" * (len(bad) != 1)} in the data\n' + '\n'.join(lines)
+        )
 
-    def __reduce__(self): return type(self), (self.problems, self.where, self.shown)
+    def __reduce__(self):
+        return type(self), (self.problems, self.where, self.shown)
+
 
 def _line(r):
     at = ' '.join(o for o in (f'row {r.row}' if r.row else '', r.filename) if o)
-    return f'  {at+": " if at else ""}{r.problem}; {r.mend}'
+    return f'  {at + ": " if at else ""}{r.problem}; {r.mend}'
 
 # %% ../nbs/05_data.ipynb #204024e3
 class Problems:
     "A growing list of problems; rows are numbered as a spreadsheet does (the header is row 1)."
-    def __init__(self): self.rows = []
+
+    def __init__(self):
+        self.rows = []
+
     def add(self, problem, mend, row=0, filename='', level='error'):
         self.rows.append(dict(level=level, row=int(row), filename=str(filename), problem=problem, mend=mend))
+
     @property
-    def table(self): return pd.DataFrame(self.rows, columns=['level', 'row', 'filename', 'problem', 'mend']).sort_values(['row', 'filename'], kind='stable', ignore_index=True)
+    def table(self):
+        return pd.DataFrame(self.rows, columns=['level', 'row', 'filename', 'problem', 'mend']).sort_values(
+            ['row', 'filename'], kind='stable', ignore_index=True
+        )
 
 # %% ../nbs/05_data.ipynb #233c744e
 def read_text(
     path: Path | str,  # a text file
-    problems: Problems # where to say what is wrong
+    problems: Problems,  # where to say what is wrong
 ) -> str:  # its text; empty when it cannot be read
     "UTF-8 text with or without a byte order mark; another encoding is a problem with its line number."
     path = Path(path)
@@ -65,24 +78,26 @@ def read_text(
     if raw[:2] in (b'\xff\xfe', b'\xfe\xff'):
         problems.add(f'{path}: is UTF-16', 'save it as CSV UTF-8')
         return ''
-    try: return raw.decode('utf-8-sig')
+    try:
+        return raw.decode('utf-8-sig')
     except UnicodeDecodeError as e:
-        line = raw[:e.start].count(b'\n')+1
+        line = raw[: e.start].count(b'\n') + 1
         problems.add(f'{path}: line {line} is not UTF-8 (byte 0x{raw[e.start]:02x})', 'save it as CSV UTF-8')
         return ''
 
 # %% ../nbs/05_data.ipynb #052e701b
 def read_table(
-    path: Path | str,          # a CSV file
-    problems: Problems,        # where to say what is wrong
-    need: tuple = COLUMNS      # the columns that must be there
+    path: Path | str,  # a CSV file
+    problems: Problems,  # where to say what is wrong
+    need: tuple = COLUMNS,  # the columns that must be there
 ) -> pd.DataFrame:  # every column as text, and `row`, the number a spreadsheet shows
     "The raw table: text cells, missing columns and torn rows reported."
     text = read_text(path, problems)
     if '\0' in text:
         problems.add(f'{path}: has NUL bytes, so it is no text table', 'save it as CSV UTF-8')
         return pd.DataFrame(columns=[*need, 'row'])
-    try: rows = list(csv.reader(io.StringIO(text, newline='')))
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline='')))
     except csv.Error as e:
         problems.add(f'{path}: is no CSV ({e})', 'look for a double quote that is never closed')
         return pd.DataFrame(columns=[*need, 'row'])
@@ -90,9 +105,15 @@ def read_table(
     missing = [c for c in need if c not in head]
     if text and missing:
         say = f'; the header reads {", ".join(head)}' if head else ''
-        problems.add(f'{path}: no column {" and no column ".join(missing)}{say}', f'the first line must name {",".join(need)}', row=1)
-    elif not rows and Path(path).is_file() and not problems.rows: problems.add(f'{path}: the table is empty', f'the first line must name {",".join(need)}')
-    if not rows or missing: return pd.DataFrame(columns=[*need, 'row'])
+        problems.add(
+            f'{path}: no column {" and no column ".join(missing)}{say}',
+            f'the first line must name {",".join(need)}',
+            row=1,
+        )
+    elif not rows and Path(path).is_file() and not problems.rows:
+        problems.add(f'{path}: the table is empty', f'the first line must name {",".join(need)}')
+    if not rows or missing:
+        return pd.DataFrame(columns=[*need, 'row'])
     return _body(rows[1:], head, problems)
 
 # %% ../nbs/05_data.ipynb #a3ec529f
@@ -100,149 +121,225 @@ def _body(rows, head, problems):
     "Rows as a frame; a row with too few or too many cells is a problem and left out."
     keep = []
     for n, r in enumerate(rows, 2):
-        if not any(c.strip() for c in r): continue
-        if len(r) != len(head): problems.add(f'{len(r)} cells where the header has {len(head)}', 'put sentences with commas in double quotes', row=n, filename=r[0] if r else '')
-        else: keep.append((*r, n))
-    if not keep and not rows: problems.add('the table has a header and no rows', 'add one row a picture')
+        if not any(c.strip() for c in r):
+            continue
+        if len(r) != len(head):
+            problems.add(
+                f'{len(r)} cells where the header has {len(head)}',
+                'put sentences with commas in double quotes',
+                row=n,
+                filename=r[0] if r else '',
+            )
+        else:
+            keep.append((*r, n))
+    if not keep and not rows:
+        problems.add('the table has a header and no rows', 'add one row a picture')
     return pd.DataFrame(keep, columns=[*head, 'row'])
 
 # %% ../nbs/05_data.ipynb #7bc24e75
 def name_problem(
-    name: str,       # a `filename` of the table
-    folder: Path     # the picture folder it is relative to
+    name: str,  # a `filename` of the table
+    folder: Path,  # the picture folder it is relative to
 ) -> tuple | None:  # (problem, mend), or None when the name is fine
     "What is wrong with a file name, before any file is opened."
-    if not name.strip(): return 'no file name', 'fill in the name of a picture in images/'
+    if not name.strip():
+        return 'no file name', 'fill in the name of a picture in images/'
     win, pos = PureWindowsPath(name), PurePosixPath(name)
-    if win.drive or win.root or pos.is_absolute() or '..' in (*win.parts, *pos.parts): return 'the name leaves the picture folder', 'use a name relative to images/, without ../'
-    path = folder/name
-    if path.exists() and not path.resolve().is_relative_to(folder.resolve()): return 'a link that leaves the picture folder', 'copy the picture into images/'
+    if win.drive or win.root or pos.is_absolute() or '..' in (*win.parts, *pos.parts):
+        return 'the name leaves the picture folder', 'use a name relative to images/, without ../'
+    path = folder / name
+    if path.exists() and not path.resolve().is_relative_to(folder.resolve()):
+        return 'a link that leaves the picture folder', 'copy the picture into images/'
     return None
 
 # %% ../nbs/05_data.ipynb #25de84e0
 def _lookalike(name, names):
     "A file that differs only in capitals or ending, to be suggested."
     stem = PurePosixPath(name).stem.lower()
-    return next((n for n in names if n.lower() == name.lower()), None) or next((n for n in names if PurePosixPath(n).stem.lower() == stem), None)
+    return next((n for n in names if n.lower() == name.lower()), None) or next(
+        (n for n in names if PurePosixPath(n).stem.lower() == stem), None
+    )
 
 # %% ../nbs/05_data.ipynb #b12d979c
 def _number(text):
-    try: v = float(text)
-    except ValueError: return None
+    try:
+        v = float(text)
+    except ValueError:
+        return None
     return v if np.isfinite(v) else None
 
+
 def check_rows(
-    df: pd.DataFrame,    # what `read_table` returned
-    folder: Path,        # the picture folder
+    df: pd.DataFrame,  # what `read_table` returned
+    folder: Path,  # the picture folder
     problems: Problems,  # where to say what is wrong
-    mos: bool = True,    # must there be a MOS
+    mos: bool = True,  # must there be a MOS
     sentence: bool = True,  # must there be a sentence
 ):
     "Names, numbers and sentences of every row."
     seen = {}
     for r in df.itertuples():
-        if bad := name_problem(r.filename, folder): problems.add(*bad, row=r.row, filename=r.filename)
-        elif r.filename in seen: problems.add(f'the same file name as row {seen[r.filename]}', 'keep one of the two rows', row=r.row, filename=r.filename)
+        if bad := name_problem(r.filename, folder):
+            problems.add(*bad, row=r.row, filename=r.filename)
+        elif r.filename in seen:
+            problems.add(
+                f'the same file name as row {seen[r.filename]}',
+                'keep one of the two rows',
+                row=r.row,
+                filename=r.filename,
+            )
         seen.setdefault(r.filename, r.row)
-        if mos and _number(r.MOS) is None: problems.add(*_mos_problem(r.MOS), row=r.row, filename=r.filename)
-        if sentence and not r.description.strip(): problems.add('the sentence is empty', 'write one sentence, or leave the row out', row=r.row, filename=r.filename)
+        if mos and _number(r.MOS) is None:
+            problems.add(*_mos_problem(r.MOS), row=r.row, filename=r.filename)
+        if sentence and not r.description.strip():
+            problems.add(
+                'the sentence is empty',
+                'write one sentence, or leave the row out',
+                row=r.row,
+                filename=r.filename,
+            )
+
 
 def _mos_problem(text):
-    if not text.strip(): return 'the MOS is empty', 'fill in a number'
-    if text.strip().lower() in ('nan', 'inf', '-inf', 'na', 'n/a', 'none', 'null'): return f'the MOS is {text.strip()}', 'fill in a number'
+    if not text.strip():
+        return 'the MOS is empty', 'fill in a number'
+    if text.strip().lower() in ('nan', 'inf', '-inf', 'na', 'n/a', 'none', 'null'):
+        return f'the MOS is {text.strip()}', 'fill in a number'
     comma = re.fullmatch(r'\s*-?\d+,\d+\s*', text)
-    return f'the MOS "{text}" is not a number', 'write a point, not a comma' if comma else 'fill in a number, higher = more real'
+    return (
+        f'the MOS "{text}" is not a number',
+        'write a point, not a comma' if comma else 'fill in a number, higher = more real',
+    )
 
 # %% ../nbs/05_data.ipynb #ecbe1b74
 def digest_pictures(
-    names: list,                # file names, relative to `folder`
-    folder: Path,               # the picture folder
-    workers: int | None = None, # files read at a time; one a core by default
+    names: list,  # file names, relative to `folder`
+    folder: Path,  # the picture folder
+    workers: int | None = None,  # files read at a time; one a core by default
 ) -> dict:  # name -> digest, for the files that are there and can be read
     "What each picture is known by, so that its bytes are read for this once."
-    def one(name):
-        try: return name, file_digest(folder/name)
-        except OSError: return name, ''          # missing or unreadable: `check_pictures` says which
-    with ThreadPoolExecutor(workers or os.cpu_count()) as ex: return {n: d for n, d in ex.map(one, names) if d}
 
-def check_pictures(
-    names: list,                # file names to open, relative to `folder`
-    folder: Path,               # the picture folder
-    digests: dict,              # name -> digest, of `digest_pictures`
-    known=frozenset(),          # digests of pictures found whole before
-    workers: int | None = None, # pictures decoded at a time; one a core by default
-) -> list:  # for each name: None or (problem, mend)
-    "Open and decode every picture, in parallel; a missing, empty, torn or oversized one is a problem, not a crash."
     def one(name):
         try:
-            if digests.get(name) not in known: open_image(folder/name)
-        except ImageError as e: return e.problem, e.mend
-        except OSError as e: return f'cannot be read ({e.strerror})', 'check the file and its rights'
-    with ThreadPoolExecutor(workers or os.cpu_count()) as ex: return list(ex.map(one, names))
+            return name, file_digest(folder / name)
+        except OSError:
+            return name, ''  # missing or unreadable: `check_pictures` says which
+
+    with ThreadPoolExecutor(workers or os.cpu_count()) as ex:
+        return {n: d for n, d in ex.map(one, names) if d}
+
+
+def check_pictures(
+    names: list,  # file names to open, relative to `folder`
+    folder: Path,  # the picture folder
+    digests: dict,  # name -> digest, of `digest_pictures`
+    known=frozenset(),  # digests of pictures found whole before
+    workers: int | None = None,  # pictures decoded at a time; one a core by default
+) -> list:  # for each name: None or (problem, mend)
+    "Open and decode every picture, in parallel; a missing, empty, torn or oversized one is a problem, not a crash."
+
+    def one(name):
+        try:
+            if digests.get(name) not in known:
+                open_image(folder / name)
+        except ImageError as e:
+            return e.problem, e.mend
+        except OSError as e:
+            return f'cannot be read ({e.strerror})', 'check the file and its rights'
+
+    with ThreadPoolExecutor(workers or os.cpu_count()) as ex:
+        return list(ex.map(one, names))
 
 # %% ../nbs/05_data.ipynb #fb7dec11
 @dataclass
 class DatasetInfo:
     "What is known of a data set as a whole."
-    name: str = ''                                 # as shown in tables and model cards
-    licence: str = ''                              # empty = unknown: nothing trained on it may be pushed
-    mos_scale: dict = field(default_factory=dict)  # {'mean': …, 'sd': …} with mos_100 = mean + sd*MOS; empty = unknown
-    mos_range: list = field(default_factory=list)  # lowest and highest MOS there can be; empty = unknown
-    human: bool | None = None                      # did people give the scores
-    note: str = ''                                 # a line a reader should see
 
-RAISE = DatasetInfo('RAISE-TD', 'non-commercial: personal, educational and research use', dict(mean=64.0106, sd=17.3499),
-                    [-64.0106/17.3499, (100-64.0106)/17.3499], True, 'MOS of 47 raters, as a z-score')
+    name: str = ''  # as shown in tables and model cards
+    licence: str = ''  # empty = unknown: nothing trained on it may be pushed
+    mos_scale: dict = field(
+        default_factory=dict
+    )  # {'mean': …, 'sd': …} with mos_100 = mean + sd*MOS; empty = unknown
+    mos_range: list = field(default_factory=list)  # lowest and highest MOS there can be; empty = unknown
+    human: bool | None = None  # did people give the scores
+    note: str = ''  # a line a reader should see
+
+
+RAISE = DatasetInfo(
+    'RAISE-TD',
+    'non-commercial: personal, educational and research use',
+    dict(mean=64.0106, sd=17.3499),
+    [-64.0106 / 17.3499, (100 - 64.0106) / 17.3499],
+    True,
+    'MOS of 47 raters, as a z-score',
+)
 
 # %
 #| export
 RAISE_TRAIN = 'ef32db26324caa1d'  # `table_digest` of the official training table
 
+
 def table_digest(
-    df: pd.DataFrame  # with filename and MOS
+    df: pd.DataFrame,  # with filename and MOS
 ) -> str:  # 16 hex digits
     "A digest of names and scores, whatever the order of rows, the quoting and the sentences."
     import hashlib
+
     rows = sorted(f'{f} {float(m):.6f}' for f, m in zip(df.filename, df.MOS))
     return hashlib.blake2b('\n'.join(rows).encode(), digest_size=8).hexdigest()
 
 # %% ../nbs/05_data.ipynb #0205acc1
 def dataset_info(
-    data: Path | str,                  # the folder that holds the splits
-    df: pd.DataFrame | None = None,    # its training table, to recognise a published one
+    data: Path | str,  # the folder that holds the splits
+    df: pd.DataFrame | None = None,  # its training table, to recognise a published one
 ) -> DatasetInfo:
     "Name, licence and scale: from `dataset.json`, else recognised, else only the folder's name."
-    path = Path(data)/'dataset.json'
+    path = Path(data) / 'dataset.json'
     if path.is_file():
-        try: d = json.loads(path.read_text(encoding='utf-8'))
-        except ValueError as e: raise RealnessError(f'{path}: is not JSON ({e}); mend or remove it') from None
+        try:
+            d = json.loads(path.read_text(encoding='utf-8'))
+        except ValueError as e:
+            raise RealnessError(f'{path}: is not JSON ({e}); mend or remove it') from None
         return DatasetInfo(**{k: d[k] for k in DatasetInfo.__dataclass_fields__ if k in d})
-    if df is not None and len(df) and table_digest(df) == RAISE_TRAIN: return RAISE
+    if df is not None and len(df) and table_digest(df) == RAISE_TRAIN:
+        return RAISE
     return DatasetInfo(Path(data).resolve().name)
 
 # %% ../nbs/05_data.ipynb #0dfed50d
 def check_split(
-    folder: Path | str,         # holds images/ and image_descriptions.csv
-    mos: bool = True,           # must there be a MOS in every row
-    known=None,                 # a `VectorCache` that remembers which pictures were found whole
-    workers: int | None = None, # pictures decoded at a time
-    sentence: bool = True,      # must there be a sentence in every row
+    folder: Path | str,  # holds images/ and image_descriptions.csv
+    mos: bool = True,  # must there be a MOS in every row
+    known=None,  # a `VectorCache` that remembers which pictures were found whole
+    workers: int | None = None,  # pictures decoded at a time
+    sentence: bool = True,  # must there be a sentence in every row
 ) -> tuple:  # (good rows as a frame with filename, MOS, description, row, digest and any further columns; the table of problems)
     "Check a split in one go: table, names, numbers, sentences and every picture."
     folder, problems = Path(folder), Problems()
-    images = folder/'images'
-    if not folder.is_dir(): problems.add(f'{folder}: there is no such folder', 'name the folder that holds train/ and test/, or make demo data with `realness data demo`')
-    elif not images.is_dir(): problems.add(f'{images}: there is no such folder', 'put the pictures into images/ beside the table')
+    images = folder / 'images'
+    if not folder.is_dir():
+        problems.add(
+            f'{folder}: there is no such folder',
+            'name the folder that holds train/ and test/, or make demo data with `realness data demo`',
+        )
+    elif not images.is_dir():
+        problems.add(f'{images}: there is no such folder', 'put the pictures into images/ beside the table')
     need = [c for c in COLUMNS if mos or c != 'MOS' if sentence or c != 'description']
-    df = read_table(folder/TABLE, problems, need) if folder.is_dir() else pd.DataFrame(columns=[*COLUMNS, 'row'])
-    if 'description' not in df: df['description'] = ''
+    df = (
+        read_table(folder / TABLE, problems, need)
+        if folder.is_dir()
+        else pd.DataFrame(columns=[*COLUMNS, 'row'])
+    )
+    if 'description' not in df:
+        df['description'] = ''
     if images.is_dir() and len(df):
         check_rows(df, images, problems, mos, sentence)
         df = _check_files(df, images, problems, known, workers)
     bad = {r['row'] for r in problems.rows if r['level'] == 'error'}
     good = df[~df.row.isin(bad)].reset_index(drop=True)
-    if mos and len(good): good['MOS'] = good.MOS.astype(float)
-    if len(df) and not len(good): problems.add('no usable row is left', 'mend the problems above')
+    if mos and len(good):
+        good['MOS'] = good.MOS.astype(float)
+    if len(df) and not len(good):
+        problems.add('no usable row is left', 'mend the problems above')
     return good, problems.table
 
 # %% ../nbs/05_data.ipynb #39584883
@@ -250,16 +347,29 @@ def _check_files(df, images, problems, known, workers):
     "Open the pictures of rows whose name is fine; adds the `digest` column, notes twins and pictures without a row."
     fine = [name_problem(n, images) is None for n in df.filename]
     names = df.filename[fine].tolist()
-    there = {p.relative_to(images).as_posix() for p in images.rglob('*') if p.is_file() and not p.name.startswith('.')}
+    there = {
+        p.relative_to(images).as_posix()
+        for p in images.rglob('*')
+        if p.is_file() and not p.name.startswith('.')
+    }
     digests = digest_pictures(names, images, workers)
     whole = set()
-    if known: whole = {k.removeprefix('whole:') for k in known.get([f'whole:{d}' for d in digests.values()])}
+    if known:
+        whole = {k.removeprefix('whole:') for k in known.get([f'whole:{d}' for d in digests.values()])}
     found = check_pictures(names, images, digests, whole, workers)
     for n, row, bad in zip(names, df.row[fine], found):
-        if not bad: continue
+        if not bad:
+            continue
         like = _lookalike(n, there) if n not in there else None
         problems.add(bad[0], f'did you mean {like}?' if like else bad[1], row=row, filename=n)
-    if known: known.put({f'whole:{digests[n]}': np.zeros(0) for n, bad in zip(names, found) if not bad and digests[n] not in whole})
+    if known:
+        known.put(
+            {
+                f'whole:{digests[n]}': np.zeros(0)
+                for n, bad in zip(names, found)
+                if not bad and digests[n] not in whole
+            }
+        )
     df = df.assign(digest=df.filename.map(digests).fillna(''))
     _note_twins(df, there, problems)
     return df
@@ -270,41 +380,57 @@ def _note_twins(df, there, problems):
     first = {}
     for r in df[df.digest != ''].itertuples():
         other = first.setdefault(r.digest, r.filename)
-        if other != r.filename: problems.add(f'the same picture as {other}', 'keep one, or the scores count twice', row=r.row, filename=r.filename, level='note')
-    rest = sorted(there-set(df.filename))
-    if rest: problems.add(f'{len(rest)} file{"s"*(len(rest)>1)} in images/ without a row, {rest[0]} the first', 'they are not used', level='note')
+        if other != r.filename:
+            problems.add(
+                f'the same picture as {other}',
+                'keep one, or the scores count twice',
+                row=r.row,
+                filename=r.filename,
+                level='note',
+            )
+    rest = sorted(there - set(df.filename))
+    if rest:
+        problems.add(
+            f'{len(rest)} file{"s" * (len(rest) > 1)} in images/ without a row, {rest[0]} the first',
+            'they are not used',
+            level='note',
+        )
 
 # %% ../nbs/05_data.ipynb #4482062c
 def load_split(
-    folder: Path | str,      # holds images/ and image_descriptions.csv
+    folder: Path | str,  # holds images/ and image_descriptions.csv
     skip_bad: bool = False,  # go on without the bad rows
-    mos: bool = True,        # must there be a MOS in every row
-    known=None,              # a `VectorCache` that remembers which pictures were found whole
-    say=print,               # told about the rows left out
-    sentence: bool = True,   # must there be a sentence in every row; False: a missing column or cell becomes ''
+    mos: bool = True,  # must there be a MOS in every row
+    known=None,  # a `VectorCache` that remembers which pictures were found whole
+    say=print,  # told about the rows left out
+    sentence: bool = True,  # must there be a sentence in every row; False: a missing column or cell becomes ''
 ) -> pd.DataFrame:  # filename, MOS (float), description, row, digest, path and any further columns
     "The checked table of one split; all its problems in one `DataError` unless `skip_bad`."
     folder = Path(folder)
     df, problems = check_split(folder, mos, known, sentence=sentence)
     bad = problems[problems.level == 'error']
     if len(bad):
-        if not skip_bad or not len(df): raise DataError(problems, folder)
-        say(f'{folder}: left out {bad.row.nunique()} rows\n'+'\n'.join(_line(r) for r in bad.itertuples()))
-    return df.assign(path=[str(folder/'images'/f) for f in df.filename])
+        if not skip_bad or not len(df):
+            raise DataError(problems, folder)
+        say(f'{folder}: left out {bad.row.nunique()} rows\n' + '\n'.join(_line(r) for r in bad.itertuples()))
+    return df.assign(path=[str(folder / 'images' / f) for f in df.filename])
 
 # %% ../nbs/05_data.ipynb #7da9b0cb
 def _example(folder, rows, pictures):
     "A small split for tests and docs: CSV text rows and named pictures."
-    (folder/'images').mkdir(parents=True)
-    for n, im in pictures.items(): im.save(folder/'images'/n)
-    (folder/TABLE).write_text('filename,MOS,description\n'+'\n'.join(rows)+'\n', encoding='utf-8')
+    (folder / 'images').mkdir(parents=True)
+    for n, im in pictures.items():
+        im.save(folder / 'images' / n)
+    (folder / TABLE).write_text('filename,MOS,description\n' + '\n'.join(rows) + '\n', encoding='utf-8')
     return folder
 
 # %% ../nbs/05_data.ipynb #25c248aa
 def is_ai(
-    df: pd.DataFrame  # a checked table
+    df: pd.DataFrame,  # a checked table
 ):  # bool array, or None when nothing says
     "Which pictures are generated: the column `is_ai`, else names like `f12.png` and `r12.png`, else None."
-    if 'is_ai' in df: return df.is_ai.astype(str).str.strip().str.lower().isin(['1', '1.0', 'true', 'yes']).to_numpy()
-    if len(df) and df.filename.str.fullmatch(r'[fr]\d+\.\w+').all(): return df.filename.str.startswith('f').to_numpy()
+    if 'is_ai' in df:
+        return df.is_ai.astype(str).str.strip().str.lower().isin(['1', '1.0', 'true', 'yes']).to_numpy()
+    if len(df) and df.filename.str.fullmatch(r'[fr]\d+\.\w+').all():
+        return df.filename.str.startswith('f').to_numpy()
     return None

@@ -32,15 +32,18 @@ from .planted import DEFECTS, join_masks, plant
 @dataclass
 class Photograph:
     "A photograph the demo may use, with its credit."
-    name: str                   # short name, unique
-    path: Path                  # the file
-    author: str                 # who took it
-    licence: str                # under which terms, as its source says
-    source: str                 # where the file comes from
-    subject: str                # what it shows, as a sentence would say: 'the cat'
-    things: str                 # what else is in it: 'the fur, the whiskers'
-    split: str                  # 'train' or 'test': a photograph is never in both
-    regions: dict = field(default_factory=dict)  # name of a part -> its box x0, y0, x1, y1 as shares of width and height
+
+    name: str  # short name, unique
+    path: Path  # the file
+    author: str  # who took it
+    licence: str  # under which terms, as its source says
+    source: str  # where the file comes from
+    subject: str  # what it shows, as a sentence would say: 'the cat'
+    things: str  # what else is in it: 'the fur, the whiskers'
+    split: str  # 'train' or 'test': a photograph is never in both
+    regions: dict = field(
+        default_factory=dict
+    )  # name of a part -> its box x0, y0, x1, y1 as shares of width and height
     kinds: tuple = tuple(DEFECTS)  # the defects one can see in it
 
     def open(self):  # a Pillow picture, mode RGB
@@ -55,35 +58,106 @@ TABLE = [  # file, where, author, licence, subject, things, split
     ('chelsea.png', SK, 'Stefan van der Walt', CC0, 'the cat', 'the fur, whiskers and eyes', 'test'),
     ('coffee.png', SK, 'Rachel Michetti', CC0, 'the cup of coffee', 'the saucer, spoon and table', 'test'),
     ('china.jpg', SKL, 'danielbuechele', 'CC BY 2.0', 'the pagoda', 'the roofs, trees and lake', 'test'),
-    ('coins.png', SK, 'Brooklyn Museum', FREE, 'the rows of old coins', 'the faces, rims and background', 'test'),
+    (
+        'coins.png',
+        SK,
+        'Brooklyn Museum',
+        FREE,
+        'the rows of old coins',
+        'the faces, rims and background',
+        'test',
+    ),
     ('astronaut.png', SK, 'NASA', 'public domain', 'the astronaut', 'the suit, flag and helmet', 'train'),
-    ('grace_hopper.jpg', MPL, 'US Navy', 'public domain', 'the officer', 'the face, cap and uniform', 'train'),
+    (
+        'grace_hopper.jpg',
+        MPL,
+        'US Navy',
+        'public domain',
+        'the officer',
+        'the face, cap and uniform',
+        'train',
+    ),
     ('camera.png', SK, 'Lav Varshney', CC0, 'the man with the camera', 'the coat, tripod and lawn', 'train'),
-    ('rocket.jpg', SK, 'SpaceX', 'public domain', 'the rocket', 'the towers, lights and evening sky', 'train'),
+    (
+        'rocket.jpg',
+        SK,
+        'SpaceX',
+        'public domain',
+        'the rocket',
+        'the towers, lights and evening sky',
+        'train',
+    ),
     ('flower.jpg', SKL, 'vultilion', 'CC BY 2.0', 'the flower', 'the petals, leaves and shadows', 'train'),
     ('brick.png', SK, 'CC0Textures', CC0, 'the brick wall', 'the joints, rows and surfaces', 'train'),
     ('gravel.png', SK, 'CC0Textures', CC0, 'the gravel', 'the stones, edges and shadows', 'train'),
     ('grass.png', SK, 'linolafett (DeviantArt)', CC0, 'the grass', 'the blades, leaves and shadows', 'train'),
-    ('ihc.png', SK, 'Center for Microscopy And Molecular Imaging', FREE, 'the stained tissue', 'the cells, glands and colours', 'train'),
+    (
+        'ihc.png',
+        SK,
+        'Center for Microscopy And Molecular Imaging',
+        FREE,
+        'the stained tissue',
+        'the cells, glands and colours',
+        'train',
+    ),
     ('retina.jpg', SK, 'Mikael Häggström', CC0, 'the retina', 'the vessels, colours and shading', 'train'),
-    ('hubble_deep_field.jpg', SK, 'NASA (Hubble)', 'public domain', 'the field of galaxies', 'the stars, colours and dark sky', 'train')]
+    (
+        'hubble_deep_field.jpg',
+        SK,
+        'NASA (Hubble)',
+        'public domain',
+        'the field of galaxies',
+        'the stars, colours and dark sky',
+        'train',
+    ),
+]
 
 # %% ../nbs/04_demo.ipynb #7649b7e1
 REGIONS = {
-    'chelsea': {"the cat's face": (.22, .05, .85, 1), "the cat's near eye": (.30, .26, .49, .54),
-                "the cat's far eye": (.63, .34, .79, .57), "the cat's nose": (.49, .70, .66, .93)},
-    'coffee': {'the cup': (.28, 0, .70, .78), 'the saucer': (.12, .15, .81, 1), 'the spoon': (.53, .38, .70, .85),
-               'the coffee': (.36, .20, .62, .49)},
-    'china': {'the pagoda': (.14, .03, .59, .90), 'the top roof': (.22, .03, .50, .27), 'the trees': (.86, .26, 1, .85),
-              'the lake': (.60, .48, .86, .72)},
-    'astronaut': {"the astronaut's face": (.36, .06, .62, .36), 'the spacesuit': (.12, .36, .70, 1), 'the helmet': (.56, .66, 1, 1),
-                  'the flag': (0, 0, .20, .65), 'the model rocket': (.70, 0, .92, .60)},
-    'grace_hopper': {"the officer's face": (.45, .20, .78, .57), 'the cap': (.40, .01, .86, .25), 'the uniform': (.10, .55, 1, 1),
-                     'the flag': (0, 0, .27, .80)},
-    'camera': {"the man's coat": (0, .35, .50, 1), "the man's head": (.26, .10, .48, .38), 'the tripod': (.48, .42, .80, 1),
-               'the camera': (.48, .22, .74, .42)},
-    'rocket': {'the rocket': (.44, .28, .56, 1), 'a tower': (0, 0, .20, 1), 'one of the towers': (.80, 0, 1, 1)},
-    'flower': {'the flower': (.27, .19, .69, .85), 'the middle of the flower': (.40, .35, .57, .68)}}
+    'chelsea': {
+        "the cat's face": (0.22, 0.05, 0.85, 1),
+        "the cat's near eye": (0.30, 0.26, 0.49, 0.54),
+        "the cat's far eye": (0.63, 0.34, 0.79, 0.57),
+        "the cat's nose": (0.49, 0.70, 0.66, 0.93),
+    },
+    'coffee': {
+        'the cup': (0.28, 0, 0.70, 0.78),
+        'the saucer': (0.12, 0.15, 0.81, 1),
+        'the spoon': (0.53, 0.38, 0.70, 0.85),
+        'the coffee': (0.36, 0.20, 0.62, 0.49),
+    },
+    'china': {
+        'the pagoda': (0.14, 0.03, 0.59, 0.90),
+        'the top roof': (0.22, 0.03, 0.50, 0.27),
+        'the trees': (0.86, 0.26, 1, 0.85),
+        'the lake': (0.60, 0.48, 0.86, 0.72),
+    },
+    'astronaut': {
+        "the astronaut's face": (0.36, 0.06, 0.62, 0.36),
+        'the spacesuit': (0.12, 0.36, 0.70, 1),
+        'the helmet': (0.56, 0.66, 1, 1),
+        'the flag': (0, 0, 0.20, 0.65),
+        'the model rocket': (0.70, 0, 0.92, 0.60),
+    },
+    'grace_hopper': {
+        "the officer's face": (0.45, 0.20, 0.78, 0.57),
+        'the cap': (0.40, 0.01, 0.86, 0.25),
+        'the uniform': (0.10, 0.55, 1, 1),
+        'the flag': (0, 0, 0.27, 0.80),
+    },
+    'camera': {
+        "the man's coat": (0, 0.35, 0.50, 1),
+        "the man's head": (0.26, 0.10, 0.48, 0.38),
+        'the tripod': (0.48, 0.42, 0.80, 1),
+        'the camera': (0.48, 0.22, 0.74, 0.42),
+    },
+    'rocket': {
+        'the rocket': (0.44, 0.28, 0.56, 1),
+        'a tower': (0, 0, 0.20, 1),
+        'one of the towers': (0.80, 0, 1, 1),
+    },
+    'flower': {'the flower': (0.27, 0.19, 0.69, 0.85), 'the middle of the flower': (0.40, 0.35, 0.57, 0.68)},
+}
 
 # %% ../nbs/04_demo.ipynb #ec64e50b
 TEXTURES = ('gravel', 'grass', 'hubble_deep_field')
@@ -92,75 +166,113 @@ SHOW_IN_TEXTURE = ('smear', 'pattern', 'grid', 'swirl', 'colour', 'halo')
 # %% ../nbs/04_demo.ipynb #42a12d31
 PACKAGES = {'skimage': 'scikit-image', 'sklearn': 'scikit-learn', 'matplotlib': 'Matplotlib'}
 
+
 def package_file(package, *parts):
     "A file inside an installed package, without importing it."
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.origin:
-        raise RealnessError(f'the demo needs photographs out of {PACKAGES.get(package, package)}: pip install "realness[demo]"')
+        raise RealnessError(
+            f'the demo needs photographs out of {PACKAGES.get(package, package)}: pip install "realness[demo]"'
+        )
     p = Path(spec.origin).parent.joinpath(*parts)
-    if not p.is_file(): raise RealnessError(f'{PACKAGES.get(package, package)} no longer ships {p.name}: use photographs of your own (photos=DIR)')
+    if not p.is_file():
+        raise RealnessError(
+            f'{PACKAGES.get(package, package)} no longer ships {p.name}: use photographs of your own (photos=DIR)'
+        )
     return p
+
 
 def photographs() -> list:  # of `Photograph`, test photographs first
     "The photographs in installed packages that the demo is made from, with their credits."
     out = []
     for file, (package, folder), author, licence, subject, things, split in TABLE:
         name, where = Path(file).stem, package_file(package, folder, file)
-        out.append(Photograph(name, where, author, licence, f'{PACKAGES[package]}, {file}', subject, things, split, REGIONS.get(name, {}),
-                              SHOW_IN_TEXTURE if name in TEXTURES else tuple(DEFECTS)))
+        out.append(
+            Photograph(
+                name,
+                where,
+                author,
+                licence,
+                f'{PACKAGES[package]}, {file}',
+                subject,
+                things,
+                split,
+                REGIONS.get(name, {}),
+                SHOW_IN_TEXTURE if name in TEXTURES else tuple(DEFECTS),
+            )
+        )
     return out
 
 # %% ../nbs/04_demo.ipynb #dc9eab61
 def own_photographs(
-    folder: Path | str,   # a folder of photographs, searched to the bottom
-    seed: int = 0         # chooses which go to the test
+    folder: Path | str,  # a folder of photographs, searched to the bottom
+    seed: int = 0,  # chooses which go to the test
 ) -> list:  # of `Photograph`
     "The photographs of a folder, split by file; `RealnessError` when there are fewer than two."
     files = find_images(folder)
-    if len(files) < 2: raise RealnessError(f'{folder}: found {len(files)} pictures; the demo needs two or more, one for the test and one to train on')
-    test = set(np.random.default_rng(seed).permutation(len(files))[:max(1, len(files)//5)].tolist())
-    return [Photograph(f.stem, f, 'not known', 'that of its owner', f.relative_to(folder).as_posix(), 'the scene', 'the shapes, colours and light',
-                       'test' if i in test else 'train') for i, f in enumerate(files)]
+    if len(files) < 2:
+        raise RealnessError(
+            f'{folder}: found {len(files)} pictures; the demo needs two or more, one for the test and one to train on'
+        )
+    test = set(np.random.default_rng(seed).permutation(len(files))[: max(1, len(files) // 5)].tolist())
+    return [
+        Photograph(
+            f.stem,
+            f,
+            'not known',
+            'that of its owner',
+            f.relative_to(folder).as_posix(),
+            'the scene',
+            'the shapes, colours and light',
+            'test' if i in test else 'train',
+        )
+        for i, f in enumerate(files)
+    ]
 
 # %% ../nbs/04_demo.ipynb #0ee446d3
 H, W = IMAGE_SIZE
 MIN_CROP = 340  # pixels of the photograph across a crop, when it has them
 
+
 @dataclass
 class View:
     "A crop of a photograph and the way back."
-    image: np.ndarray   # H x W x 3 uint8
-    crop: tuple         # x0, y0, x1, y1 in pixels of the photograph
-    size: tuple         # width, height of the photograph
-    flipped: bool       # mirrored left to right
+
+    image: np.ndarray  # H x W x 3 uint8
+    crop: tuple  # x0, y0, x1, y1 in pixels of the photograph
+    size: tuple  # width, height of the photograph
+    flipped: bool  # mirrored left to right
 
     def place(self, region):  # (x0, y0, x1, y1) as shares of the photograph
         "A region's box in pixels of the picture; may reach outside."
         (cx0, cy0, cx1, cy1), (pw, ph) = self.crop, self.size
-        x0, x1 = ((v*pw - cx0)*W/(cx1 - cx0) for v in (region[0], region[2]))
-        y0, y1 = ((v*ph - cy0)*H/(cy1 - cy0) for v in (region[1], region[3]))
+        x0, x1 = ((v * pw - cx0) * W / (cx1 - cx0) for v in (region[0], region[2]))
+        y0, y1 = ((v * ph - cy0) * H / (cy1 - cy0) for v in (region[1], region[3]))
         return (W - x1, y0, W - x0, y1) if self.flipped else (x0, y0, x1, y1)
 
 # %% ../nbs/04_demo.ipynb #a6b41515
 def take_view(
-    photo,                     # a Pillow picture, mode RGB
-    rng: np.random.Generator   # chooses crop, mirror and exposure
+    photo,  # a Pillow picture, mode RGB
+    rng: np.random.Generator,  # chooses crop, mirror and exposure
 ) -> View:
     "A random 512 x 384 view of a photograph."
     from PIL import Image
+
     pw, ph = photo.size
-    widest = min(pw, ph*W/H)
-    w = rng.uniform(min(widest, max(MIN_CROP, .6*widest)), widest)
-    h = w*H/W
+    widest = min(pw, ph * W / H)
+    w = rng.uniform(min(widest, max(MIN_CROP, 0.6 * widest)), widest)
+    h = w * H / W
     x, y = rng.uniform(0, pw - w), rng.uniform(0, ph - h)
-    crop, flipped = (x, y, x + w, y + h), bool(rng.random() < .5)
+    crop, flipped = (x, y, x + w, y + h), bool(rng.random() < 0.5)
     im = photo.resize((W, H), Image.Resampling.BICUBIC, box=crop)
-    if flipped: im = im.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    tone = 255*(np.arange(256)/255)**rng.uniform(.88, 1.12)*rng.uniform(.93, 1.05)
+    if flipped:
+        im = im.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    tone = 255 * (np.arange(256) / 255) ** rng.uniform(0.88, 1.12) * rng.uniform(0.93, 1.05)
     return View(np.clip(np.rint(tone), 0, 255).astype(np.uint8)[np.asarray(im)], crop, (pw, ph), flipped)
 
 # %% ../nbs/04_demo.ipynb #0aca5bda
-VISIBLE = 5.   # mean change inside the mask, in grey levels, from which a defect counts as visible
+VISIBLE = 5.0  # mean change inside the mask, in grey levels, from which a defect counts as visible
+
 
 def boxes(image, rng, taken=(), n=10, low=(100, 90), high=(290, 230)):
     "Random boxes, those with much detail first; none covers the middle of a defect that is already there."
@@ -168,181 +280,255 @@ def boxes(image, rng, taken=(), n=10, low=(100, 90), high=(290, 230)):
     for _ in range(n):
         w, h = (int(rng.uniform(a, b)) for a, b in zip(low, high))
         x, y = int(rng.integers(0, W - w + 1)), int(rng.integers(0, H - h + 1))
-        if any(abs(x + w/2 - tx - tw/2) < .45*(w + tw) and abs(y + h/2 - ty - th/2) < .45*(h + th) for tx, ty, tw, th in taken): continue
-        out.append((float(image[y:y+h:3, x:x+w:3].std((0, 1)).mean()), (x, y, w, h)))
+        if any(
+            abs(x + w / 2 - tx - tw / 2) < 0.45 * (w + tw) and abs(y + h / 2 - ty - th / 2) < 0.45 * (h + th)
+            for tx, ty, tw, th in taken
+        ):
+            continue
+        out.append((float(image[y : y + h : 3, x : x + w : 3].std((0, 1)).mean()), (x, y, w, h)))
     return [b for _, b in sorted(out, reverse=True)]
+
 
 def plant_visibly(image, kind, strength, rng, places):
     "One defect at the first of the places where it shows, or where it shows most; None when there is no place."
-    best, most = None, -1.
+    best, most = None, -1.0
     for box in places[:5]:
         p = plant(image, kind, box, strength, rng)
-        change = np.abs(p.image.astype(np.int16) - image)[p.mask > .5].mean()
-        if change > most: best, most = p, change
-        if change >= VISIBLE: break
+        change = np.abs(p.image.astype(np.int16) - image)[p.mask > 0.5].mean()
+        if change > most:
+            best, most = p, change
+        if change >= VISIBLE:
+            break
     return best
 
 # %% ../nbs/04_demo.ipynb #5c9426d7
 def spoil(
-    image: np.ndarray,          # H x W x 3 uint8
-    rng: np.random.Generator,   # chooses number, kinds, places and strengths
+    image: np.ndarray,  # H x W x 3 uint8
+    rng: np.random.Generator,  # chooses number, kinds, places and strengths
     kinds: tuple = tuple(DEFECTS),  # what may be planted
-    bold: bool = False          # one large, strong swirl instead, for a picture to show around
+    bold: bool = False,  # one large, strong swirl instead, for a picture to show around
 ) -> tuple:  # the new image, the joint mask, the list of `Planted`
     "Plants one to three defects of different kinds."
     if bold:
-        p = plant_visibly(image, 'swirl', 1., rng, boxes(image, rng, n=40, low=(200, 160), high=(240, 200)))
+        p = plant_visibly(image, 'swirl', 1.0, rng, boxes(image, rng, n=40, low=(200, 160), high=(240, 200)))
         return p.image, p.mask, [p]
     mask, done = np.zeros(image.shape[:2], np.float32), []
-    for kind in rng.permutation(kinds)[:rng.choice([1, 2, 3], p=[.60, .27, .13])]:
-        strength = round(.15 + .85*float(rng.random())**1.2, 3)
+    for kind in rng.permutation(kinds)[: rng.choice([1, 2, 3], p=[0.60, 0.27, 0.13])]:
+        strength = round(0.15 + 0.85 * float(rng.random()) ** 1.2, 3)
         p = plant_visibly(image, str(kind), strength, rng, boxes(image, rng, [d.box for d in done]))
-        if p is None: continue
+        if p is None:
+            continue
         image, mask = p.image, join_masks(mask, p.mask)
         done.append(p)
     return image, mask, done
 
 # %% ../nbs/04_demo.ipynb #7fb38af7
-WEIGHTS = dict(smear=.9, pattern=1., grid=.8, melt=1.1, swirl=1.2, duplicate=.8, ghost=.7, cutout=1.1, colour=1., halo=.8)
-TOP, FALL, RATE = 84., 78., .6
-RATERS, RATER_SD = 24, 20.
-MOS_MEAN, MOS_SD = 64., 17.
+WEIGHTS = dict(
+    smear=0.9,
+    pattern=1.0,
+    grid=0.8,
+    melt=1.1,
+    swirl=1.2,
+    duplicate=0.8,
+    ghost=0.7,
+    cutout=1.1,
+    colour=1.0,
+    halo=0.8,
+)
+TOP, FALL, RATE = 84.0, 78.0, 0.6
+RATERS, RATER_SD = 24, 20.0
+MOS_MEAN, MOS_SD = 64.0, 17.0
+
 
 def true_realness(
-    defects: list  # of `Planted`, or anything with kind, strength and area
+    defects: list,  # of `Planted`, or anything with kind, strength and area
 ) -> float:  # 0-100, higher = more real
     "What a panel without noise would say; falls with every defect's strength and area."
-    damage = RATE*sum(WEIGHTS.get(d.kind, 1.)*d.strength*np.sqrt(d.area/.06) for d in defects)
-    return float(TOP - FALL*(1 - np.exp(-damage)))
+    damage = RATE * sum(WEIGHTS.get(d.kind, 1.0) * d.strength * np.sqrt(d.area / 0.06) for d in defects)
+    return float(TOP - FALL * (1 - np.exp(-damage)))
+
 
 def rate(
-    realness: float,           # true realness, 0-100
-    rng: np.random.Generator
+    realness: float,  # true realness, 0-100
+    rng: np.random.Generator,
 ) -> float:  # 0-100
     "The mean of a simulated panel's ratings."
     return float(np.clip(realness + rng.normal(0, RATER_SD, RATERS), 0, 100).mean())
 
-def to_z(x): return (x - MOS_MEAN)/MOS_SD
+
+def to_z(x):
+    return (x - MOS_MEAN) / MOS_SD
 
 # %% ../nbs/04_demo.ipynb #f9f050ca
 SAYS = {  # what one would say about each kind; {} is the place
-    'smear': ('the surface {} is unnaturally smooth and waxy', 'fine detail {} has been lost and looks like plastic'),
+    'smear': (
+        'the surface {} is unnaturally smooth and waxy',
+        'fine detail {} has been lost and looks like plastic',
+    ),
     'pattern': ('the texture {} repeats itself like wallpaper', 'an oddly regular pattern shows {}'),
     'grid': ('a checked grid of light and dark dots lies {}', 'there is a regular lattice of artefacts {}'),
     'melt': ('the shapes {} are warped and seem to melt', 'outlines {} sag and ripple in a distorted way'),
     'swirl': ('the area {} is twisted into a swirl', 'lines {} spiral in an impossible way'),
-    'duplicate': ('something {} appears twice, like a copy', 'a part {} is duplicated and merges with its neighbour'),
+    'duplicate': (
+        'something {} appears twice, like a copy',
+        'a part {} is duplicated and merges with its neighbour',
+    ),
     'ghost': ('the edges {} are doubled like a ghost image', 'a faint second outline shows {}'),
     'cutout': ('a piece pasted {} has the wrong scale', 'a fragment that does not belong there sits {}'),
     'colour': ('the colours {} are wrong and do not fit the light', 'a strange colour cast lies {}'),
-    'halo': ('a glowing halo without a cause shows {}', 'there is an unnatural bright rim {}')}
-TAILS = (', which makes the picture look unrealistic', ', so that the view of {} hardly passes for a photograph', ', which looks artificial')
-MILD = (', although the rest of {} looks natural', '; otherwise {} looks plausible', ', which hints at some digital editing of {}')
-FINE = ('No, this looks like an ordinary photograph. In the view of {}, {} all appear natural and consistent.',
-        'No, nothing about {} looks artificial; {} are all plausible and fit together as they would in reality.',
-        'No. The picture of {} seems genuine: {} look natural, and the transitions between them are as expected.')
-UNSURE = ('Somewhat. The light on {} seems a little too even and the contrast is strong, but {} look natural on the whole.',
-          'Somewhat. Parts of {} look slightly soft and the tones seem edited, while {} appear as one would expect.')
+    'halo': ('a glowing halo without a cause shows {}', 'there is an unnatural bright rim {}'),
+}
+TAILS = (
+    ', which makes the picture look unrealistic',
+    ', so that the view of {} hardly passes for a photograph',
+    ', which looks artificial',
+)
+MILD = (
+    ', although the rest of {} looks natural',
+    '; otherwise {} looks plausible',
+    ', which hints at some digital editing of {}',
+)
+FINE = (
+    'No, this looks like an ordinary photograph. In the view of {}, {} all appear natural and consistent.',
+    'No, nothing about {} looks artificial; {} are all plausible and fit together as they would in reality.',
+    'No. The picture of {} seems genuine: {} look natural, and the transitions between them are as expected.',
+)
+UNSURE = (
+    'Somewhat. The light on {} seems a little too even and the contrast is strong, but {} look natural on the whole.',
+    'Somewhat. Parts of {} look slightly soft and the tones seem edited, while {} appear as one would expect.',
+)
 
 # %% ../nbs/04_demo.ipynb #ca5b30dd
 def place_name(
-    box: tuple,       # x, y, w, h of the defect in the picture
-    view=None,        # the `View`, when parts are known
-    regions=None      # name of a part -> box in shares of the photograph
+    box: tuple,  # x, y, w, h of the defect in the picture
+    view=None,  # the `View`, when parts are known
+    regions=None,  # name of a part -> box in shares of the photograph
 ) -> str:  # 'on the cup', 'in the upper left'
     "Where a defect is, in words."
-    x, y = box[0] + box[2]/2, box[1] + box[3]/2
+    x, y = box[0] + box[2] / 2, box[1] + box[3] / 2
     parts = {n: view.place(r) for n, r in (regions or {}).items()}
-    inside = {n: (x1 - x0)*(y1 - y0) for n, (x0, y0, x1, y1) in parts.items() if x0 <= x <= x1 and y0 <= y <= y1}
-    if inside: return f'on {min(inside, key=inside.get)}'
-    row, col = ('upper', '', 'lower')[int(3*y/H)], ('left', '', 'right')[int(3*x/W)]
-    if row and col: return f'in the {row} {col}'
-    if col: return f'on the {col} side'
+    inside = {
+        n: (x1 - x0) * (y1 - y0) for n, (x0, y0, x1, y1) in parts.items() if x0 <= x <= x1 and y0 <= y <= y1
+    }
+    if inside:
+        return f'on {min(inside, key=inside.get)}'
+    row, col = ('upper', '', 'lower')[int(3 * y / H)], ('left', '', 'right')[int(3 * x / W)]
+    if row and col:
+        return f'in the {row} {col}'
+    if col:
+        return f'on the {col} side'
     return {'upper': 'at the top', 'lower': 'at the bottom'}.get(row, 'in the middle')
 
 # %% ../nbs/04_demo.ipynb #013e9aaa
 def answer(
-    z: float,                   # true realness, z-scale
-    touched: bool,              # is there any defect at all
-    rng: np.random.Generator
+    z: float,  # true realness, z-scale
+    touched: bool,  # is there any defect at all
+    rng: np.random.Generator,
 ) -> str:  # 'No', 'Somewhat' or 'Yes', to "is anything unrealistic?"
     "The first word of the sentence, with the disagreement of a single onlooker."
-    if not touched: return 'No' if rng.random() < .80 else 'Somewhat'
-    if z > -.3 and rng.random() < .10: return 'No'
-    seen = z + rng.normal(0, 1.)
-    return 'Yes' if seen < -.6 else 'Somewhat' if seen < .8 else 'No'
+    if not touched:
+        return 'No' if rng.random() < 0.80 else 'Somewhat'
+    if z > -0.3 and rng.random() < 0.10:
+        return 'No'
+    seen = z + rng.normal(0, 1.0)
+    return 'Yes' if seen < -0.6 else 'Somewhat' if seen < 0.8 else 'No'
+
 
 def describe(
-    word: str,                  # 'No', 'Somewhat' or 'Yes'
-    places: list,               # (kind, place in words), worst first
-    photo: Photograph,          # for the subject and the things in it
-    rng: np.random.Generator
+    word: str,  # 'No', 'Somewhat' or 'Yes'
+    places: list,  # (kind, place in words), worst first
+    photo: Photograph,  # for the subject and the things in it
+    rng: np.random.Generator,
 ) -> str:
     "One sentence of 15 to 33 words about the picture."
     pick = lambda options: options[int(rng.integers(len(options)))]
-    if word == 'No' or not places: return pick(FINE if word == 'No' else UNSURE).format(photo.subject, photo.things)
-    n = 2 if len(places) > 1 and rng.random() < .7 else 1                  # some sentences leave something out
-    clauses, tail = [pick(SAYS[k]).format(where) for k, where in places[:n]], pick(TAILS if word == 'Yes' else MILD).format(photo.subject)
-    if len(' '.join([*clauses, tail]).split()) > 30: clauses = clauses[:1]
+    if word == 'No' or not places:
+        return pick(FINE if word == 'No' else UNSURE).format(photo.subject, photo.things)
+    n = 2 if len(places) > 1 and rng.random() < 0.7 else 1  # some sentences leave something out
+    clauses, tail = (
+        [pick(SAYS[k]).format(where) for k, where in places[:n]],
+        pick(TAILS if word == 'Yes' else MILD).format(photo.subject),
+    )
+    if len(' '.join([*clauses, tail]).split()) > 30:
+        clauses = clauses[:1]
     said = ', and '.join(clauses)
     text = f'{word}. {said[0].upper()}{said[1:]}{tail}.'
-    if len(text.split()) < 15: text = text[:-1] + f', while {photo.things} seem fine.'
+    if len(text.split()) < 15:
+        text = text[:-1] + f', while {photo.things} seem fine.'
     return text
 
 # %% ../nbs/04_demo.ipynb #8e67b4e8
 @dataclass
 class Shot:
     "One picture of the demo with everything known about it."
-    filename: str       # f*.png with planted defects, r*.png left alone
-    image: np.ndarray   # H x W x 3 uint8
-    mask: np.ndarray    # H x W float32, the joint mask
-    defects: list       # of `Planted`
-    photo: Photograph   # what it was taken from
-    realness: float     # the true realness, z-scale
-    mos: float          # what the simulated panel says, z-scale
+
+    filename: str  # f*.png with planted defects, r*.png left alone
+    image: np.ndarray  # H x W x 3 uint8
+    mask: np.ndarray  # H x W float32, the joint mask
+    defects: list  # of `Planted`
+    photo: Photograph  # what it was taken from
+    realness: float  # the true realness, z-scale
+    mos: float  # what the simulated panel says, z-scale
     sentence: str
 
+
 def make_shot(
-    filename: str,        # f… gets defects, r… stays a photograph
+    filename: str,  # f… gets defects, r… stays a photograph
     photo: Photograph,
-    picture,              # the opened photograph
-    seed: list,           # the seed of this picture
-    bold: bool = False    # one strong defect
+    picture,  # the opened photograph
+    seed: list,  # the seed of this picture
+    bold: bool = False,  # one strong defect
 ) -> Shot:
     "Makes one picture with its mask, opinion and sentence."
     rng = np.random.default_rng(seed)
     view = take_view(picture, rng)
     image, mask, done = view.image, np.zeros((H, W), np.float32), []
-    if filename.startswith('f'): image, mask, done = spoil(view.image, rng, photo.kinds, bold)
+    if filename.startswith('f'):
+        image, mask, done = spoil(view.image, rng, photo.kinds, bold)
     true = true_realness(done)
     mos = to_z(rate(true, rng))
     worst = sorted(done, key=lambda d: true_realness([d]))
     places = [(d.kind, place_name(d.box, view, photo.regions)) for d in worst]
     word = answer(to_z(true), bool(done), rng)
-    for d in done: d.image = d.mask = None                                    # kept once, in the shot
+    for d in done:
+        d.image = d.mask = None  # kept once, in the shot
     return Shot(filename, image, mask, done, photo, to_z(true), mos, describe(word, places, photo, rng))
 
 # %% ../nbs/04_demo.ipynb #da1abc19
-UNTOUCHED = .25
+UNTOUCHED = 0.25
 SPLITS = ('train', 'test')
+
 
 def plan(n_train, n_test, shots, seed):
     "(split, file name, photograph, seed, bold) of every picture; the photographs take turns."
-    k_test, k_train = (n - round(n*UNTOUCHED) for n in (n_test, n_train))
-    numbers = {'test': range(22, 22 + k_test), 'train': [i for i in range(1, k_train + k_test + 22) if not 22 <= i < 22 + k_test][:k_train]}
+    k_test, k_train = (n - round(n * UNTOUCHED) for n in (n_test, n_train))
+    numbers = {
+        'test': range(22, 22 + k_test),
+        'train': [i for i in range(1, k_train + k_test + 22) if not 22 <= i < 22 + k_test][:k_train],
+    }
     out = []
     for split, n, first in (('train', n_train, n_test - k_test), ('test', n_test, 0)):
         own = [p for p in shots if p.split == split]
-        names = [f'f{i}.png' for i in numbers[split]] + [f'r{first + i + 1}.png' for i in range(n - len(numbers[split]))]
-        out += [(split, f, own[i % len(own)], [seed, SPLITS.index(split), i], f == 'f22.png') for i, f in enumerate(names)]
+        names = [f'f{i}.png' for i in numbers[split]] + [
+            f'r{first + i + 1}.png' for i in range(n - len(numbers[split]))
+        ]
+        out += [
+            (split, f, own[i % len(own)], [seed, SPLITS.index(split), i], f == 'f22.png')
+            for i, f in enumerate(names)
+        ]
     return out
 
 # %% ../nbs/04_demo.ipynb #62ee93cb
-VERSION = 1      # of the recipe: other pictures come out when it changes
-NOTE = ('The MOS of this data set is MADE, not human: it falls with strength and area of defects planted into photographs, plus simulated rater noise. '
-        'It shows that the program works; figures reached on it say nothing about agreement with people.')
-COLUMNS = {'image_descriptions': ['filename', 'MOS', 'description'],
-           'defects': ['filename', 'kind', 'x', 'y', 'w', 'h', 'strength', 'area', 'photograph', 'realness']}
+VERSION = 1  # of the recipe: other pictures come out when it changes
+NOTE = (
+    'The MOS of this data set is MADE, not human: it falls with strength and area of defects planted into photographs, plus simulated rater noise. '
+    'It shows that the program works; figures reached on it say nothing about agreement with people.'
+)
+COLUMNS = {
+    'image_descriptions': ['filename', 'MOS', 'description'],
+    'defects': ['filename', 'kind', 'x', 'y', 'w', 'h', 'strength', 'area', 'photograph', 'realness'],
+}
+
 
 def write_csv(path, header, rows):
     with path.open('w', newline='', encoding='utf-8') as f:
@@ -350,110 +536,170 @@ def write_csv(path, header, rows):
         w.writerow(header)
         w.writerows(rows)
 
+
 def defect_rows(s):
     "The rows of defects.csv for one shot."
     last = [s.photo.name, f'{s.realness:.6f}']
-    if not s.defects: return [[s.filename, '', '', '', '', '', 0, 0, *last]]
+    if not s.defects:
+        return [[s.filename, '', '', '', '', '', 0, 0, *last]]
     return [[s.filename, d.kind, *d.box, d.strength, f'{d.area:.6f}', *last] for d in s.defects]
+
 
 def save_shot(folder, s):
     "Writes picture and mask; gives back the rows of the two tables."
     from PIL import Image
-    Image.fromarray(s.image).save(folder/'images'/s.filename, compress_level=2)
-    Image.fromarray(np.rint(s.mask*255).astype(np.uint8)).save(folder/'masks'/s.filename, compress_level=2)
+
+    Image.fromarray(s.image).save(folder / 'images' / s.filename, compress_level=2)
+    Image.fromarray(np.rint(s.mask * 255).astype(np.uint8)).save(
+        folder / 'masks' / s.filename, compress_level=2
+    )
     return [s.filename, f'{s.mos:.6f}', s.sentence], defect_rows(s)
 
 # %% ../nbs/04_demo.ipynb #faea11be
 def credits(shots):
     "The text of PHOTOGRAPHS.md."
     rows = [f'| {p.name} | {p.author} | {p.licence} | {p.source} | {p.split} |' for p in shots]
-    return '\n'.join(['# Photographs', '', 'The pictures beside this file are crops of these photographs, mirrored or made lighter or darker,',
-                      'and those named `f*.png` have defects planted into them.', '', '| name | author | licence | source | split |',
-                      '|---|---|---|---|---|', *rows, '']) + '\n' + NOTE + '\n'
+    return (
+        '\n'.join(
+            [
+                '# Photographs',
+                '',
+                'The pictures beside this file are crops of these photographs, mirrored or made lighter or darker,',
+                'and those named `f*.png` have defects planted into them.',
+                '',
+                '| name | author | licence | source | split |',
+                '|---|---|---|---|---|',
+                *rows,
+                '',
+            ]
+        )
+        + '\n'
+        + NOTE
+        + '\n'
+    )
+
 
 def fingerprint(shots):
     "Changes when a photograph does."
-    return hashlib.sha256(''.join(f'{p.name} {p.split} {file_digest(p.path)}\n' for p in shots).encode()).hexdigest()[:12]
+    return hashlib.sha256(
+        ''.join(f'{p.name} {p.split} {file_digest(p.path)}\n' for p in shots).encode()
+    ).hexdigest()[:12]
+
 
 def marker(n_train, n_test, seed, shots):
     "What a demo folder was made from; equal markers, equal folders."
-    return dict(version=VERSION, seed=int(seed), n_train=int(n_train), n_test=int(n_test), photographs=fingerprint(shots))
+    return dict(
+        version=VERSION,
+        seed=int(seed),
+        n_train=int(n_train),
+        n_test=int(n_test),
+        photographs=fingerprint(shots),
+    )
+
 
 def about(mark, shots):
     "The content of dataset.json."
     licences = '; '.join(f'{p.name}: {p.licence} ({p.author})' for p in shots)
-    return dict(name='realness-demo', licence=f'Derived from photographs under their own licences - {licences}',
-                mos_scale=dict(mean=MOS_MEAN, sd=MOS_SD), mos_range=[round(to_z(0), 4), round(to_z(100), 4)],
-                human=False, note=NOTE, demo=mark)
+    return dict(
+        name='realness-demo',
+        licence=f'Derived from photographs under their own licences - {licences}',
+        mos_scale=dict(mean=MOS_MEAN, sd=MOS_SD),
+        mos_range=[round(to_z(0), 4), round(to_z(100), 4)],
+        human=False,
+        note=NOTE,
+        demo=mark,
+    )
 
 # %% ../nbs/04_demo.ipynb #47d4bbe9
 OURS = {'train', 'test', 'dataset.json', 'PHOTOGRAPHS.md'}
 
+
 def read_marker(folder):
     "The marker of a demo folder, or None."
-    try: return json.loads((Path(folder)/'dataset.json').read_text(encoding='utf-8')).get('demo')
-    except (OSError, ValueError, AttributeError): return None
+    try:
+        return json.loads((Path(folder) / 'dataset.json').read_text(encoding='utf-8')).get('demo')
+    except (OSError, ValueError, AttributeError):
+        return None
+
 
 def check_free(out):
     "`RealnessError` unless `out` is new, empty, or demo data and nothing else."
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())): return
-    if not out.is_dir(): raise RealnessError(f'{out} is a file; name a new folder for the demo data')
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not out.is_dir():
+        raise RealnessError(f'{out} is a file; name a new folder for the demo data')
     extra = sorted({p.name for p in out.iterdir()} - OURS)
     if read_marker(out) is None or extra:
-        raise RealnessError(f'{out} holds something else than demo data ({", ".join(extra[:3]) or "no marker in dataset.json"}); name a new or empty folder')
+        raise RealnessError(
+            f'{out} holds something else than demo data ({", ".join(extra[:3]) or "no marker in dataset.json"}); name a new or empty folder'
+        )
 
 # %% ../nbs/04_demo.ipynb #2bb7fba1
 def build(folder, n_train, n_test, seed, shots):
     "Writes the whole demo into a new folder."
     opened = {p.name: p.open() for p in shots}
     for s in SPLITS:
-        for d in ('images', 'masks'): (folder/s/d).mkdir(parents=True)
+        for d in ('images', 'masks'):
+            (folder / s / d).mkdir(parents=True)
+
     def one(job):
         split, name, photo, own_seed, bold = job
-        return save_shot(folder/split, make_shot(name, photo, opened[photo.name], own_seed, bold))
+        return save_shot(folder / split, make_shot(name, photo, opened[photo.name], own_seed, bold))
+
     jobs = plan(n_train, n_test, shots, seed)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool: rows = list(pool.map(one, jobs))
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        rows = list(pool.map(one, jobs))
     for s in SPLITS:
         own = [r for r, job in zip(rows, jobs) if job[0] == s]
-        write_csv(folder/s/'image_descriptions.csv', COLUMNS['image_descriptions'], [r for r, _ in own])
-        write_csv(folder/s/'defects.csv', COLUMNS['defects'], [d for _, ds in own for d in ds])
+        write_csv(folder / s / 'image_descriptions.csv', COLUMNS['image_descriptions'], [r for r, _ in own])
+        write_csv(folder / s / 'defects.csv', COLUMNS['defects'], [d for _, ds in own for d in ds])
     known = about(marker(n_train, n_test, seed, shots), shots)
-    (folder/'dataset.json').write_text(json.dumps(known, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
-    (folder/'PHOTOGRAPHS.md').write_text(credits(shots), encoding='utf-8')
+    (folder / 'dataset.json').write_text(
+        json.dumps(known, indent=1, ensure_ascii=False) + '\n', encoding='utf-8'
+    )
+    (folder / 'PHOTOGRAPHS.md').write_text(credits(shots), encoding='utf-8')
 
 # %% ../nbs/04_demo.ipynb #a2a2fcc5
 def make_demo(
-    out: Path | str,              # the folder to make; new, empty, or old demo data, which is replaced
-    n_train: int = 240,           # pictures to train on, a quarter of them untouched
-    n_test: int = 60,             # pictures for the test, from other photographs
-    seed: int = 0,                # the same seed gives the same files, byte for byte
-    photos: Path | str | None = None  # a folder of your own photographs instead of the packages'
+    out: Path | str,  # the folder to make; new, empty, or old demo data, which is replaced
+    n_train: int = 240,  # pictures to train on, a quarter of them untouched
+    n_test: int = 60,  # pictures for the test, from other photographs
+    seed: int = 0,  # the same seed gives the same files, byte for byte
+    photos: Path | str | None = None,  # a folder of your own photographs instead of the packages'
 ) -> Path:  # the folder
     "Makes the demo data set: pictures, masks, tables, credits. Raises `RealnessError` when `out` holds something else."
     out = Path(out).expanduser().resolve()
-    if min(n_train, n_test) < 4: raise RealnessError(f'the demo needs 4 pictures or more in each split, not {n_train} and {n_test}')
+    if min(n_train, n_test) < 4:
+        raise RealnessError(f'the demo needs 4 pictures or more in each split, not {n_train} and {n_test}')
     check_free(out)
     shots = own_photographs(photos, seed) if photos else photographs()
     with atomic_write(out) as tmp:
         build(tmp, n_train, n_test, seed, shots)
-        if out.exists(): shutil.rmtree(out)
+        if out.exists():
+            shutil.rmtree(out)
     return out
 
 # %% ../nbs/04_demo.ipynb #b0141416
 def demo_data(
-    out: Path | str | None = None,    # where; a folder of the cache by default
-    n_train: int = 240,               # as in `make_demo`
+    out: Path | str | None = None,  # where; a folder of the cache by default
+    n_train: int = 240,  # as in `make_demo`
     n_test: int = 60,
     seed: int = 0,
-    photos: Path | str | None = None  # a folder of your own photographs
+    photos: Path | str | None = None,  # a folder of your own photographs
 ) -> Path:  # the folder of the demo data
     "The demo data, made once. One that was made otherwise (size, seed, version) is made anew."
     from filelock import FileLock
+
     shots = own_photographs(photos, seed) if photos else photographs()
     mark = marker(n_train, n_test, seed, shots)
     tag = hashlib.sha256(json.dumps(mark).encode()).hexdigest()[:8]
-    out = Path(out).expanduser().resolve() if out else cache_dir('demo')/f'demo-{n_train}-{n_test}-{seed}-{tag}'
+    out = (
+        Path(out).expanduser().resolve()
+        if out
+        else cache_dir('demo') / f'demo-{n_train}-{n_test}-{seed}-{tag}'
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(out.with_name(f'.{out.name}.lock')):
-        if read_marker(out) != mark: make_demo(out, n_train, n_test, seed, photos)
+        if read_marker(out) != mark:
+            make_demo(out, n_train, n_test, seed, photos)
     return out

@@ -24,36 +24,45 @@ from .images import load_image
 # %% ../nbs/36_describers.ipynb #3a44c062
 SIDE = 768  # pixels of the longer side as it is sent
 
+
 def small_jpeg(
-    image,            # anything `load_image` takes
-    side: int = SIDE, # the longer side, at most; smaller pictures stay as they are
-    quality: int = 90
+    image,  # anything `load_image` takes
+    side: int = SIDE,  # the longer side, at most; smaller pictures stay as they are
+    quality: int = 90,
 ) -> bytes:  # a JPEG with pixels and nothing else
     "A picture as it is sent to a model."
     import numpy as np
     from PIL import Image
+
     im = load_image(image)
-    s = side/max(im.size)
-    if s < 1: im = im.resize((max(1, round(im.width*s)), max(1, round(im.height*s))), Image.Resampling.LANCZOS)
+    s = side / max(im.size)
+    if s < 1:
+        im = im.resize((max(1, round(im.width * s)), max(1, round(im.height * s))), Image.Resampling.LANCZOS)
     f = io.BytesIO()
-    Image.fromarray(np.asarray(im)).save(f, 'JPEG', quality=quality)   # of the bare pixels: Pillow carries comments and XMP over
+    Image.fromarray(np.asarray(im)).save(
+        f, 'JPEG', quality=quality
+    )  # of the bare pixels: Pillow carries comments and XMP over
     return f.getvalue()
 
 # %% ../nbs/36_describers.ipynb #b4f6cf8b
 @dataclass(frozen=True)
 class Reply:
     "What a model said to one question."
+
     text: str
-    tokens_in: int | None = None   # as the server counts them; None = it did not say
+    tokens_in: int | None = None  # as the server counts them; None = it did not say
     tokens_out: int | None = None
-    cut: bool = False              # stopped at its token limit
-    refused: bool = False          # the server says that the model declined
+    cut: bool = False  # stopped at its token limit
+    refused: bool = False  # the server says that the model declined
+
 
 class Later(RealnessError):
     "Failed this time: a limit, a time-out, a torn answer. `.after` is the wait in seconds that the server asks for, or None."
+
     def __init__(self, message, after=None):
         super().__init__(message)
         self.after = after
+
 
 class Never(RealnessError):
     "This picture cannot be asked about; others can."
@@ -61,93 +70,160 @@ class Never(RealnessError):
 # %% ../nbs/36_describers.ipynb #0c538b3f
 class Key:
     "A secret that shows itself to nobody; `.value` is for the client alone."
+
     def __init__(self, env: str = 'OPENAI_API_KEY'):
-        if not re.fullmatch(r'[A-Za-z_]\w{0,60}', env, re.A): raise RealnessError('a key is named by its environment variable (letters, digits and _), such as OPENAI_API_KEY; the key itself does not belong on a command line')
+        if not re.fullmatch(r'[A-Za-z_]\w{0,60}', env, re.A):
+            raise RealnessError(
+                'a key is named by its environment variable (letters, digits and _), such as OPENAI_API_KEY; the key itself does not belong on a command line'
+            )
         self.env = env
         self.value = (os.environ.get(env) or '').strip()
-        if not (self.value.isascii() and self.value.isprintable()): raise RealnessError(f'the key in {env} has characters that no key has, such as curly quotation marks; copy it again')
+        if not (self.value.isascii() and self.value.isprintable()):
+            raise RealnessError(
+                f'the key in {env} has characters that no key has, such as curly quotation marks; copy it again'
+            )
 
     def scrub(self, text: str) -> str:
         "`text` without the key, plain, quoted or in base64."
-        if len(self.value) < 4: return text
-        for form in {self.value, quote(self.value, safe=''), json.dumps(self.value)[1:-1], base64.b64encode(self.value.encode()).decode()}: text = text.replace(form, f'[{self.env}]')
+        if len(self.value) < 4:
+            return text
+        for form in {
+            self.value,
+            quote(self.value, safe=''),
+            json.dumps(self.value)[1:-1],
+            base64.b64encode(self.value.encode()).decode(),
+        }:
+            text = text.replace(form, f'[{self.env}]')
         return text
 
-    def __bool__(self): return bool(self.value)
-    def __repr__(self): return f'Key({self.env}, {"set" if self else "not set"})'
-    def __reduce__(self): return type(self), (self.env,)  # the other side reads its own environment
+    def __bool__(self):
+        return bool(self.value)
+
+    def __repr__(self):
+        return f'Key({self.env}, {"set" if self else "not set"})'
+
+    def __reduce__(self):
+        return type(self), (self.env,)  # the other side reads its own environment
 
 # %% ../nbs/36_describers.ipynb #91a0cc84
 def is_loopback(
-    url: str  # an address
+    url: str,  # an address
 ) -> bool:
     "Whether an address is this machine's own: localhost, 127.0.0.0/8 or ::1, spelled as such."
     host = (urlsplit(url).hostname or '').rstrip('.').lower()
-    if host == 'localhost': return True
-    try: return ipaddress.ip_address(host).is_loopback
-    except ValueError: return False
+    if host == 'localhost':
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
 
 def check_url(
-    url: str,                # the base of an endpoint, such as http://localhost:8000/v1
-    allow_http: bool = False # plain http to other machines
+    url: str,  # the base of an endpoint, such as http://localhost:8000/v1
+    allow_http: bool = False,  # plain http to other machines
 ) -> str:  # without a slash at its end
     "The address, or an error that says what is wrong with it."
-    private = RealnessError('the address of an endpoint holds no user, password, query or fragment; a key goes into an environment variable, named by --key-env')
-    if '@' in url: raise private                        # anywhere: a slash in a password hides it from the parser
+    private = RealnessError(
+        'the address of an endpoint holds no user, password, query or fragment; a key goes into an environment variable, named by --key-env'
+    )
+    if '@' in url:
+        raise private  # anywhere: a slash in a password hides it from the parser
     try:
         parts = urlsplit(url.strip())
         parts.port, (parts.hostname or '').encode('idna')
-    except ValueError: raise RealnessError('the address of the endpoint is none; one looks like https://host/v1') from None      # not shown: a password may be in it
-    if parts.query or parts.fragment: raise private
-    if parts.scheme not in ('http', 'https') or not parts.hostname: raise RealnessError(f'{url}: is no address of an endpoint; one looks like https://host/v1')
+    except ValueError:
+        raise RealnessError(
+            'the address of the endpoint is none; one looks like https://host/v1'
+        ) from None  # not shown: a password may be in it
+    if parts.query or parts.fragment:
+        raise private
+    if parts.scheme not in ('http', 'https') or not parts.hostname:
+        raise RealnessError(f'{url}: is no address of an endpoint; one looks like https://host/v1')
     if parts.scheme == 'http' and not allow_http and not is_loopback(url):
-        raise RealnessError(f'{url}: plain http would send pictures and the key readable to all on the way; use https, or say --allow-http if you know the way')
+        raise RealnessError(
+            f'{url}: plain http would send pictures and the key readable to all on the way; use https, or say --allow-http if you know the way'
+        )
     return url.strip().rstrip('/')
 
 # %% ../nbs/36_describers.ipynb #e7a625ee
 def _client(url, key, timeout):
-    try: from openai import DefaultHttpxClient, OpenAI
-    except ImportError: raise RealnessError('asking an endpoint needs the openai client: pip install "realness[describe]"') from None
+    try:
+        from openai import DefaultHttpxClient, OpenAI
+    except ImportError:
+        raise RealnessError(
+            'asking an endpoint needs the openai client: pip install "realness[describe]"'
+        ) from None
     http = DefaultHttpxClient(follow_redirects=False, trust_env=not is_loopback(url), timeout=timeout)
-    return OpenAI(base_url=url, api_key=key.value or 'none', organization='', project='', max_retries=0, timeout=timeout, http_client=http)
+    return OpenAI(
+        base_url=url,
+        api_key=key.value or 'none',
+        organization='',
+        project='',
+        max_retries=0,
+        timeout=timeout,
+        http_client=http,
+    )
+
 
 class Endpoint:
     "A model behind an OpenAI-compatible endpoint."
+
     def __init__(
         self,
-        base_url: str,            # such as http://localhost:8000/v1
-        model: str,               # its name there
+        base_url: str,  # such as http://localhost:8000/v1
+        model: str,  # its name there
         key_env: str = 'OPENAI_API_KEY',  # the environment variable that holds the key
-        parallel: int = 4,        # questions at once
-        timeout: float = 120,     # seconds an answer may take
-        side: int = SIDE,         # pixels of the longer side of what is sent
-        max_tokens: int = 200,    # of an answer; thoughts of a reasoning model count
-        temperature: float | None = 0.,  # None leaves it to the server, for models that take none
-        allow_http: bool = False, # plain http to other machines
+        parallel: int = 4,  # questions at once
+        timeout: float = 120,  # seconds an answer may take
+        side: int = SIDE,  # pixels of the longer side of what is sent
+        max_tokens: int = 200,  # of an answer; thoughts of a reasoning model count
+        temperature: float | None = 0.0,  # None leaves it to the server, for models that take none
+        allow_http: bool = False,  # plain http to other machines
     ):
         self.url, self.model, self.key = check_url(base_url, allow_http), model, Key(key_env)
-        if not model: raise RealnessError('name a model of the endpoint with --model')
-        for name, v, least in (('parallel', parallel, 1), ('timeout', timeout, .1), ('side', side, 32), ('max_tokens', max_tokens, 1)):
-            if v < least: raise RealnessError(f'{name} {v}: at least {least}')
-        if not self.key and not is_loopback(self.url): raise RealnessError(f'{self.url}: needs a key; put it into the environment variable {key_env} (or name another with --key-env)')
+        if not model:
+            raise RealnessError('name a model of the endpoint with --model')
+        for name, v, least in (
+            ('parallel', parallel, 1),
+            ('timeout', timeout, 0.1),
+            ('side', side, 32),
+            ('max_tokens', max_tokens, 1),
+        ):
+            if v < least:
+                raise RealnessError(f'{name} {v}: at least {least}')
+        if not self.key and not is_loopback(self.url):
+            raise RealnessError(
+                f'{self.url}: needs a key; put it into the environment variable {key_env} (or name another with --key-env)'
+            )
         self.parallel, self.side, self.max_tokens, self.temperature = parallel, side, max_tokens, temperature
         self.timeout, self.limit, self._client = timeout, 'max_tokens', None
-        self.client    # what is missing is said now
+        self.client  # what is missing is said now
 
     @property
     def client(self):
         "OpenAI's client; made anew after `close`."
-        if self._client is None: self._client = _client(self.url, self.key, self.timeout)
+        if self._client is None:
+            self._client = _client(self.url, self.key, self.timeout)
         return self._client
 
     @property
-    def name(self): return f'model:{self.model}'
+    def name(self):
+        return f'model:{self.model}'
 
     @property
-    def mark(self): return self.name, self.side   # what an answer depends on; a longer limit changes only torn ones
+    def mark(self):
+        return self.name, self.side  # what an answer depends on; a longer limit changes only torn ones
 
     @property
-    def about(self): return dict(endpoint=self.url, model=self.model, side=self.side, max_tokens=self.max_tokens, temperature=self.temperature)
+    def about(self):
+        return dict(
+            endpoint=self.url,
+            model=self.model,
+            side=self.side,
+            max_tokens=self.max_tokens,
+            temperature=self.temperature,
+        )
 
     def __call__(self, image, prompt: str) -> Reply:
         "Ask about a picture; raises `Later`, `Never`, or for what concerns all pictures `RealnessError`, none with the key in it."
@@ -155,114 +231,190 @@ class Endpoint:
         content = [dict(type='image_url', image_url=dict(url=url)), dict(type='text', text=prompt)]
         while True:
             tried = self.limit, self.temperature
-            try: return self._reply(self._create(content))
-            except RealnessError: raise
+            try:
+                return self._reply(self._create(content))
+            except RealnessError:
+                raise
             except Exception as e:
-                if _filtered(e): return Reply('', refused=True)
-                if not self._adapt(e, tried): raise self._error(e) from None
+                if _filtered(e):
+                    return Reply('', refused=True)
+                if not self._adapt(e, tried):
+                    raise self._error(e) from None
 
     def _create(self, content):
-        more = {self.limit: self.max_tokens} | ({} if self.temperature is None else dict(temperature=self.temperature))
-        return self.client.chat.completions.create(model=self.model, messages=[dict(role='user', content=content)], **more)
+        more = {self.limit: self.max_tokens} | (
+            {} if self.temperature is None else dict(temperature=self.temperature)
+        )
+        return self.client.chat.completions.create(
+            model=self.model, messages=[dict(role='user', content=content)], **more
+        )
 
     def _adapt(self, e, tried):
         "Newer models take `max_completion_tokens`, and some no temperature; true where another try is worth it. Several threads may learn it at once."
         said = str(e) if getattr(e, 'status_code', None) == 400 else ''
-        if 'max_completion_tokens' in said: self.limit = 'max_completion_tokens'
-        elif 'temperature' in said: self.temperature = None
+        if 'max_completion_tokens' in said:
+            self.limit = 'max_completion_tokens'
+        elif 'temperature' in said:
+            self.temperature = None
         return bool(said) and tried != (self.limit, self.temperature)
 
     def close(self):
-        if self._client is not None: self._client.close()
+        if self._client is not None:
+            self._client.close()
         self._client = None
 
     def _reply(self, r):
-        try: c, used = r.choices[0], r.usage
-        except (AttributeError, IndexError, TypeError): raise Later(f'{self.url}: the answer is not what the protocol says') from None
+        try:
+            c, used = r.choices[0], r.usage
+        except (AttributeError, IndexError, TypeError):
+            raise Later(f'{self.url}: the answer is not what the protocol says') from None
         text, said_no = getattr(c.message, 'content', None), getattr(c.message, 'refusal', None)
-        if text is not None and not isinstance(text, str): raise Later(f'{self.url}: the answer is not what the protocol says')
-        return Reply(self.key.scrub(text or said_no or ''), getattr(used, 'prompt_tokens', None), getattr(used, 'completion_tokens', None), c.finish_reason == 'length',
-                     bool(said_no) or c.finish_reason == 'content_filter')
+        if text is not None and not isinstance(text, str):
+            raise Later(f'{self.url}: the answer is not what the protocol says')
+        return Reply(
+            self.key.scrub(text or said_no or ''),
+            getattr(used, 'prompt_tokens', None),
+            getattr(used, 'completion_tokens', None),
+            c.finish_reason == 'length',
+            bool(said_no) or c.finish_reason == 'content_filter',
+        )
 
     def _error(self, e):
         "The client's exception as one of ours."
         import openai
+
         said = self.key.scrub(' '.join(str(getattr(e, 'message', e) or type(e).__name__).split()))[:300]
         status, code = getattr(e, 'status_code', None), getattr(e, 'code', None)
-        if isinstance(e, openai.APITimeoutError): return Later(f'{self.url}: no answer in time')
-        if isinstance(e, openai.APIConnectionError): return Later(f'{self.url}: no connection, or it broke ({self.key.scrub(str(e.__cause__ or e))[:200]})')
-        if status == 429 and code == 'insufficient_quota': return RealnessError(f'{self.url}: the account has no quota left ({said})')
-        if status in (408, 409, 425, 429) or (status or 0) >= 500: return Later(f'{self.url}: {status} ({said})', _after(e))
-        if status in (401, 403): return RealnessError(f'{self.url}: the key in {self.key.env} was not accepted ({said})')
-        if status == 402: return RealnessError(f'{self.url}: 402, the account has to be paid for first ({said})')
-        if status == 405: return RealnessError(f'{self.url}: 405, nothing is asked at this address; one ends in /v1, as a rule ({said})')
-        if status == 404: return RealnessError(f'{self.url}: no model {self.model!r} there, or no such address ({said})')
-        if status and 300 <= status < 400: return RealnessError(f'{self.url}: answers with a redirect, which is not followed; give the address it leads to')
-        if status in (400, 413, 415, 422): return Never(f'{self.url}: {status} ({said})')
-        if isinstance(e, (openai.OpenAIError, json.JSONDecodeError, UnicodeDecodeError)): return Later(f'{self.url}: the answer is torn or not what the protocol says ({type(e).__name__})')
+        if isinstance(e, openai.APITimeoutError):
+            return Later(f'{self.url}: no answer in time')
+        if isinstance(e, openai.APIConnectionError):
+            return Later(
+                f'{self.url}: no connection, or it broke ({self.key.scrub(str(e.__cause__ or e))[:200]})'
+            )
+        if status == 429 and code == 'insufficient_quota':
+            return RealnessError(f'{self.url}: the account has no quota left ({said})')
+        if status in (408, 409, 425, 429) or (status or 0) >= 500:
+            return Later(f'{self.url}: {status} ({said})', _after(e))
+        if status in (401, 403):
+            return RealnessError(f'{self.url}: the key in {self.key.env} was not accepted ({said})')
+        if status == 402:
+            return RealnessError(f'{self.url}: 402, the account has to be paid for first ({said})')
+        if status == 405:
+            return RealnessError(
+                f'{self.url}: 405, nothing is asked at this address; one ends in /v1, as a rule ({said})'
+            )
+        if status == 404:
+            return RealnessError(f'{self.url}: no model {self.model!r} there, or no such address ({said})')
+        if status and 300 <= status < 400:
+            return RealnessError(
+                f'{self.url}: answers with a redirect, which is not followed; give the address it leads to'
+            )
+        if status in (400, 413, 415, 422):
+            return Never(f'{self.url}: {status} ({said})')
+        if isinstance(e, (openai.OpenAIError, json.JSONDecodeError, UnicodeDecodeError)):
+            return Later(f'{self.url}: the answer is torn or not what the protocol says ({type(e).__name__})')
         return RealnessError(f'{self.url}: {type(e).__name__} ({said})')
 
-    def __repr__(self): return f'Endpoint({self.url}, {self.model}, {self.parallel} at once, {self.key!r})'
+    def __repr__(self):
+        return f'Endpoint({self.url}, {self.model}, {self.parallel} at once, {self.key!r})'
+
 
 def _filtered(e):
     "Whether a service's filter declined, which some say as an error."
-    return getattr(e, 'status_code', None) == 400 and (getattr(e, 'code', None) in ('content_filter', 'content_policy_violation') or 'ResponsibleAIPolicyViolation' in str(e))
+    return getattr(e, 'status_code', None) == 400 and (
+        getattr(e, 'code', None) in ('content_filter', 'content_policy_violation')
+        or 'ResponsibleAIPolicyViolation' in str(e)
+    )
+
 
 def _after(e):
     "Seconds from the header Retry-After, if it gives a number."
-    try: return max(0., float(e.response.headers.get('retry-after')))
-    except (AttributeError, TypeError, ValueError): return None
+    try:
+        return max(0.0, float(e.response.headers.get('retry-after')))
+    except (AttributeError, TypeError, ValueError):
+        return None
 
 # %% ../nbs/36_describers.ipynb #f570d508
 class Local:
     "A vision-language model through transformers' image-text-to-text pipeline; one question at a time."
+
     parallel = 1
 
     def __init__(
         self,
-        model: str,                 # a name on the hub, or a folder
+        model: str,  # a name on the hub, or a folder
         device: str | None = None,  # 'cuda', 'mps', 'cpu'; the best there is by default
-        side: int = SIDE,           # pixels of the longer side of what the model sees
-        max_tokens: int = 200,      # of an answer
+        side: int = SIDE,  # pixels of the longer side of what the model sees
+        max_tokens: int = 200,  # of an answer
     ):
         from realness.regression.train import pick_device
+
         self.model, self.side, self.max_tokens, self.lock = model, side, max_tokens, threading.Lock()
         self.pipe = _pipeline(model, pick_device(device))
 
     @property
-    def name(self): return f'model:{Path(self.model).name if Path(self.model).is_dir() else self.model}'
+    def name(self):
+        return f'model:{Path(self.model).name if Path(self.model).is_dir() else self.model}'
 
     @property
-    def mark(self): return self.name, self.side
+    def mark(self):
+        return self.name, self.side
 
     @property
-    def about(self): return dict(local=self.name.removeprefix('model:'), side=self.side, max_tokens=self.max_tokens, device=str(self.pipe.device))
+    def about(self):
+        return dict(
+            local=self.name.removeprefix('model:'),
+            side=self.side,
+            max_tokens=self.max_tokens,
+            device=str(self.pipe.device),
+        )
 
     def __call__(self, image, prompt: str) -> Reply:
         "Ask about a picture, greedily: the same picture gets the same answer."
         from PIL import Image
+
         im = Image.open(io.BytesIO(small_jpeg(image, self.side)))
         chat = [dict(role='user', content=[dict(type='image', image=im), dict(type='text', text=prompt)])]
         try:
-            with self.lock: out = self.pipe(text=chat, return_full_text=False, max_new_tokens=self.max_tokens, generate_kwargs=dict(do_sample=False))
-        except Exception as e: raise Never(f'{self.name}: {type(e).__name__}: {" ".join(str(e).split())[:300]}') from None   # too narrow, too large for the memory: this picture's fault
+            with self.lock:
+                out = self.pipe(
+                    text=chat,
+                    return_full_text=False,
+                    max_new_tokens=self.max_tokens,
+                    generate_kwargs=dict(do_sample=False),
+                )
+        except Exception as e:
+            raise Never(
+                f'{self.name}: {type(e).__name__}: {" ".join(str(e).split())[:300]}'
+            ) from None  # too narrow, too large for the memory: this picture's fault
         text = out[0]['generated_text']
         text = text if isinstance(text, str) else text[-1]['content']
         n = len(self.pipe.tokenizer(text, add_special_tokens=False).input_ids)
         return Reply(text, None, n, cut=n >= self.max_tokens - 1)
 
-    def close(self): pass
+    def close(self):
+        pass
 
-    def __repr__(self): return f'Local({self.model}, {self.pipe.device})'
+    def __repr__(self):
+        return f'Local({self.model}, {self.pipe.device})'
+
 
 def _pipeline(model, device):
     "The pipeline, or one error that says what to do."
     from transformers import pipeline
+
     here = Path(model).is_dir()
-    if here and not (Path(model)/'config.json').is_file(): raise RealnessError(f'{model}: no model here (no config.json)')
+    if here and not (Path(model) / 'config.json').is_file():
+        raise RealnessError(f'{model}: no model here (no config.json)')
     try:
-        with quiet_hub(here or not reachable('https://huggingface.co')): return pipeline('image-text-to-text', model=str(model), device=device)
-    except ImportError as e: raise RealnessError(f'{model}: needs another package ({" ".join(str(e).split())[:200]}); pip install "realness[vlm]", and what it names') from None
+        with quiet_hub(here or not reachable('https://huggingface.co')):
+            return pipeline('image-text-to-text', model=str(model), device=device)
+    except ImportError as e:
+        raise RealnessError(
+            f'{model}: needs another package ({" ".join(str(e).split())[:200]}); pip install "realness[vlm]", and what it names'
+        ) from None
     except (OSError, ValueError, KeyError, RuntimeError) as e:
         why = ' '.join(str(e).split())[:200]
-        raise RealnessError(f'{model}: cannot be loaded as a vision-language model ({why}); give a folder with its weights, or a name your hub or cache has') from None
+        raise RealnessError(
+            f'{model}: cannot be loaded as a vision-language model ({why}); give a folder with its weights, or a name your hub or cache has'
+        ) from None

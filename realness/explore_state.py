@@ -34,85 +34,129 @@ from .regression.predict import collect
 
 # %% ../nbs/34_explore_state.ipynb #c34a6b9e
 def _number(v):
-    try: v = float(v)
-    except (TypeError, ValueError): return math.nan
+    try:
+        v = float(v)
+    except (TypeError, ValueError):
+        return math.nan
     return v if math.isfinite(v) else math.nan
+
 
 def _read(table, notes):
     "File name -> (sentence, MOS) of a table; what is wrong with it becomes a note."
     p = Problems()
     df = read_table(table, p, ('filename',))
-    for r in p.table.itertuples(): notes.append(f'{table.name}{f", row {r.row}" if r.row else ""}: {r.problem.removeprefix(f"{table}: ")}; {r.mend}')
+    for r in p.table.itertuples():
+        notes.append(
+            f'{table.name}{f", row {r.row}" if r.row else ""}: {r.problem.removeprefix(f"{table}: ")}; {r.mend}'
+        )
     says, mos = df.get('description', [''] * len(df)), df.get('MOS', [''] * len(df))
     return {f: (str(s).strip(), _number(m)) for f, s, m in zip(df.filename, says, mos)}
+
 
 def _beside(file, top, tables, notes):
     "Sentence and MOS of a picture: from the table beside its `images` folder, or in its own folder."
     for p in file.parents:
-        t = (p.parent if p.name == 'images' else p)/TABLE
-        if t not in tables: tables[t] = _read(t, notes) if t.is_file() else {}
-        if hit := tables[t].get(file.relative_to(p).as_posix()): return hit
-        if p in (top, top.parent): break
+        t = (p.parent if p.name == 'images' else p) / TABLE
+        if t not in tables:
+            tables[t] = _read(t, notes) if t.is_file() else {}
+        if hit := tables[t].get(file.relative_to(p).as_posix()):
+            return hit
+        if p in (top, top.parent):
+            break
     return '', math.nan
+
 
 def _from_frame(df):
     "A frame with `path` (or `filename`) and, if it has them, `description` and `MOS`."
     at = next((c for c in ('path', 'filename') if c in df), None)
-    if at is None: raise RealnessError(f'the table has no column path or filename; it has {", ".join(map(str, df.columns))}')
+    if at is None:
+        raise RealnessError(
+            f'the table has no column path or filename; it has {", ".join(map(str, df.columns))}'
+        )
     n = len(df)
     text = df['description'].fillna('').astype(str).str.strip() if 'description' in df else [''] * n
-    return dict(name=df['filename' if 'filename' in df else at].astype(str), path=df[at].astype(str), text=text, mos=[_number(v) for v in df['MOS']] if 'MOS' in df else [math.nan]*n)
+    return dict(
+        name=df['filename' if 'filename' in df else at].astype(str),
+        path=df[at].astype(str),
+        text=text,
+        mos=[_number(v) for v in df['MOS']] if 'MOS' in df else [math.nan] * n,
+    )
+
 
 def picture_table(
-    source  # a folder (searched through), a picture, a list of them, or a frame with path or filename (and description, MOS)
-) -> tuple:  # a frame with name, path, text, mos, predicted, lo, hi, far (one row a picture), and notes for the reader
+    source,  # a folder (searched through), a picture, a list of them, or a frame with path or filename (and description, MOS)
+) -> (
+    tuple
+):  # a frame with name, path, text, mos, predicted, lo, hi, far (one row a picture), and notes for the reader
     "The pictures to explore, with what is known of them."
     notes, tables = [], {}
-    if isinstance(source, pd.DataFrame): found = _from_frame(source)
+    if isinstance(source, pd.DataFrame):
+        found = _from_frame(source)
     else:
         asked = [source] if isinstance(source, (str, os.PathLike)) else list(source)
         for a in asked:
-            if not Path(a).exists(): raise RealnessError(f'{a}: there is no such folder or picture')
+            if not Path(a).exists():
+                raise RealnessError(f'{a}: there is no such folder or picture')
         items = [(n, Path(os.path.abspath(f))) for n, f in collect(asked)]
         top = Path(os.path.abspath(asked[0])) if asked else Path('.')
         says = [_beside(f, top, tables, notes) for _, f in items]
-        found = dict(name=[n for n, _ in items], path=[str(f) for _, f in items], text=[t for t, _ in says], mos=[m for _, m in says])
+        found = dict(
+            name=[n for n, _ in items],
+            path=[str(f) for _, f in items],
+            text=[t for t, _ in says],
+            mos=[m for _, m in says],
+        )
     df = pd.DataFrame(found).reset_index(drop=True)
-    if not len(df): raise RealnessError('no pictures: name a folder that holds some')
+    if not len(df):
+        raise RealnessError('no pictures: name a folder that holds some')
     return df.assign(predicted=math.nan, lo=math.nan, hi=math.nan, far=False), notes
 
 # %% ../nbs/34_explore_state.ipynb #b73a73e7
 def _example(folder, n=4, size=(160, 128)):
     "A small folder for tests: gradients with a noisy square, a table for all but the last two."
-    (folder/'images').mkdir(parents=True)
-    y, x = np.mgrid[:size[1], :size[0]]
+    (folder / 'images').mkdir(parents=True)
+    y, x = np.mgrid[: size[1], : size[0]]
     for i in range(n):
-        a = np.stack([x*255/size[0], y*255/size[1], 0*x+60*i], -1)
-        a[20:80, 30+10*i:90+10*i] = np.random.default_rng(i).integers(0, 256, (60, 60, 3))
-        Image.fromarray(a.astype(np.uint8)).save(folder/'images'/f'f{i}.png')
-    rows = [f'f{i}.png,{i-1.5},"Yes. The square number {i} is full of noise, and the colours are flat."' for i in range(n-2)]
-    (folder/TABLE).write_text('filename,MOS,description\n'+'\n'.join(rows)+'\n', encoding='utf-8')
+        a = np.stack([x * 255 / size[0], y * 255 / size[1], 0 * x + 60 * i], -1)
+        a[20:80, 30 + 10 * i : 90 + 10 * i] = np.random.default_rng(i).integers(0, 256, (60, 60, 3))
+        Image.fromarray(a.astype(np.uint8)).save(folder / 'images' / f'f{i}.png')
+    rows = [
+        f'f{i}.png,{i - 1.5},"Yes. The square number {i} is full of noise, and the colours are flat."'
+        for i in range(n - 2)
+    ]
+    (folder / TABLE).write_text('filename,MOS,description\n' + '\n'.join(rows) + '\n', encoding='utf-8')
     return folder
 
 # %% ../nbs/34_explore_state.ipynb #59e4ba08
-from PIL import Image
+#| hide
+#| export
 
 # %% ../nbs/34_explore_state.ipynb #85184d9c
 ORDERS = {'name': None, 'MOS': 'mos', 'predicted MOS': 'predicted', 'predicted − MOS': 'difference'}
 
+
 def in_order(
-    df: pd.DataFrame,      # of `picture_table`
-    by: str = 'name',      # a key of `ORDERS`
-    down: bool = False,    # highest first
-    find: str = ''         # keep pictures whose name or sentence holds this, whatever the capitals
+    df: pd.DataFrame,  # of `picture_table`
+    by: str = 'name',  # a key of `ORDERS`
+    down: bool = False,  # highest first
+    find: str = '',  # keep pictures whose name or sentence holds this, whatever the capitals
 ) -> list:  # of row numbers
     "Which pictures to show, in order."
-    if by not in ORDERS: raise RealnessError(f'order {by!r}: it is one of {", ".join(ORDERS)}')
+    if by not in ORDERS:
+        raise RealnessError(f'order {by!r}: it is one of {", ".join(ORDERS)}')
     f = find.strip().casefold()
     at = [i for i, (n, t) in enumerate(zip(df.name, df.text)) if f in n.casefold() or f in t.casefold()]
-    v = None if by == 'name' else (df.predicted-df.mos if by == 'predicted − MOS' else df[ORDERS[by]]).to_numpy()
-    if v is None: return at[::-1] if down else at
-    return sorted([i for i in at if np.isfinite(v[i])], key=lambda i: (-v[i] if down else v[i], i))+[i for i in at if not np.isfinite(v[i])]
+    v = (
+        None
+        if by == 'name'
+        else (df.predicted - df.mos if by == 'predicted − MOS' else df[ORDERS[by]]).to_numpy()
+    )
+    if v is None:
+        return at[::-1] if down else at
+    return sorted([i for i in at if np.isfinite(v[i])], key=lambda i: (-v[i] if down else v[i], i)) + [
+        i for i in at if not np.isfinite(v[i])
+    ]
+
 
 def orders(df) -> list:
     "The orders that this table has numbers for."
@@ -122,55 +166,69 @@ def orders(df) -> list:
 # %% ../nbs/34_explore_state.ipynb #5b74b8ee
 class Memory:
     "A cache of bytes in memory before another on disk; the least recently used goes first."
+
     def __init__(
         self,
-        disk=None,             # a `VectorCache` of bytes, or None
-        most: int = 512 << 20  # bytes kept in memory
-    ): self.disk, self.most, self._have, self._lock = disk, most, OrderedDict(), threading.Lock()
+        disk=None,  # a `VectorCache` of bytes, or None
+        most: int = 512 << 20,  # bytes kept in memory
+    ):
+        self.disk, self.most, self._have, self._lock = disk, most, OrderedDict(), threading.Lock()
 
     def _keep(self, items):
         with self._lock:
             for k, v in items.items():
                 self._have[k] = v
                 self._have.move_to_end(k)
-            while len(self._have) > 1 and sum(v.nbytes for v in self._have.values()) > self.most: self._have.popitem(last=False)
+            while len(self._have) > 1 and sum(v.nbytes for v in self._have.values()) > self.most:
+                self._have.popitem(last=False)
 
     def get(self, keys):
         "Entries by key, those that are there."
-        with self._lock: out = {k: self._have[k] for k in keys if k in self._have}
+        with self._lock:
+            out = {k: self._have[k] for k in keys if k in self._have}
         rest = [k for k in keys if k not in out]
-        if rest and self.disk: out |= self.disk.get(rest)
+        if rest and self.disk:
+            out |= self.disk.get(rest)
         self._keep(out)
         return out
 
     def put(self, items):
         "Keep entries here and on disk."
         self._keep(items)
-        if self.disk: self.disk.put(items)
+        if self.disk:
+            self.disk.put(items)
 
 # %% ../nbs/34_explore_state.ipynb #114befa8
-class Stopped(Exception): "A newer request has come."
+class Stopped(Exception):
+    "A newer request has come."
+
 
 _here = threading.local()
+
 
 def _watch(items, label, total):
     "A progress bar that tells the request of this thread, and stops with it."
     look = getattr(_here, 'look', None)
-    if look is None: return next(t for t in reversed(tracker) if t is not _watch)(items, label, total)
+    if look is None:
+        return next(t for t in reversed(tracker) if t is not _watch)(items, label, total)
+
     def steps():
         for n, o in enumerate(items):
             look(label, n, total)
             yield o
+
     return steps()
+
 
 @contextmanager
 def watched(
-    look  # called with (label, done, total) at each step of anything that shows a progress bar; may raise to stop it
+    look,  # called with (label, done, total) at each step of anything that shows a progress bar; may raise to stop it
 ):
     "Progress of the code below, in this thread only."
     _here.look = look
     tracker.append(_watch)
-    try: yield
+    try:
+        yield
     finally:
         tracker.remove(_watch)
         _here.look = None
@@ -179,6 +237,7 @@ def watched(
 @dataclass(eq=False)
 class Ticket:
     "A request: `job(look)` yields results, each handed to `done`; an error to `failed`."
+
     name: str
     job: object
     done: object
@@ -187,33 +246,51 @@ class Ticket:
 
     def look(self, label='', n=0, total=None):
         "To be called in between; raises `Stopped` when nobody waits any more."
-        if self.stopped: raise Stopped
+        if self.stopped:
+            raise Stopped
+
 
 _lanes = weakref.WeakSet()
 
+
 @atexit.register
 def _close_all():
-    for l in list(_lanes): l.close()
+    for l in list(_lanes):
+        l.close()
+
 
 class Lane:
     "A thread that does the newest request of each name."
+
     def __init__(
         self,
         post=lambda f: f(),  # runs a function where results belong, such as the main thread
-        wait=None            # called before each step; may block, so that others go first
+        wait=None,  # called before each step; may block, so that others go first
     ):
-        self.post, self.wait, self._todo, self._now, self._cv, self._thread = post, wait, OrderedDict(), None, threading.Condition(), None
+        self.post, self.wait, self._todo, self._now, self._cv, self._thread = (
+            post,
+            wait,
+            OrderedDict(),
+            None,
+            threading.Condition(),
+            None,
+        )
         _lanes.add(self)
 
     @property
-    def busy(self): return bool(self._todo or self._now)
+    def busy(self):
+        return bool(self._todo or self._now)
 
     def ask(self, name, job, done=lambda r: None, failed=lambda e: None):
         "Request `job`; an older one of this name is dropped or stopped."
         t = Ticket(name, job, done, failed)
         with self._cv:
-            for old in [self._todo.pop(name, None), self._now if self._now and self._now.name == name else None]:
-                if old: old.stopped = True
+            for old in [
+                self._todo.pop(name, None),
+                self._now if self._now and self._now.name == name else None,
+            ]:
+                if old:
+                    old.stopped = True
             self._todo[name] = t
             if not (self._thread and self._thread.is_alive()):
                 self._thread = threading.Thread(target=self._run, daemon=True, name='realness-lane')
@@ -226,122 +303,157 @@ class Lane:
             with self._cv:
                 self._now = None
                 self._cv.notify_all()
-                if not self._todo and not self._cv.wait_for(lambda: self._todo, 30): return
+                if not self._todo and not self._cv.wait_for(lambda: self._todo, 30):
+                    return
                 _, t = self._todo.popitem(last=False)
-                if t.job is None: return
+                if t.job is None:
+                    return
                 self._now = t
             self._do(t)
 
     def _do(self, t):
-        tell = lambda f, v: None if t.stopped else f(v)          # it may have been stopped on the way
+        tell = lambda f, v: None if t.stopped else f(v)  # it may have been stopped on the way
         try:
             for r in t.job(t.look):
                 t.look()
                 self.post(lambda r=r: tell(t.done, r))
-                if self.wait: self.wait()
-        except Stopped: pass
-        except Exception as e: self.post(lambda e=e: tell(t.failed, e))
+                if self.wait:
+                    self.wait()
+        except Stopped:
+            pass
+        except Exception as e:
+            self.post(lambda e=e: tell(t.failed, e))
 
     def join(self, timeout=120) -> bool:
         "Wait until there is nothing left to do."
-        with self._cv: return self._cv.wait_for(lambda: not self.busy, timeout)
+        with self._cv:
+            return self._cv.wait_for(lambda: not self.busy, timeout)
 
     def close(self, timeout=20):
         "Stop what is going on and end the thread."
         with self._cv:
             for t in [*self._todo.values(), self._now]:
-                if t: t.stopped = True
+                if t:
+                    t.stopped = True
             self._todo = OrderedDict(end=Ticket('end', None, None, None))
             self._cv.notify_all()
-        if self._thread: self._thread.join(timeout)
+        if self._thread:
+            self._thread.join(timeout)
         self._todo = OrderedDict()
 
 # %% ../nbs/34_explore_state.ipynb #4dbc838e
 @dataclass(frozen=True)
 class Choice:
     "What the map of a picture is made with."
-    text: str = ''                  # the sentence; '' asks by prompts alone
-    clip: str = 'lite-clip'         # see `load_clip`
-    variant: str = 'dream'          # see `VARIANTS`
+
+    text: str = ''  # the sentence; '' asks by prompts alone
+    clip: str = 'lite-clip'  # see `load_clip`
+    variant: str = 'dream'  # see `VARIANTS`
     windows: tuple | int | None = None  # pixels; None = the variant's
-    stride: int | None = None       # pixels; None = the variant's
-    policy: bool = True             # a sentence that answers "No" gives a calm map
+    stride: int | None = None  # pixels; None = the variant's
+    policy: bool = True  # a sentence that answers "No" gives a calm map
 
 # %% ../nbs/34_explore_state.ipynb #e800f215
 @dataclass
 class Place:
     "A place in a picture."
-    x: int                # pixels
+
+    x: int  # pixels
     y: int
-    value: float          # of the map
-    unreal: float         # 0 = real to 1 = unreal, in the range of the colours
-    box: tuple            # x, y, w, h of the window it is seen through
+    value: float  # of the map
+    unreal: float  # 0 = real to 1 = unreal, in the range of the colours
+    box: tuple  # x, y, w, h of the window it is seen through
     crop: object = field(repr=False, default=None)  # that window, a Pillow picture
-    clauses: list = field(default_factory=list)     # (clause, deviations above ordinary windows), the nearest first
+    clauses: list = field(
+        default_factory=list
+    )  # (clause, deviations above ordinary windows), the nearest first
 
     @property
-    def nearest(self): return self.clauses[0][0] if self.clauses else ''
+    def nearest(self):
+        return self.clauses[0][0] if self.clauses else ''
+
 
 def _start(starts, size, at):
     "The start whose window has its middle nearest to `at`."
-    return int(starts[np.abs(starts+size/2-at-.5).argmin()])
+    return int(starts[np.abs(starts + size / 2 - at - 0.5).argmin()])
+
 
 def window_at(
-    m: Heatmap, x: int, y: int  # pixels
+    m: Heatmap,
+    x: int,
+    y: int,  # pixels
 ) -> tuple:  # x, y, w, h
     "The window, of the smallest size of the map, that looks at a place; 64 pixels about it for a map without windows."
     w = min(m.windows) if m.windows else min(64, m.width, m.height)
-    if not m.windows: return int(np.clip(x-w//2, 0, m.width-w)), int(np.clip(y-w//2, 0, m.height-w)), w, w
+    if not m.windows:
+        return int(np.clip(x - w // 2, 0, m.width - w)), int(np.clip(y - w // 2, 0, m.height - w)), w, w
     g = Grid(m.height, m.width, w, min(m.stride or w, w))
     return _start(g.xs, g.cut[1], x), _start(g.ys, g.cut[0], y), g.cut[1], g.cut[0]
 
 # %% ../nbs/34_explore_state.ipynb #9fd29481
 class Atlas:
     "Pictures, their maps, places and predictions."
+
     def __init__(
         self,
-        source,                    # see `picture_table`
-        run=None,                  # a run folder for predicted MOS, or None
-        cache=True,                # window vectors: True for the shared cache, None for memory only, or a `VectorCache` of bytes
+        source,  # see `picture_table`
+        run=None,  # a run folder for predicted MOS, or None
+        cache=True,  # window vectors: True for the shared cache, None for memory only, or a `VectorCache` of bytes
         device: str | None = None,
-        localizer=None             # of the variant 'learned': a folder, or None for the one that ships
+        localizer=None,  # of the variant 'learned': a folder, or None for the one that ships
     ):
         self.rows, self.notes = picture_table(source)
         self.run, self.device, self.localizer, self._predictor = run, device, localizer, None
         self.kept = Memory(window_cache() if cache is True else cache)
         self._small = {'image': OrderedDict(), 'thumb': OrderedDict(), 'map': OrderedDict()}
 
-    def __len__(self): return len(self.rows)
+    def __len__(self):
+        return len(self.rows)
 
     def _once(self, kind, key, make, most):
         "A value made once; the last `most` are kept."
         have = self._small[kind]
-        if key in have: return have[key]
+        if key in have:
+            return have[key]
         have[key] = value = make()
-        while len(have) > most: have.popitem(last=False)
+        while len(have) > most:
+            have.popitem(last=False)
         return value
 
-    def at(self, i): return self.rows.iloc[i]
+    def at(self, i):
+        return self.rows.iloc[i]
 
     def index(self, name) -> int:
         "The row of a picture by its name, or the end of it."
-        hits = [i for i, n in enumerate(self.rows.name) if n == name] or [i for i, n in enumerate(self.rows.name) if Path(n).name == name]
-        if not hits: raise RealnessError(f'{name}: there is no such picture; there are {", ".join(self.rows.name[:3])} …')
+        hits = [i for i, n in enumerate(self.rows.name) if n == name] or [
+            i for i, n in enumerate(self.rows.name) if Path(n).name == name
+        ]
+        if not hits:
+            raise RealnessError(
+                f'{name}: there is no such picture; there are {", ".join(self.rows.name[:3])} …'
+            )
         return hits[0]
 
-    def image(self, i): return self._once('image', i, lambda: load_image(self.at(i).path), 8)
+    def image(self, i):
+        return self._once('image', i, lambda: load_image(self.at(i).path), 8)
 
     def picture(
-        self, i: int, side: int = 1024  # pixels of the longer side, at most
+        self,
+        i: int,
+        side: int = 1024,  # pixels of the longer side, at most
     ) -> bytes:  # JPEG
         "The picture for a screen."
         return _jpeg(self.image(i), side, 92)
 
     def thumbnail(self, i, side=132) -> bytes:
         "A small JPEG; empty for a picture that cannot be read."
+
         def make():
-            try: return _jpeg(load_image(self.at(i).path), side, 80)
-            except RealnessError: return b''
+            try:
+                return _jpeg(load_image(self.at(i).path), side, 80)
+            except RealnessError:
+                return b''
+
         return self._once('thumb', i, make, 2000)
 
     def ready(self, i, c: Choice) -> bool:
@@ -352,20 +464,33 @@ class Atlas:
         return not any(len(win.missing(g.window, g.corners())) for g in grids)
 
     def maps(
-        self, i: int, c: Choice,
-        look=lambda *a: None  # called in between with (label, done, total)
+        self,
+        i: int,
+        c: Choice,
+        look=lambda *a: None,  # called in between with (label, done, total)
     ):  # yields `Heatmap`s, each nearer to the exact one; the last one is exact
         "The map of a picture, sharpening."
         if done := self._small['map'].get((i, c)):
             yield replace(done, computed=0)
             return
         kw = dict(variant=c.variant, source=self.at(i)['name'])
-        if c.variant == 'learned': kw |= dict(localizer=self.head())
+        if c.variant == 'learned':
+            kw |= dict(localizer=self.head())
         else:
             engine = 'exact' if self.ready(i, c) else 'progressive'
-            kw |= dict(windows=c.windows, stride=c.stride, engine=engine, tolerance=0, policy=c.policy, cache=self.kept, batch=16, device=self.device)
+            kw |= dict(
+                windows=c.windows,
+                stride=c.stride,
+                engine=engine,
+                tolerance=0,
+                policy=c.policy,
+                cache=self.kept,
+                batch=16,
+                device=self.device,
+            )
         with watched(look):
-            for m in stages(self.at(i).path, c.text or None, c.clip, **kw): yield m
+            for m in stages(self.at(i).path, c.text or None, c.clip, **kw):
+                yield m
         self._once('map', (i, c), lambda: m, 48)
 
     def map(self, i, c: Choice) -> Heatmap:
@@ -375,17 +500,32 @@ class Atlas:
     def head(self):
         "The learned localizer, loaded once."
         from realness.localization.localizer import Localizer
-        if not hasattr(self.localizer, 'map'): self.localizer = Localizer.load(self.localizer)
+
+        if not hasattr(self.localizer, 'map'):
+            self.localizer = Localizer.load(self.localizer)
         return self.localizer
 
     def place(
-        self, i: int, c: Choice, m: Heatmap, x: float, y: float  # pixels of the picture
+        self,
+        i: int,
+        c: Choice,
+        m: Heatmap,
+        x: float,
+        y: float,  # pixels of the picture
     ) -> Place:
         "The score of a place, the window it is seen through, and the clauses of the sentence, the nearest first."
-        x, y = (int(np.clip(v, 0, n-1)) for v, n in ((x, m.width), (y, m.height)))
+        x, y = (int(np.clip(v, 0, n - 1)) for v, n in ((x, m.width), (y, m.height)))
         box = window_at(m, x, y)
-        crop = self.image(i).crop((box[0], box[1], box[0]+box[2], box[1]+box[3]))
-        return Place(x, y, float(m.array[y, x]), float(m.position()[y, x]), box, crop, self._clauses(i, c, m, box) if c.text.strip() else [])
+        crop = self.image(i).crop((box[0], box[1], box[0] + box[2], box[1] + box[3]))
+        return Place(
+            x,
+            y,
+            float(m.array[y, x]),
+            float(m.position()[y, x]),
+            box,
+            crop,
+            self._clauses(i, c, m, box) if c.text.strip() else [],
+        )
 
     def _clauses(self, i, c, m, box):
         "Cosine of a window with each clause, in deviations of ordinary windows."
@@ -393,21 +533,29 @@ class Atlas:
         asked = [ask(t, clip, 'cosine', policy=False) for t in dict.fromkeys(clauses(c.text))]
         corner = np.array([[box[1], box[0]]])
         win = Windows(self.at(i).path, clip, self.kept)
-        if len(win.missing(window, corner)): e = embed_corners(self.image(i), clip, window, corner)
-        else: e = win.have(window)[1][np.searchsorted(win.have(window)[0], corner[:, 0]*win.width+corner[:, 1])].astype(np.float32)
-        scored = [(q.text, float(standardise(q(e@q.vectors.T), q, window)[0])) for q in asked]
+        if len(win.missing(window, corner)):
+            e = embed_corners(self.image(i), clip, window, corner)
+        else:
+            e = win.have(window)[1][
+                np.searchsorted(win.have(window)[0], corner[:, 0] * win.width + corner[:, 1])
+            ].astype(np.float32)
+        scored = [(q.text, float(standardise(q(e @ q.vectors.T), q, window)[0])) for q in asked]
         return sorted(scored, key=lambda s: -s[1])
 
     def predict(self, i: int) -> dict:  # mos, mos_lo, mos_hi, out_of_domain, error …
         "The predicted MOS of a picture; kept in `rows`."
         from realness.cache import VectorCache
         from realness.regression.predict import load, score_rows
-        if self._predictor is None: self._predictor = load(self.run, self.device, cache=VectorCache())
+
+        if self._predictor is None:
+            self._predictor = load(self.run, self.device, cache=VectorCache())
         r = self.at(i)
         got = score_rows([dict(image=r.path, description=r.text or None)], self._predictor)[0]
-        for to, k in dict(predicted='mos', lo='mos_lo', hi='mos_hi').items(): self.rows.loc[i, to] = _number(got[k])
+        for to, k in dict(predicted='mos', lo='mos_lo', hi='mos_hi').items():
+            self.rows.loc[i, to] = _number(got[k])
         self.rows.loc[i, 'far'] = got['out_of_domain'] == 1
         return got
+
 
 def _jpeg(im, side, quality):
     im = im.copy()
@@ -418,94 +566,181 @@ def _jpeg(im, side, quality):
 
 # %% ../nbs/34_explore_state.ipynb #aea5a95b
 def raster(
-    m: Heatmap, side: int = 512  # pixels of the longer side, at most
+    m: Heatmap,
+    side: int = 512,  # pixels of the longer side, at most
 ) -> dict:  # values (bytes, uint16, row by row), shape, min, max; lo and hi of the fixed range; flip: higher is more real
     "A map for the browser."
-    a, k = m.array, max(m.array.shape)/side
-    if k > 1: a = np.asarray(Image.fromarray(a).resize((max(1, round(m.width/k)), max(1, round(m.height/k))), Image.Resampling.BOX))
+    a, k = m.array, max(m.array.shape) / side
+    if k > 1:
+        a = np.asarray(
+            Image.fromarray(a).resize(
+                (max(1, round(m.width / k)), max(1, round(m.height / k))), Image.Resampling.BOX
+            )
+        )
     lo, hi = float(a.min()), float(a.max())
-    u = np.rint((a-lo)/((hi-lo) or 1)*65535).astype('<u2')
-    return dict(values=u.tobytes(), shape=list(a.shape), min=lo, max=hi, lo=float(m.lo), hi=float(m.hi), flip=m.direction == 'realness', quantity=m.quantity)
+    u = np.rint((a - lo) / ((hi - lo) or 1) * 65535).astype('<u2')
+    return dict(
+        values=u.tobytes(),
+        shape=list(a.shape),
+        min=lo,
+        max=hi,
+        lo=float(m.lo),
+        hi=float(m.hi),
+        flip=m.direction == 'realness',
+        quantity=m.quantity,
+    )
+
 
 def narrowed(
     m: Heatmap,
-    scale: str = 'fixed',   # 'fixed' or 'minmax', the range of this picture
-    contrast: float = 1.    # 2 = half the range about its middle; 1 = as it is
+    scale: str = 'fixed',  # 'fixed' or 'minmax', the range of this picture
+    contrast: float = 1.0,  # 2 = half the range about its middle; 1 = as it is
 ) -> Heatmap:
     "The map with the colour range that the screen shows, for figures."
     lo, hi = replace(m, scale=scale).range
-    half, mid = (hi-lo)/2/contrast, (lo+hi)/2
-    return replace(m, lo=mid-half, hi=mid+half, scale='fixed')
+    half, mid = (hi - lo) / 2 / contrast, (lo + hi) / 2
+    return replace(m, lo=mid - half, hi=mid + half, scale='fixed')
+
 
 COLOURS = ('inferno', 'viridis', 'magma', 'cividis', 'hot', 'jet', 'turbo', 'gray')
+
 
 def colour_tables(names=COLOURS) -> dict:  # name -> 768 bytes: r, g, b of 256 steps
     "Colour tables for the browser."
     import matplotlib
-    return {n: (matplotlib.colormaps[n](np.arange(256))[:, :3]*255).round().astype(np.uint8).tobytes() for n in names}
+
+    return {
+        n: (matplotlib.colormaps[n](np.arange(256))[:, :3] * 255).round().astype(np.uint8).tobytes()
+        for n in names
+    }
 
 # %% ../nbs/34_explore_state.ipynb #1c338905
-FOUND = ('picture', 'x', 'y', 'w', 'h', 'mean', 'picture_mean', 'quantity', 'higher_means', 'sentence', 'nearest_clause', 'model', 'variant', 'windows', 'stride', 'mos', 'predicted', 'note')
+FOUND = (
+    'picture',
+    'x',
+    'y',
+    'w',
+    'h',
+    'mean',
+    'picture_mean',
+    'quantity',
+    'higher_means',
+    'sentence',
+    'nearest_clause',
+    'model',
+    'variant',
+    'windows',
+    'stride',
+    'mos',
+    'predicted',
+    'note',
+)
+
 
 class Findings:
     "Places and boxes worth remembering."
-    def __init__(self): self.rows, self.maps, self.looks = [], [], []
 
-    def __len__(self): return len(self.rows)
+    def __init__(self):
+        self.rows, self.maps, self.looks = [], [], []
+
+    def __len__(self):
+        return len(self.rows)
 
     def add(
         self,
-        m: Heatmap,            # the map it was found on
-        box: tuple,            # x, y, w, h in pixels
-        clause: str = '',      # the nearest one
-        note: str = '',        # the finder's words
-        mos: float = math.nan, predicted: float = math.nan,  # of the picture
-        cmap: str = 'inferno', opacity: float = .75, ramp: bool = True  # how it is drawn
+        m: Heatmap,  # the map it was found on
+        box: tuple,  # x, y, w, h in pixels
+        clause: str = '',  # the nearest one
+        note: str = '',  # the finder's words
+        mos: float = math.nan,
+        predicted: float = math.nan,  # of the picture
+        cmap: str = 'inferno',
+        opacity: float = 0.75,
+        ramp: bool = True,  # how it is drawn
     ) -> dict:
         "Keep a box of a map."
         size = '+'.join(map(str, m.windows))
-        row = dict(zip(FOUND, (m.source, *(int(v) for v in box), m.mean(box), m.mean(), m.quantity, 'less real' if m.direction == 'unrealism' else 'more real', m.text or '', clause,
-                               m.model, m.variant, size, m.stride, mos, predicted, note)))
+        row = dict(
+            zip(
+                FOUND,
+                (
+                    m.source,
+                    *(int(v) for v in box),
+                    m.mean(box),
+                    m.mean(),
+                    m.quantity,
+                    'less real' if m.direction == 'unrealism' else 'more real',
+                    m.text or '',
+                    clause,
+                    m.model,
+                    m.variant,
+                    size,
+                    m.stride,
+                    mos,
+                    predicted,
+                    note,
+                ),
+            )
+        )
         self.rows.append(row)
         self.maps.append(m)
         self.looks.append((cmap, opacity, ramp))
         return row
 
     def pop(self, k=-1):
-        for l in (self.rows, self.maps, self.looks): l.pop(k)
+        for l in (self.rows, self.maps, self.looks):
+            l.pop(k)
 
-    def frame(self) -> pd.DataFrame: return pd.DataFrame(self.rows, columns=FOUND)
+    def frame(self) -> pd.DataFrame:
+        return pd.DataFrame(self.rows, columns=FOUND)
 
     def figure(self, cols=3):
         "Every finding on its map."
-        if not self.rows: raise RealnessError('no findings yet: click a place or draw a box, and keep it')
+        if not self.rows:
+            raise RealnessError('no findings yet: click a place or draw a box, and keep it')
         n = len(self.rows)
         cols = min(cols, n)
-        tall = max(m.height/m.width for m in self.maps)
+        tall = max(m.height / m.width for m in self.maps)
         with style():
-            fig, axes = new_figure(2.6*cols, -(-n//cols)*(2.5*min(tall, 1.5)+.6), -(-n//cols), cols, squeeze=False)
-            for ax in axes.flat: ax.set_axis_off()
-            for k, ax in enumerate(axes.flat[:n]): self._panel(ax, k)
+            fig, axes = new_figure(
+                2.6 * cols, -(-n // cols) * (2.5 * min(tall, 1.5) + 0.6), -(-n // cols), cols, squeeze=False
+            )
+            for ax in axes.flat:
+                ax.set_axis_off()
+            for k, ax in enumerate(axes.flat[:n]):
+                self._panel(ax, k)
         return fig
 
     def _panel(self, ax, k):
         import textwrap
 
         from matplotlib.patches import Rectangle
+
         r, m, (cmap, opacity, ramp) = self.rows[k], self.maps[k], self.looks[k]
         _over(ax, m, cmap, opacity, ramp)
-        for colour, lw in (('black', 2.4), ('white', 1.2)): ax.add_patch(Rectangle((r['x'], r['y']), r['w'], r['h'], fill=False, edgecolor=colour, lw=lw))
-        words = f'{k+1}. {Path(r["picture"]).name}: {r["mean"]:.2f} in the box, {r["picture_mean"]:.2f} in all'
-        lines = [*textwrap.wrap(words, 48, max_lines=1, placeholder='…'), *textwrap.wrap(r['note'] or r['nearest_clause'] or r['sentence'], 48, max_lines=2, placeholder='…')]
-        ax.text(0, -.02, '\n'.join(lines), transform=ax.transAxes, va='top', fontsize=6.5, parse_math=False)
+        for colour, lw in (('black', 2.4), ('white', 1.2)):
+            ax.add_patch(Rectangle((r['x'], r['y']), r['w'], r['h'], fill=False, edgecolor=colour, lw=lw))
+        words = (
+            f'{k + 1}. {Path(r["picture"]).name}: {r["mean"]:.2f} in the box, {r["picture_mean"]:.2f} in all'
+        )
+        lines = [
+            *textwrap.wrap(words, 48, max_lines=1, placeholder='…'),
+            *textwrap.wrap(
+                r['note'] or r['nearest_clause'] or r['sentence'], 48, max_lines=2, placeholder='…'
+            ),
+        ]
+        ax.text(0, -0.02, '\n'.join(lines), transform=ax.transAxes, va='top', fontsize=6.5, parse_math=False)
 
     def save(
-        self, folder  # made when it is not there
+        self,
+        folder,  # made when it is not there
     ) -> tuple:  # paths of findings.csv and findings.png
         "Write the table and the figure."
         folder = Path(folder).expanduser()
         fig = self.figure()
         try:
-            with atomic_write(folder/'findings.csv') as tmp: self.frame().to_csv(tmp, index=False, float_format='%.6g')
-            return folder/'findings.csv', save_figure(fig, folder/'findings.png')
-        except OSError as e: raise RealnessError(f'{folder}: cannot be written ({e.strerror}); name another folder') from e
+            with atomic_write(folder / 'findings.csv') as tmp:
+                self.frame().to_csv(tmp, index=False, float_format='%.6g')
+            return folder / 'findings.csv', save_figure(fig, folder / 'findings.png')
+        except OSError as e:
+            raise RealnessError(f'{folder}: cannot be written ({e.strerror}); name another folder') from e

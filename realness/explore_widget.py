@@ -10,7 +10,7 @@ import anywidget
 import traitlets as T
 
 # %% ../nbs/34_explore_widget.ipynb #23294939
-_PICTURE = r'''
+_PICTURE = r"""
 const el = (tag, cls, parent, text) => { const e = document.createElement(tag); if (cls) e.className = cls; if (text != null) e.textContent = text; if (parent) parent.append(e); return e };
 const bytes = v => v instanceof DataView ? new Uint8Array(v.buffer, v.byteOffset, v.byteLength) : new Uint8Array(v || 0);
 const clamp = (v, a, b) => Math.min(b, Math.max(a, v));
@@ -184,10 +184,10 @@ function render({ model, el: root }) {
     model.off('change:opacity change:contrast change:own change:cmap change:ramp change:marks change:tables change:cursor change:waiting', ask) };
 }
 export default { render };
-'''
+"""
 
 # %% ../nbs/34_explore_widget.ipynb #710dae9c
-_STYLE = '''
+_STYLE = """
 .rl-app { --rl-ink: var(--jp-ui-font-color1, #1c2430); --rl-dim: var(--jp-ui-font-color2, #5b6573); --rl-line: var(--jp-border-color2, #d9dee5); --rl-back: var(--jp-layout-color1, #fff);
   --rl-soft: var(--jp-layout-color2, #f4f6f9); --rl-blue: #1b5faa; font-family: var(--jp-ui-font-family, system-ui, sans-serif); color: var(--rl-ink); max-width: 1500px; overflow: visible; }
 .rl-app *, .rl-app { box-sizing: border-box; }
@@ -216,28 +216,29 @@ _STYLE = '''
 .rl-pages { display: flex; align-items: center; justify-content: space-between; gap: 6px; font: 12px system-ui, sans-serif; color: var(--rl-dim); padding: 6px 2px 2px; position: sticky; bottom: 0; background: var(--rl-back); }
 .rl-pages button { border: 1px solid var(--rl-line); background: var(--rl-back); color: var(--rl-ink); border-radius: 4px; padding: 2px 10px; cursor: pointer; font-size: 14px; }
 .rl-pages button:disabled { opacity: .4; cursor: default; }
-'''
+"""
 
 # %% ../nbs/34_explore_widget.ipynb #ad77944a
 class PictureMap(anywidget.AnyWidget):
     "A picture under a map; sends dicts of kind hover, pin, box, leave, clear with x, y, w, h in pixels of the picture."
+
     _esm, _css = _PICTURE, _STYLE
-    picture = T.Bytes(b'').tag(sync=True)          # JPEG
-    size = T.List([1, 1]).tag(sync=True)           # width, height of the picture in pixels
-    label = T.Unicode('picture').tag(sync=True)    # said by screen readers
-    waiting = T.Unicode('').tag(sync=True)         # shown while there is no picture
-    map = T.Dict({}).tag(sync=True)                # of `raster`
-    tables = T.List([]).tag(sync=True)             # the values of `colour_tables`
-    cmap = T.Int(0).tag(sync=True)                 # which of the tables
-    opacity = T.Float(.75).tag(sync=True)          # of the strongest colour, 0-1
-    contrast = T.Float(1.).tag(sync=True)          # 2 = half the range about its middle
-    own = T.Int(0).tag(sync=True)                  # 1 = the range of this picture, 0 = the fixed one
-    ramp = T.Bool(True).tag(sync=True)             # opacity grows with unrealism
-    marks = T.List([]).tag(sync=True)              # of dicts: x, y, w, h, label, kind ('window', 'box')
-    cursor = T.List([]).tag(sync=True)             # x, y under the pointer, or nothing; linked between two pictures
+    picture = T.Bytes(b'').tag(sync=True)  # JPEG
+    size = T.List([1, 1]).tag(sync=True)  # width, height of the picture in pixels
+    label = T.Unicode('picture').tag(sync=True)  # said by screen readers
+    waiting = T.Unicode('').tag(sync=True)  # shown while there is no picture
+    map = T.Dict({}).tag(sync=True)  # of `raster`
+    tables = T.List([]).tag(sync=True)  # the values of `colour_tables`
+    cmap = T.Int(0).tag(sync=True)  # which of the tables
+    opacity = T.Float(0.75).tag(sync=True)  # of the strongest colour, 0-1
+    contrast = T.Float(1.0).tag(sync=True)  # 2 = half the range about its middle
+    own = T.Int(0).tag(sync=True)  # 1 = the range of this picture, 0 = the fixed one
+    ramp = T.Bool(True).tag(sync=True)  # opacity grows with unrealism
+    marks = T.List([]).tag(sync=True)  # of dicts: x, y, w, h, label, kind ('window', 'box')
+    cursor = T.List([]).tag(sync=True)  # x, y under the pointer, or nothing; linked between two pictures
 
 # %% ../nbs/34_explore_widget.ipynb #3a900e6f
-_THUMBS = r'''
+_THUMBS = r"""
 const bytes = v => v instanceof DataView ? new Uint8Array(v.buffer, v.byteOffset, v.byteLength) : new Uint8Array(v || 0);
 function render({ model, el: root }) {
   const make = (tag, cls, parent, text) => { const e = document.createElement(tag); if (cls) e.className = cls; if (text != null) e.textContent = text; if (parent) parent.append(e); return e };
@@ -287,13 +288,15 @@ function render({ model, el: root }) {
   return () => { model.off('change:items change:total change:page', show); model.off('change:chosen', mark); urls.forEach(u => URL.revokeObjectURL(u)) };
 }
 export default { render };
-'''
+"""
+
 
 class Thumbs(anywidget.AnyWidget):
     "A page of thumbnails, one of them chosen."
+
     _esm = _THUMBS
-    items = T.List([]).tag(sync=True)     # of dicts: id, name, line, hint, jpg, pending
-    chosen = T.Int(-1).tag(sync=True)     # the id of the chosen one
+    items = T.List([]).tag(sync=True)  # of dicts: id, name, line, hint, jpg, pending
+    chosen = T.Int(-1).tag(sync=True)  # the id of the chosen one
     page = T.Int(0).tag(sync=True)
-    per = T.Int(24).tag(sync=True)        # thumbnails a page
-    total = T.Int(0).tag(sync=True)       # pictures there are
+    per = T.Int(24).tag(sync=True)  # thumbnails a page
+    total = T.Int(0).tag(sync=True)  # pictures there are

@@ -30,128 +30,286 @@ from pathlib import Path
 import ipywidgets as W
 
 from .config import RealnessError
-from .explore_state import Atlas, Choice, Findings, Lane, colour_tables, in_order, narrowed, orders, raster
+from realness.explore_state import (
+    Atlas,
+    Choice,
+    Findings,
+    Lane,
+    colour_tables,
+    in_order,
+    narrowed,
+    orders,
+    raster,
+)
 from .explore_widget import PictureMap, Thumbs
 from .localization.heatmap import VARIANTS
 
 # %% ../nbs/34_explorer.ipynb #8a136f78
-def _e(v): return html.escape(str(v), quote=True)
+def _e(v):
+    return html.escape(str(v), quote=True)
 
-def _n(v, digits=2): return '–' if v is None or not math.isfinite(v) else f'{v:.{digits}f}'.replace('-', '−')
+
+def _n(v, digits=2):
+    return '–' if v is None or not math.isfinite(v) else f'{v:.{digits}f}'.replace('-', '−')
+
 
 def _png(im):
     f = io.BytesIO()
     im.save(f, 'PNG')
-    return 'data:image/png;base64,'+base64.b64encode(f.getvalue()).decode()
+    return 'data:image/png;base64,' + base64.b64encode(f.getvalue()).decode()
+
 
 def facts(
-    r  # a row of `picture_table`: name, path, mos, predicted, lo, hi, far
+    r,  # a row of `picture_table`: name, path, mos, predicted, lo, hi, far
 ) -> str:  # HTML, escaped
     "One line of HTML about a picture: its name, MOS, predicted MOS and their difference."
     bits = [f'<b title="{_e(r.path)}">{_e(Path(r["name"]).name)}</b>']
-    if math.isfinite(r.mos): bits.append(f'MOS <b>{_n(r.mos)}</b>')
-    if math.isfinite(r.predicted): bits.append(f'predicted <b>{_n(r.predicted)}</b>'+(f' [{_n(r.lo)}, {_n(r.hi)}]' if math.isfinite(r.lo) else '')+(' · far from the training pictures' if r.far else ''))
-    if math.isfinite(r.predicted-r.mos): bits.append(f'difference <b>{r.predicted-r.mos:+.2f}</b>'.replace('-', '−'))
-    return '<div class="rl-facts">'+' · '.join(bits)+'</div>'
+    if math.isfinite(r.mos):
+        bits.append(f'MOS <b>{_n(r.mos)}</b>')
+    if math.isfinite(r.predicted):
+        bits.append(
+            f'predicted <b>{_n(r.predicted)}</b>'
+            + (f' [{_n(r.lo)}, {_n(r.hi)}]' if math.isfinite(r.lo) else '')
+            + (' · far from the training pictures' if r.far else '')
+        )
+    if math.isfinite(r.predicted - r.mos):
+        bits.append(f'difference <b>{r.predicted - r.mos:+.2f}</b>'.replace('-', '−'))
+    return '<div class="rl-facts">' + ' · '.join(bits) + '</div>'
+
 
 def place_html(
-    p,         # a `Place`
+    p,  # a `Place`
     quantity,  # what the map's number is, in words
-    pinned     # clicked, not only rested on
+    pinned,  # clicked, not only rested on
 ) -> str:  # HTML, escaped
     "What is known of a place: its crop, score and clauses."
-    far = max([abs(z) for _, z in p.clauses]+[3])
-    bar = lambda z: f'<i class="{"up" if z > 0 else "down"}" style="width:{min(50, 50*abs(z)/far):.1f}%"></i>'
-    rows = ''.join(f'<li{" class=near" if k == 0 else ""}><span>{_e(t)}</span><em title="deviations above ordinary windows">{_n(z, 1)}</em><u>{bar(z)}</u></li>' for k, (t, z) in enumerate(p.clauses))
-    says = f'<h4>Nearest clause <small>(cosine with this window, deviations above ordinary windows)</small></h4><ol>{rows}</ol>' if rows else ''
-    return (f'<div class="rl-place"><img alt="the window at {p.x}, {p.y}" src="{_png(p.crop)}"><div><h4>{"At the pin" if pinned else "Under the pointer"}: x {p.x}, y {p.y}</h4>'
-            f'<p><b class="rl-big">{_n(p.value)}</b> {_e(quantity)}<br>window {p.box[2]} × {p.box[3]} at {p.box[0]}, {p.box[1]}</p></div></div>{says}')
+    far = max([abs(z) for _, z in p.clauses] + [3])
+    bar = lambda z: (
+        f'<i class="{"up" if z > 0 else "down"}" style="width:{min(50, 50 * abs(z) / far):.1f}%"></i>'
+    )
+    rows = ''.join(
+        f'<li{" class=near" if k == 0 else ""}><span>{_e(t)}</span><em title="deviations above ordinary windows">{_n(z, 1)}</em><u>{bar(z)}</u></li>'
+        for k, (t, z) in enumerate(p.clauses)
+    )
+    says = (
+        f'<h4>Nearest clause <small>(cosine with this window, deviations above ordinary windows)</small></h4><ol>{rows}</ol>'
+        if rows
+        else ''
+    )
+    return (
+        f'<div class="rl-place"><img alt="the window at {p.x}, {p.y}" src="{_png(p.crop)}"><div><h4>{"At the pin" if pinned else "Under the pointer"}: x {p.x}, y {p.y}</h4>'
+        f'<p><b class="rl-big">{_n(p.value)}</b> {_e(quantity)}<br>window {p.box[2]} × {p.box[3]} at {p.box[0]}, {p.box[1]}</p></div></div>{says}'
+    )
 
 # %% ../nbs/34_explorer.ipynb #0374e391
 def _mark(shown, kind, r):
-    cut = lambda t, n: t if len(t) <= n else t[:n-1]+'…'
-    return (f'<tr><td>{shown}</td><td title="{_e(r["picture"])}">{_e(cut(Path(r["picture"]).name, 24))}</td><td>{r["x"]}, {r["y"]} · {r["w"]} × {r["h"]}</td><td><b>{_n(r["mean"])}</b></td>'
-            f'<td>{_n(r["picture_mean"])}</td><td>{_e(r["model"].split("@")[0])} {_e(r["variant"])}</td><td title="{_e(r["sentence"])}">{_e(cut(r["nearest_clause"] or r["sentence"], 60))}</td><td>{_e(r["note"])}</td></tr>')
+    cut = lambda t, n: t if len(t) <= n else t[: n - 1] + '…'
+    return (
+        f'<tr><td>{shown}</td><td title="{_e(r["picture"])}">{_e(cut(Path(r["picture"]).name, 24))}</td><td>{r["x"]}, {r["y"]} · {r["w"]} × {r["h"]}</td><td><b>{_n(r["mean"])}</b></td>'
+        f'<td>{_n(r["picture_mean"])}</td><td>{_e(r["model"].split("@")[0])} {_e(r["variant"])}</td><td title="{_e(r["sentence"])}">{_e(cut(r["nearest_clause"] or r["sentence"], 60))}</td><td>{_e(r["note"])}</td></tr>'
+    )
+
 
 def findings_html(
-    rows  # of `Findings`
+    rows,  # of `Findings`
 ) -> str:  # HTML, escaped
     "The findings as a table."
-    if not rows: return '<p class="rl-dim">Nothing kept yet. Click a place or draw a box on the picture, then press <b>Keep</b>.</p>'
-    head = ''.join(f'<th>{h}</th>' for h in ('', 'picture', 'x, y · w × h', 'mean', 'whole', 'map', 'nearest clause or sentence', 'note'))
+    if not rows:
+        return '<p class="rl-dim">Nothing kept yet. Click a place or draw a box on the picture, then press <b>Keep</b>.</p>'
+    head = ''.join(
+        f'<th>{h}</th>'
+        for h in ('', 'picture', 'x, y · w × h', 'mean', 'whole', 'map', 'nearest clause or sentence', 'note')
+    )
     return f'<table class="rl-table"><thead><tr>{head}</tr></thead><tbody>{"".join(_mark(k, "", r) for k, r in enumerate(rows, 1))}</tbody></table>'
 
 # %% ../nbs/34_explorer.ipynb #51f2249f
 class Pane:
     "A sentence, a model and a variant, and the map they give."
+
     def __init__(
         self,
         letter,  # '' or 'B': shown beside the word Sentence
-        clip     # the model it starts with
+        clip,  # the model it starts with
     ):
         self.letter, self.m, self.choice, self.place, self.box = letter, None, None, None, None
-        wide, row = W.Layout(width='auto'), dict(layout=W.Layout(flex='1 1 150px', width='auto', min_width='0'), style=dict(description_width='46px'))
-        self.text = W.Textarea(placeholder='What is wrong with the picture? Without a sentence it is asked by prompts alone.', rows=3, layout=wide, tooltip='The sentence; the map follows as you type')
-        self.clip = W.Combobox(value=clip, options=list(dict.fromkeys([clip, 'lite-clip', 'ViT-B-32@openai'])), ensure_option=False, continuous_update=False, description='Model', **row,
-                               tooltip='lite-clip, an open_clip NAME@TAG, NAME@FILE or a folder')
-        self.variant = W.Dropdown(options=list(VARIANTS), description='Variant', **row, tooltip='dream: the sentence against ordinary prompts; learned: no sentence and no model')
+        wide, row = (
+            W.Layout(width='auto'),
+            dict(
+                layout=W.Layout(flex='1 1 150px', width='auto', min_width='0'),
+                style=dict(description_width='46px'),
+            ),
+        )
+        self.text = W.Textarea(
+            placeholder='What is wrong with the picture? Without a sentence it is asked by prompts alone.',
+            rows=3,
+            layout=wide,
+            tooltip='The sentence; the map follows as you type',
+        )
+        self.clip = W.Combobox(
+            value=clip,
+            options=list(dict.fromkeys([clip, 'lite-clip', 'ViT-B-32@openai'])),
+            ensure_option=False,
+            continuous_update=False,
+            description='Model',
+            **row,
+            tooltip='lite-clip, an open_clip NAME@TAG, NAME@FILE or a folder',
+        )
+        self.variant = W.Dropdown(
+            options=list(VARIANTS),
+            description='Variant',
+            **row,
+            tooltip='dream: the sentence against ordinary prompts; learned: no sentence and no model',
+        )
         self.view, self.status = PictureMap(), W.HTML()
-        self.reset = W.Button(description='Reset', tooltip='The sentence of the table again', layout=W.Layout(width='70px'))
-        head = W.HTML(f'<label class="rl-label">Sentence{letter and " "+letter}</label>')
+        self.reset = W.Button(
+            description='Reset', tooltip='The sentence of the table again', layout=W.Layout(width='70px')
+        )
+        head = W.HTML(f'<label class="rl-label">Sentence{letter and " " + letter}</label>')
         self.head = head
-        self.card = W.VBox([W.HBox([head, self.reset], layout=W.Layout(justify_content='space-between', align_items='center')), self.text,
-                            W.HBox([self.variant, self.clip], layout=W.Layout(flex_flow='row wrap')), self.view, self.status], layout=W.Layout(flex='1 1 240px', min_width='0', width='auto'))
+        self.card = W.VBox(
+            [
+                W.HBox(
+                    [head, self.reset], layout=W.Layout(justify_content='space-between', align_items='center')
+                ),
+                self.text,
+                W.HBox([self.variant, self.clip], layout=W.Layout(flex_flow='row wrap')),
+                self.view,
+                self.status,
+            ],
+            layout=W.Layout(flex='1 1 240px', min_width='0', width='auto'),
+        )
         self.card.add_class('rl-pane')
 
-    def say(self, text, kind=''): self.status.value = f'<div class="rl-status {kind}">{text}</div>'
+    def say(self, text, kind=''):
+        self.status.value = f'<div class="rl-status {kind}">{text}</div>'
 
     def marks(self):
         "The window and the box, as the picture shows them."
         out = []
-        if self.place: out.append(dict(zip('xywh', self.place.box), kind='window', label=''))
-        if self.box and self.m is not None: out.append(dict(zip('xywh', self.box), kind='box', label=f'mean {self.m.mean(self.box):.2f}'))
+        if self.place:
+            out.append(dict(zip('xywh', self.place.box), kind='window', label=''))
+        if self.box and self.m is not None:
+            out.append(dict(zip('xywh', self.box), kind='box', label=f'mean {self.m.mean(self.box):.2f}'))
         self.view.marks = out
 
 # %% ../nbs/34_explorer.ipynb #8c4b9106
-DEBOUNCE = .12    # seconds after the last letter typed
+DEBOUNCE = 0.12  # seconds after the last letter typed
+
 
 def _said(f):
     "Errors of a handler are shown in the widget."
+
     @functools.wraps(f)
     def run(self, *a, **kw):
-        try: return f(self, *a, **kw)
-        except Exception as e: self.fail(e)
+        try:
+            return f(self, *a, **kw)
+        except Exception as e:
+            self.fail(e)
+
     return run
 
-_SIZES = (('own', 0), ('32', 32), ('48', 48), ('64', 64), ('96', 96), ('128', 128), ('192', 192), ('256', 256))
+
+_SIZES = (
+    ('own', 0),
+    ('32', 32),
+    ('48', 48),
+    ('64', 64),
+    ('96', 96),
+    ('128', 128),
+    ('192', 192),
+    ('256', 256),
+)
 _STEPS = (('own', 0), ('4', 4), ('8', 8), ('16', 16), ('32', 32), ('64', 64))
+
 
 class _Controls:
     "The knobs that both panes share."
+
     def __init__(self, out):
         wide = dict(layout=W.Layout(width='auto', min_width='0'), style=dict(description_width='58px'))
         S = functools.partial(W.FloatSlider, readout_format='.2f', **wide)
-        self.window = W.SelectionSlider(options=_SIZES, description='Window', tooltip='Side of a window, pixels; own = the variant\'s own', **wide)
-        self.stride = W.SelectionSlider(options=_STEPS, description='Stride', tooltip='Pixels between windows; fewer = finer and slower; own = the variant\'s own', **wide)
-        self.policy = W.Checkbox(value=True, description='A sentence that says "No" is calm', indent=False, layout=W.Layout(width='auto'))
-        self.opacity = S(value=.75, min=0, max=1, step=.01, description='Opacity', tooltip='Of the strongest colour')
-        self.contrast = S(value=1, min=.25, max=6, step=.05, description='Contrast', tooltip='Narrows the range of the colours about its middle')
+        self.window = W.SelectionSlider(
+            options=_SIZES,
+            description='Window',
+            tooltip="Side of a window, pixels; own = the variant's own",
+            **wide,
+        )
+        self.stride = W.SelectionSlider(
+            options=_STEPS,
+            description='Stride',
+            tooltip="Pixels between windows; fewer = finer and slower; own = the variant's own",
+            **wide,
+        )
+        self.policy = W.Checkbox(
+            value=True,
+            description='A sentence that says "No" is calm',
+            indent=False,
+            layout=W.Layout(width='auto'),
+        )
+        self.opacity = S(
+            value=0.75, min=0, max=1, step=0.01, description='Opacity', tooltip='Of the strongest colour'
+        )
+        self.contrast = S(
+            value=1,
+            min=0.25,
+            max=6,
+            step=0.05,
+            description='Contrast',
+            tooltip='Narrows the range of the colours about its middle',
+        )
         self.cmap = W.Dropdown(options=list(colour_tables()), description='Colours', **wide)
-        self.scale = W.ToggleButtons(options=[('fixed', 'fixed'), ('this picture', 'minmax')], description='Range', tooltips=['The same colours for every picture', 'From the lowest to the highest value of this picture'],
-                                     style=dict(description_width='58px', button_width='auto'), layout=W.Layout(width='auto'))
-        self.ramp = W.Checkbox(value=True, description='Real places stay clear', indent=False, layout=W.Layout(width='auto'))
-        self.compare = W.ToggleButton(description='Compare', icon='columns', tooltip='Two sentences, models or variants side by side', layout=W.Layout(width='auto'))
-        self.by = W.Dropdown(options=['name'], description='Sort', **(wide | dict(style=dict(description_width='34px'))))
-        self.down = W.ToggleButton(icon='sort-amount-down', tooltip='Highest first', layout=W.Layout(width='38px'))
-        self.find = W.Text(placeholder='find in names and sentences', layout=W.Layout(width='auto'), tooltip='Show pictures whose name or sentence holds this')
+        self.scale = W.ToggleButtons(
+            options=[('fixed', 'fixed'), ('this picture', 'minmax')],
+            description='Range',
+            tooltips=[
+                'The same colours for every picture',
+                'From the lowest to the highest value of this picture',
+            ],
+            style=dict(description_width='58px', button_width='auto'),
+            layout=W.Layout(width='auto'),
+        )
+        self.ramp = W.Checkbox(
+            value=True, description='Real places stay clear', indent=False, layout=W.Layout(width='auto')
+        )
+        self.compare = W.ToggleButton(
+            description='Compare',
+            icon='columns',
+            tooltip='Two sentences, models or variants side by side',
+            layout=W.Layout(width='auto'),
+        )
+        self.by = W.Dropdown(
+            options=['name'], description='Sort', **(wide | dict(style=dict(description_width='34px')))
+        )
+        self.down = W.ToggleButton(
+            icon='sort-amount-down', tooltip='Highest first', layout=W.Layout(width='38px')
+        )
+        self.find = W.Text(
+            placeholder='find in names and sentences',
+            layout=W.Layout(width='auto'),
+            tooltip='Show pictures whose name or sentence holds this',
+        )
         self.note = W.Text(placeholder='a note, if you like', layout=W.Layout(flex='1 1 160px', width='auto'))
-        self.keep = W.Button(description='Keep', icon='thumbtack', button_style='primary', disabled=True, tooltip='Keep the box or the place in the table', layout=W.Layout(width='90px'))
+        self.keep = W.Button(
+            description='Keep',
+            icon='thumbtack',
+            button_style='primary',
+            disabled=True,
+            tooltip='Keep the box or the place in the table',
+            layout=W.Layout(width='90px'),
+        )
         self.undo = W.Button(description='Remove last', disabled=True, layout=W.Layout(width='110px'))
-        self.folder = W.Text(value=str(out), description='into', style=dict(description_width='30px'), layout=W.Layout(flex='1 1 180px', width='auto'))
-        self.export = W.Button(description='Export CSV + PNG', icon='download', disabled=True, layout=W.Layout(width='160px'))
+        self.folder = W.Text(
+            value=str(out),
+            description='into',
+            style=dict(description_width='30px'),
+            layout=W.Layout(flex='1 1 180px', width='auto'),
+        )
+        self.export = W.Button(
+            description='Export CSV + PNG', icon='download', disabled=True, layout=W.Layout(width='160px')
+        )
 
 # %% ../nbs/34_explorer.ipynb #87b48685
-_PAGE_STYLE = '''<style>
+_PAGE_STYLE = """<style>
 .rl-app { padding: 10px 14px 14px; border: 1px solid var(--rl-line); border-radius: 10px; background: var(--rl-back); }
 .rl-app .rl-title { font-size: 17px; font-weight: 650; line-height: 1.3; } .rl-app .rl-title small { font-weight: 400; color: var(--rl-dim); font-size: 12.5px; padding-left: 8px; }
 .rl-app .rl-label, .rl-app h4 { font-size: 12.5px; font-weight: 650; margin: 0; line-height: 1.5; } .rl-app h4 small { font-weight: 400; color: var(--rl-dim); }
@@ -172,64 +330,114 @@ _PAGE_STYLE = '''<style>
 .rl-app :is(button, input, textarea, select):focus-visible { outline: 2px solid var(--rl-blue); outline-offset: 1px; }
 .rl-app .widget-html-content { line-height: 1.4; } .rl-app .widget-label { font-size: 12px; }
 @keyframes rl-turn { to { transform: rotate(360deg) } } @media (prefers-reduced-motion: reduce) { .rl-app .rl-status.busy::before { animation: none } }
-</style>'''
+</style>"""
 
 # %% ../nbs/34_explorer.ipynb #7b4ee7f0
 class HeatmapExplorer(W.VBox):
     "Pictures, their maps and what one finds there, for JupyterLab and Voila. Errors are shown in it and never raised."
+
     def __init__(
         self,
-        folder_or_df,              # a folder of pictures (with a table beside them or not), a picture, a list, or a frame with path or filename
-        clip: str = 'lite-clip',   # see `realness.localization.clip.load_clip`
-        run=None,                  # a run folder: predicted MOS beside the true one
-        out='findings',            # the folder findings are exported to
-        per: int = 24,             # thumbnails a page
-        cache=True,                # window vectors: True for the shared cache, None for memory only
+        folder_or_df,  # a folder of pictures (with a table beside them or not), a picture, a list, or a frame with path or filename
+        clip: str = 'lite-clip',  # see `realness.localization.clip.load_clip`
+        run=None,  # a run folder: predicted MOS beside the true one
+        out='findings',  # the folder findings are exported to
+        per: int = 24,  # thumbnails a page
+        cache=True,  # window vectors: True for the shared cache, None for memory only
         device: str | None = None,
-        localizer=None             # of the variant 'learned'
+        localizer=None,  # of the variant 'learned'
     ):
         super().__init__()
         self.inbox, self.me, self.loop = queue.SimpleQueue(), threading.get_ident(), None
-        try: self.loop = asyncio.get_running_loop()
-        except RuntimeError: pass                                   # no kernel: `wait` takes the results
+        try:
+            self.loop = asyncio.get_running_loop()
+        except RuntimeError:
+            pass  # no kernel: `wait` takes the results
         self.lanes = {k: Lane(self._post) for k in ('map', 'place', 'back')}
         self.findings, self.error, self.picture, self._due, self._quiet = Findings(), '', None, None, False
-        self.panes, self.knobs, self.thumbs = [Pane('', str(clip)), Pane('B', str(clip))], _Controls(out), Thumbs(per=per)
-        self.message, self.facts, self.detail, self.table, self.saved = W.HTML(), W.HTML(), W.HTML(), W.HTML(findings_html([])), W.HTML()
+        self.panes, self.knobs, self.thumbs = (
+            [Pane('', str(clip)), Pane('B', str(clip))],
+            _Controls(out),
+            Thumbs(per=per),
+        )
+        self.message, self.facts, self.detail, self.table, self.saved = (
+            W.HTML(),
+            W.HTML(),
+            W.HTML(),
+            W.HTML(findings_html([])),
+            W.HTML(),
+        )
         self.title = W.HTML()
         self._build()
         self._connect()
         self.atlas = None
         self._open(folder_or_df, run, cache, device, localizer)
 
-    text, variant, clip = (property(lambda self, k=k: getattr(self.panes[0], k)) for k in ('text', 'variant', 'clip'))
+    text, variant, clip = (
+        property(lambda self, k=k: getattr(self.panes[0], k)) for k in ('text', 'variant', 'clip')
+    )
 
     @property
-    def heatmap(self): return self.panes[0].m
+    def heatmap(self):
+        return self.panes[0].m
 
     def __getattr__(self, k):
         "The shared knobs: opacity, contrast, cmap, scale, window, stride …"
         knobs = self.__dict__.get('knobs')
-        if knobs is not None and k in knobs.__dict__: return getattr(knobs, k)
+        if knobs is not None and k in knobs.__dict__:
+            return getattr(knobs, k)
         raise AttributeError(k)
 
     # ---- what stands where
     def _build(self):
         k, box = self.knobs, lambda *c, **kw: W.VBox(list(c), layout=W.Layout(**kw))
-        left = box(W.HBox([k.by, k.down]), k.find, self.thumbs, flex='1 1 210px', max_width='330px', min_width='190px')
+        left = box(
+            W.HBox([k.by, k.down]),
+            k.find,
+            self.thumbs,
+            flex='1 1 210px',
+            max_width='330px',
+            min_width='190px',
+        )
         self.maps = W.HBox([self.panes[0].card], layout=W.Layout(flex_flow='row wrap', grid_gap='14px'))
         middle = box(self.facts, self.maps, flex='4 1 420px', min_width='0')
-        asked, look = box(W.HTML('<h4>What is asked</h4>'), k.window, k.stride, k.policy), box(W.HTML('<h4>How it looks</h4>'), k.opacity, k.contrast, k.cmap, k.scale, k.ramp)
+        asked, look = (
+            box(W.HTML('<h4>What is asked</h4>'), k.window, k.stride, k.policy),
+            box(W.HTML('<h4>How it looks</h4>'), k.opacity, k.contrast, k.cmap, k.scale, k.ramp),
+        )
         place = box(self.detail)
-        for b in (asked, look, place): b.add_class('rl-box')
+        for b in (asked, look, place):
+            b.add_class('rl-box')
         self.boxes = [asked, look, place]
-        self.right = W.HBox(self.boxes, layout=W.Layout(flex_flow='row wrap', flex='1 1 270px', min_width='230px', grid_gap='8px', align_items='flex-start'))
-        for b in self.boxes: b.layout.flex = '1 1 230px'
-        kept = box(W.HBox([W.HTML('<h4>Findings</h4>'), k.note, k.keep, k.undo, k.folder, k.export], layout=W.Layout(flex_flow='row wrap', align_items='center', grid_gap='4px')), self.table, self.saved)
+        self.right = W.HBox(
+            self.boxes,
+            layout=W.Layout(
+                flex_flow='row wrap',
+                flex='1 1 270px',
+                min_width='230px',
+                grid_gap='8px',
+                align_items='flex-start',
+            ),
+        )
+        for b in self.boxes:
+            b.layout.flex = '1 1 230px'
+        kept = box(
+            W.HBox(
+                [W.HTML('<h4>Findings</h4>'), k.note, k.keep, k.undo, k.folder, k.export],
+                layout=W.Layout(flex_flow='row wrap', align_items='center', grid_gap='4px'),
+            ),
+            self.table,
+            self.saved,
+        )
         kept.add_class('rl-box')
-        top = W.HBox([self.title, k.compare], layout=W.Layout(justify_content='space-between', align_items='center'))
+        top = W.HBox(
+            [self.title, k.compare], layout=W.Layout(justify_content='space-between', align_items='center')
+        )
         self.under = W.HBox(layout=W.Layout(flex_flow='row wrap', grid_gap='8px', align_items='flex-start'))
-        self.body = W.HBox([left, middle, self.right], layout=W.Layout(flex_flow='row wrap', grid_gap='14px', align_items='flex-start'))
+        self.body = W.HBox(
+            [left, middle, self.right],
+            layout=W.Layout(flex_flow='row wrap', grid_gap='14px', align_items='flex-start'),
+        )
         self.children = [W.HTML(_PAGE_STYLE), top, self.message, self.body, self.under, kept]
         self.layout.grid_gap = '8px'
         self.add_class('rl-app')
@@ -240,42 +448,53 @@ class HeatmapExplorer(W.VBox):
         tables = list(colour_tables().values())
         for p in self.panes:
             p.view.tables = tables
-            for name in ('opacity', 'contrast', 'ramp'): W.jslink((getattr(k, name), 'value'), (p.view, name))    # in the browser: no kernel needed
-            for w, name in ((k.cmap, 'cmap'), (k.scale, 'own')): W.jslink((w, 'index'), (p.view, name))
+            for name in ('opacity', 'contrast', 'ramp'):
+                W.jslink((getattr(k, name), 'value'), (p.view, name))  # in the browser: no kernel needed
+            for w, name in ((k.cmap, 'cmap'), (k.scale, 'own')):
+                W.jslink((w, 'index'), (p.view, name))
             p.text.observe(functools.partial(self._typed, p), 'value')
-            for w in (p.clip, p.variant): w.observe(functools.partial(self._changed, p), 'value')
+            for w in (p.clip, p.variant):
+                w.observe(functools.partial(self._changed, p), 'value')
             p.reset.on_click(functools.partial(self._reset, p))
             p.view.on_msg(functools.partial(self._mouse, p))
         W.jslink((a.view, 'cursor'), (b.view, 'cursor'))
-        for w in (k.window, k.stride, k.policy): w.observe(self._changed_all, 'value')
-        for w in (k.by, k.down, k.find): w.observe(self._sorted, 'value')
+        for w in (k.window, k.stride, k.policy):
+            w.observe(self._changed_all, 'value')
+        for w in (k.by, k.down, k.find):
+            w.observe(self._sorted, 'value')
         k.compare.observe(self._two, 'value')
         self.thumbs.observe(self._picked, 'chosen')
         self.thumbs.observe(self._paged, 'page')
-        for w, f in ((k.keep, self._keep), (k.undo, self._undo), (k.export, self._export)): w.on_click(f)
+        for w, f in ((k.keep, self._keep), (k.undo, self._undo), (k.export, self._export)):
+            w.on_click(f)
 
     # ---- results come home
     def _post(self, f):
         self.inbox.put(f)
-        if self.loop is not None: self.loop.call_soon_threadsafe(self._drain)
+        if self.loop is not None:
+            self.loop.call_soon_threadsafe(self._drain)
 
     @_said
     def _drain(self):
-        while not self.inbox.empty(): self.inbox.get()()
+        while not self.inbox.empty():
+            self.inbox.get()()
 
     def wait(self, timeout: float = 120):
         "Wait until everything asked for is there; for programs."
-        end = time.time()+timeout
+        end = time.time() + timeout
         self._now()
         while any(l.busy for l in self.lanes.values()) or not self.inbox.empty():
-            for l in self.lanes.values(): l.join(.02)
+            for l in self.lanes.values():
+                l.join(0.02)
             self._drain()
             self._now()
-            if time.time() > end: raise RealnessError(f'still at work after {timeout:.0f} s')
+            if time.time() > end:
+                raise RealnessError(f'still at work after {timeout:.0f} s')
         return self
 
     def close(self):
-        for l in self.lanes.values(): l.close()
+        for l in self.lanes.values():
+            l.close()
         super().close()
 
     def fail(self, e):
@@ -284,7 +503,8 @@ class HeatmapExplorer(W.VBox):
         self.message.value = f'<div class="rl-error" role="alert">{_e(self.error)}</div>'
 
     def _fine(self):
-        if self.error: self.error, self.message.value = '', self._warned
+        if self.error:
+            self.error, self.message.value = '', self._warned
 
     # ---- pictures
     @_said
@@ -294,62 +514,87 @@ class HeatmapExplorer(W.VBox):
         self.atlas = Atlas(source, run, cache, device, localizer)
         n = len(self.atlas)
         where = Path(source).name if isinstance(source, (str, Path)) else 'a table'
-        self.title.value = f'<div class="rl-title">Where does it stop looking real?<small>{_e(where)}, {n} picture{"s"*(n != 1)}</small></div>'
+        self.title.value = f'<div class="rl-title">Where does it stop looking real?<small>{_e(where)}, {n} picture{"s" * (n != 1)}</small></div>'
         if self.atlas.notes:
-            more = f' … and {len(self.atlas.notes)-1} more' if len(self.atlas.notes) > 1 else ''
+            more = f' … and {len(self.atlas.notes) - 1} more' if len(self.atlas.notes) > 1 else ''
             self._warned = self.message.value = f'<div class="rl-warn">{_e(self.atlas.notes[0])}{more}</div>'
         self.knobs.by.options = orders(self.atlas.rows)
         self._list()
         self.choose(self.shown[0] if self.shown else 0)
-        if run is not None: self._predict()
+        if run is not None:
+            self._predict()
 
     def _list(self):
         "The thumbnails of a page; those not made yet come later."
         k, t, rows = self.knobs, self.thumbs, self.atlas.rows
         self.shown = in_order(rows, k.by.value, k.down.value, k.find.value)
-        t.total, t.page = len(self.shown), min(t.page, max(0, (len(self.shown)-1)//t.per))
-        at = self.shown[t.page*t.per:(t.page+1)*t.per]
+        t.total, t.page = len(self.shown), min(t.page, max(0, (len(self.shown) - 1) // t.per))
+        at = self.shown[t.page * t.per : (t.page + 1) * t.per]
         have = self.atlas._small['thumb']
         self._items({i: have.get(i) for i in at})
         if todo := [i for i in at if i not in have]:
+
             def job(look):
                 for i in todo:
                     look()
                     self.atlas.thumbnail(i)
-                    if i in todo[7::8] or i == todo[-1]: yield None
-            self.lanes['place'].ask('thumbs', job, lambda _: self._items({i: have.get(i) for i in at}), self.fail)
+                    if i in todo[7::8] or i == todo[-1]:
+                        yield None
+
+            self.lanes['place'].ask(
+                'thumbs', job, lambda _: self._items({i: have.get(i) for i in at}), self.fail
+            )
 
     def _items(self, jpgs):
-        def line(r): return '  '.join(s for s in (f'{_n(r.mos)}' if math.isfinite(r.mos) else '', f'→ {_n(r.predicted)}' if math.isfinite(r.predicted) else '') if s)
+        def line(r):
+            return '  '.join(
+                s
+                for s in (
+                    f'{_n(r.mos)}' if math.isfinite(r.mos) else '',
+                    f'→ {_n(r.predicted)}' if math.isfinite(r.predicted) else '',
+                )
+                if s
+            )
+
         rows = ((i, self.atlas.at(i), j) for i, j in jpgs.items())
-        self.thumbs.items = [dict(id=i, name=r['name'], line=line(r), hint=r.text, jpg=j or b'', pending=j is None) for i, r, j in rows]
+        self.thumbs.items = [
+            dict(id=i, name=r['name'], line=line(r), hint=r.text, jpg=j or b'', pending=j is None)
+            for i, r, j in rows
+        ]
 
     @_said
     def _sorted(self, change):
-        if change.owner is not self.knobs.down and not self.knobs.by.value: return
+        if change.owner is not self.knobs.down and not self.knobs.by.value:
+            return
         self.thumbs.page = 0
         self._list()
 
     @_said
-    def _paged(self, change): self._list()
+    def _paged(self, change):
+        self._list()
 
     @_said
     def _picked(self, change):
-        if change.new >= 0: self.choose(change.new)
+        if change.new >= 0:
+            self.choose(change.new)
 
     def choose(
-        self, which  # row number or name of a picture
+        self,
+        which,  # row number or name of a picture
     ):
         "Show a picture and its map."
         i = which if isinstance(which, int) else self.atlas.index(which)
-        if i == self.picture: return self
+        if i == self.picture:
+            return self
         old, self.picture = self.picture, i
         self.thumbs.chosen = i
         r = self.atlas.at(i)
-        for p in self.panes: self._fresh(p, r, old)
+        for p in self.panes:
+            self._fresh(p, r, old)
         self.facts.value = facts(r)
         self._hint()
-        try: picture, size = self.atlas.picture(i), list(self.atlas.image(i).size)
+        try:
+            picture, size = self.atlas.picture(i), list(self.atlas.image(i).size)
         except RealnessError as e:
             for p in self.panes:
                 p.view.picture, p.view.waiting = b'', 'this picture cannot be read'
@@ -357,7 +602,13 @@ class HeatmapExplorer(W.VBox):
             return self.fail(e)
         self._fine()
         for p in self.panes:
-            with p.view.hold_sync(): p.view.size, p.view.picture, p.view.label, p.view.waiting = size, picture, f'{r["name"]} {p.letter}'.strip(), ''
+            with p.view.hold_sync():
+                p.view.size, p.view.picture, p.view.label, p.view.waiting = (
+                    size,
+                    picture,
+                    f'{r["name"]} {p.letter}'.strip(),
+                    '',
+                )
         self._changed_all()
         return self
 
@@ -375,62 +626,106 @@ class HeatmapExplorer(W.VBox):
     def choice(self, p) -> Choice:
         "What the map of a pane is made with, as the knobs stand."
         k = self.knobs
-        return Choice(p.text.value.strip(), p.clip.value.strip(), p.variant.value, k.window.value or None, k.stride.value or None, k.policy.value)
+        return Choice(
+            p.text.value.strip(),
+            p.clip.value.strip(),
+            p.variant.value,
+            k.window.value or None,
+            k.stride.value or None,
+            k.policy.value,
+        )
 
     def _typed(self, p, change):
         "The map follows the sentence a moment after the last letter."
-        if self._quiet: return
+        if self._quiet:
+            return
         self._due = due = (p, time.perf_counter())
-        if self.loop is None: return self._now()
-        self.loop.call_soon_threadsafe(self.loop.call_later, DEBOUNCE, lambda: self._due is due and self._now())
+        if self.loop is None:
+            return self._now()
+        self.loop.call_soon_threadsafe(
+            self.loop.call_later, DEBOUNCE, lambda: self._due is due and self._now()
+        )
 
     def _now(self):
         "What was typed last is asked for now."
-        if self._due: (p, _), self._due = self._due, None
-        else: return
+        if self._due:
+            (p, _), self._due = self._due, None
+        else:
+            return
         self._changed(p)
 
     def _changed_all(self, change=None):
-        for p in self.panes: self._changed(p)
+        for p in self.panes:
+            self._changed(p)
 
     @_said
     def _changed(self, p, change=None):
-        if self.picture is None or self._quiet or (p is self.panes[1] and not self.knobs.compare.value): return
+        if self.picture is None or self._quiet or (p is self.panes[1] and not self.knobs.compare.value):
+            return
         learned = p.variant.value == 'learned'
         p.text.disabled = p.clip.disabled = learned
         i, c, began = self.picture, self.choice(p), time.perf_counter()
         p.say('at work' + ('' if learned else f': {_e(c.clip)}'), 'busy')
+
         def job(look):
             def step(label, n, total):
                 look()
-                if total and n: self._post(lambda: p.say(f'{_e(label)}: {n} of {total} batches', 'busy'))
-            for m in self.atlas.maps(i, c, step): yield m, time.perf_counter()-began
+                if total and n:
+                    self._post(lambda: p.say(f'{_e(label)}: {n} of {total} batches', 'busy'))
+
+            for m in self.atlas.maps(i, c, step):
+                yield m, time.perf_counter() - began
+
         def failed(e):
             p.say('no map')
             p.m = None
             p.view.map = {}
             self.fail(e)
+
         self.lanes['map'].ask(f'map{p.letter}', job, lambda got: self._show(p, i, c, *got), failed)
 
     def _show(self, p, i, c, m, seconds):
-        if i != self.picture: return
+        if i != self.picture:
+            return
         self._fine()
         p.m, p.choice = m, c
         p.view.map = raster(m)
         exact = m.engine != 'progressive' or m.error == 0
         size = '+'.join(map(str, m.windows))
-        bits = [f'{m.computed} windows embedded' if m.computed else 'no embedding needed'] if m.windows else []
+        bits = (
+            [f'{m.computed} windows embedded' if m.computed else 'no embedding needed'] if m.windows else []
+        )
         notes = ''.join(f'<br><span class="rl-note">{_e(n)}</span>' for n in m.notes)
-        if exact: p.say(' · '.join([f'mean <b>{m.mean():.2f}</b>', *([f'window {size}, stride {m.stride}'] if size else []), *bits, f'{seconds:.1f} s' if seconds > 1 else f'{1000*seconds:.0f} ms'])+notes)
-        else: p.say(f'sharpening · {m.computed} windows so far'+(f' · ± {m.error:.2f}' if m.error else '')+notes, 'busy')
-        if p.box or p.place: p.marks()
-        if p.place and exact: self._ask_place(p, p.place.x, p.place.y, True)
+        if exact:
+            p.say(
+                ' · '.join(
+                    [
+                        f'mean <b>{m.mean():.2f}</b>',
+                        *([f'window {size}, stride {m.stride}'] if size else []),
+                        *bits,
+                        f'{seconds:.1f} s' if seconds > 1 else f'{1000 * seconds:.0f} ms',
+                    ]
+                )
+                + notes
+            )
+        else:
+            p.say(
+                f'sharpening · {m.computed} windows so far'
+                + (f' · ± {m.error:.2f}' if m.error else '')
+                + notes,
+                'busy',
+            )
+        if p.box or p.place:
+            p.marks()
+        if p.place and exact:
+            self._ask_place(p, p.place.x, p.place.y, True)
         self._boxed()
         self._ready()
 
     @_said
     def _reset(self, p, button=None):
-        if self.picture is not None: p.text.value = self.atlas.at(self.picture).text
+        if self.picture is not None:
+            p.text.value = self.atlas.at(self.picture).text
 
     @_said
     def _two(self, change):
@@ -439,20 +734,28 @@ class HeatmapExplorer(W.VBox):
         a.letter = 'A' if on else ''
         a.head.value = f'<label class="rl-label">Sentence{" A" if on else ""}</label>'
         self.maps.children = [a.card, b.card] if on else [a.card]
-        self.body.children, self.right.children = ([*self.body.children[:2]], []) if on else ([*self.body.children[:2], self.right], self.boxes)     # two maps need the room
+        self.body.children, self.right.children = (
+            ([*self.body.children[:2]], []) if on else ([*self.body.children[:2], self.right], self.boxes)
+        )  # two maps need the room
         self.under.children = self.boxes if on else []
-        if not on: return
-        if not b.text.value: self._quiet, b.text.value, self._quiet = True, a.text.value, False
+        if not on:
+            return
+        if not b.text.value:
+            self._quiet, b.text.value, self._quiet = True, a.text.value, False
         self._changed(b)
 
     # ---- places and boxes
     @_said
     def _mouse(self, p, widget, content, buffers):
         kind = content.get('kind')
-        if kind == 'leave' and not p.place: self._hint()
-        if kind == 'clear': self._clear()
-        if kind == 'box': self.draw_box(*(int(content[k]) for k in 'xywh'))
-        if kind in ('hover', 'pin') and (kind == 'pin' or not p.place): self._ask_place(p, content['x'], content['y'], kind == 'pin')
+        if kind == 'leave' and not p.place:
+            self._hint()
+        if kind == 'clear':
+            self._clear()
+        if kind == 'box':
+            self.draw_box(*(int(content[k]) for k in 'xywh'))
+        if kind in ('hover', 'pin') and (kind == 'pin' or not p.place):
+            self._ask_place(p, content['x'], content['y'], kind == 'pin')
 
     def look_at(self, x, y, pane=0):
         "Pin a place, as a click does: pixels of the picture."
@@ -460,49 +763,67 @@ class HeatmapExplorer(W.VBox):
         return self
 
     def _ask_place(self, p, x, y, pin):
-        if p.m is None: return
+        if p.m is None:
+            return
         i, c, m = self.picture, p.choice, p.m
-        def job(look): yield self.atlas.place(i, c, m, x, y)
+
+        def job(look):
+            yield self.atlas.place(i, c, m, x, y)
+
         self.lanes['place'].ask('place', job, lambda place: self._placed(p, place, m, pin), self.fail)
 
     def _placed(self, p, place, m, pin):
-        if p.m is None or p.m.source != m.source: return
+        if p.m is None or p.m.source != m.source:
+            return
         if pin:
-            for o in self.panes: o.place, o.box = None, None
+            for o in self.panes:
+                o.place, o.box = None, None
             p.place = place
-            for o in self.panes: o.marks()
+            for o in self.panes:
+                o.marks()
         self.detail.value = place_html(place, m.quantity, pin)
         self._ready()
 
     def draw_box(self, x, y, w, h):
         "Mark a box and say its mean, as a drag does: pixels of the picture."
         m = self.panes[0].m
-        if m is None: return self
-        w, h = max(1, min(w, m.width-x)), max(1, min(h, m.height-y))
-        for p in self.panes: p.box, p.place = (x, y, w, h), None
+        if m is None:
+            return self
+        w, h = max(1, min(w, m.width - x)), max(1, min(h, m.height - y))
+        for p in self.panes:
+            p.box, p.place = (x, y, w, h), None
         self._boxed()
-        for p in self.panes: p.marks()
+        for p in self.panes:
+            p.marks()
         self._ready()
         return self
 
     def _boxed(self):
         "What is known of the box."
         box = self.panes[0].box
-        if not box: return
+        if not box:
+            return
         seen = [p for p in self.panes if p.m is not None and (p is self.panes[0] or self.knobs.compare.value)]
-        at = lambda p: p.m.array[box[1]:box[1]+box[3], box[0]:box[0]+box[2]]
-        rows = ''.join(f'<p><b class="rl-big">{_n(p.m.mean(box))}</b> {_e(p.letter)} mean · {_n(float(at(p).min()))} to {_n(float(at(p).max()))} · whole picture {_n(p.m.mean())}<br>{_e(p.m.quantity)}</p>' for p in seen)
+        at = lambda p: p.m.array[box[1] : box[1] + box[3], box[0] : box[0] + box[2]]
+        rows = ''.join(
+            f'<p><b class="rl-big">{_n(p.m.mean(box))}</b> {_e(p.letter)} mean · {_n(float(at(p).min()))} to {_n(float(at(p).max()))} · whole picture {_n(p.m.mean())}<br>{_e(p.m.quantity)}</p>'
+            for p in seen
+        )
         self.detail.value = f'<h4>Box {box[2]} × {box[3]} at {box[0]}, {box[1]}</h4><div class="rl-place"><div>{rows}</div></div>'
 
     def _clear(self):
-        for p in self.panes: p.place = p.box = None
-        for p in self.panes: p.marks()
+        for p in self.panes:
+            p.place = p.box = None
+        for p in self.panes:
+            p.marks()
         self._hint()
         self._ready()
 
     def _hint(self):
-        self.detail.value = ('<h4>A place in the picture</h4><p class="rl-dim">Rest on a place for its score, its window and the nearest clause; click to pin it; drag a box for its mean. '
-                             'By keyboard: arrows, Enter, Shift + arrows; hold Space for the photograph alone.</p>')
+        self.detail.value = (
+            '<h4>A place in the picture</h4><p class="rl-dim">Rest on a place for its score, its window and the nearest clause; click to pin it; drag a box for its mean. '
+            'By keyboard: arrows, Enter, Shift + arrows; hold Space for the photograph alone.</p>'
+        )
 
     # ---- findings
     def _ready(self):
@@ -513,10 +834,22 @@ class HeatmapExplorer(W.VBox):
         "Keep the box or the pinned place of each map in sight."
         k, r, n = self.knobs, self.atlas.at(self.picture), len(self.findings)
         for p in self.panes:
-            if p.m is None or not (p.box or p.place) or (p is self.panes[1] and not k.compare.value): continue
+            if p.m is None or not (p.box or p.place) or (p is self.panes[1] and not k.compare.value):
+                continue
             box, clause = p.box or p.place.box, p.place.nearest if p.place else ''
-            self.findings.add(narrowed(p.m, k.scale.value, k.contrast.value), box, clause, note, r.mos, r.predicted, k.cmap.value, k.opacity.value, k.ramp.value)
-        if len(self.findings) == n: raise RealnessError('nothing to keep: click a place or draw a box first')
+            self.findings.add(
+                narrowed(p.m, k.scale.value, k.contrast.value),
+                box,
+                clause,
+                note,
+                r.mos,
+                r.predicted,
+                k.cmap.value,
+                k.opacity.value,
+                k.ramp.value,
+            )
+        if len(self.findings) == n:
+            raise RealnessError('nothing to keep: click a place or draw a box first')
         self._listed()
         return self
 
@@ -537,113 +870,178 @@ class HeatmapExplorer(W.VBox):
     @_said
     def _export(self, button):
         paths = self.findings.save(self.knobs.folder.value.strip() or '.')
-        link = lambda p, kind: f'<a download="{_e(p.name)}" href="data:{kind};base64,{base64.b64encode(p.read_bytes()).decode()}">{_e(p.name)}</a>'
+        link = lambda p, kind: (
+            f'<a download="{_e(p.name)}" href="data:{kind};base64,{base64.b64encode(p.read_bytes()).decode()}">{_e(p.name)}</a>'
+        )
         self.saved.value = f'<p class="rl-dim" role="status">Written to {_e(paths[0].parent)}: {link(paths[0], "text/csv")} and {link(paths[1], "image/png")} (also to download here)</p>'
         self._fine()
 
     # ---- predicted MOS
     def _predict(self):
         "Score every picture in the background, while nobody waits for a map."
+
         def job(look):
             for i in range(len(self.atlas)):
                 while self.lanes['map'].busy or self.lanes['place'].busy:
                     look()
-                    time.sleep(.05)
+                    time.sleep(0.05)
                 look()
                 yield i, self.atlas.predict(i)
+
         self.lanes['back'].ask('predict', job, lambda got: self._predicted(*got), self.fail)
 
     def _predicted(self, i, got):
-        if i == self.picture: self.facts.value = facts(self.atlas.at(i))
-        done = i+1 == len(self.atlas)
-        if (i+1) % 8 == 0 or done:
+        if i == self.picture:
+            self.facts.value = facts(self.atlas.at(i))
+        done = i + 1 == len(self.atlas)
+        if (i + 1) % 8 == 0 or done:
             if tuple(self.knobs.by.options) != tuple(o := orders(self.atlas.rows)):
                 by, self._quiet = self.knobs.by.value, True
                 self.knobs.by.options, self.knobs.by.value, self._quiet = o, by, False
             self._list()
-        if done: self._warned = ''
+        if done:
+            self._warned = ''
 
 # %% ../nbs/34_explorer.ipynb #adf3551c
 def app_notebook(
     folder: Path | str,  # pictures
-    path: Path | str,    # the notebook to write
-    **kwargs             # for `HeatmapExplorer`: strings, numbers or None
+    path: Path | str,  # the notebook to write
+    **kwargs,  # for `HeatmapExplorer`: strings, numbers or None
 ) -> Path:
     "The notebook behind the app: one cell."
-    source = [f'from realness.explorer import HeatmapExplorer\nHeatmapExplorer({json.dumps(str(folder))}'+''.join(f', {k}={json.dumps(v) if v is not None else None}' for k, v in kwargs.items())+')']
+    source = [
+        f'from realness.explorer import HeatmapExplorer\nHeatmapExplorer({json.dumps(str(folder))}'
+        + ''.join(f', {k}={json.dumps(v) if v is not None else None}' for k, v in kwargs.items())
+        + ')'
+    ]
     cell = dict(cell_type='code', id='explorer', metadata={}, execution_count=None, outputs=[], source=source)
     kernel = dict(kernelspec=dict(display_name='python3', language='python', name='python3'))
-    Path(path).write_text(json.dumps(dict(cells=[cell], metadata=kernel, nbformat=4, nbformat_minor=5)), encoding='utf-8')
+    Path(path).write_text(
+        json.dumps(dict(cells=[cell], metadata=kernel, nbformat=4, nbformat_minor=5)), encoding='utf-8'
+    )
     return Path(path)
 
-def voila_command(
-    notebook: Path | str,
-    port: int = 8866
-) -> list:  # of arguments
+
+def voila_command(notebook: Path | str, port: int = 8866) -> list:  # of arguments
     "The command that serves a notebook on loopback. `RealnessError` where there is no voila."
-    if importlib.util.find_spec('voila') is None: raise RealnessError('the explorer app needs voila: pip install "realness[explore]"; in JupyterLab: realness.explorer.HeatmapExplorer(folder)')
-    if not 1 <= port <= 65535: raise RealnessError(f'port {port}: a number from 1 to 65535')
-    return [sys.executable, '-m', 'voila', str(notebook), f'--port={port}', '--Voila.ip=127.0.0.1', '--no-browser', '--strip_sources=True', '--template=realness', '--theme=light', '--Voila.log_level=WARN',
-            '--VoilaConfiguration.file_allowlist=[]']
+    if importlib.util.find_spec('voila') is None:
+        raise RealnessError(
+            'the explorer app needs voila: pip install "realness[explore]"; in JupyterLab: realness.explorer.HeatmapExplorer(folder)'
+        )
+    if not 1 <= port <= 65535:
+        raise RealnessError(f'port {port}: a number from 1 to 65535')
+    return [
+        sys.executable,
+        '-m',
+        'voila',
+        str(notebook),
+        f'--port={port}',
+        '--Voila.ip=127.0.0.1',
+        '--no-browser',
+        '--strip_sources=True',
+        '--template=realness',
+        '--theme=light',
+        '--Voila.log_level=WARN',
+        '--VoilaConfiguration.file_allowlist=[]',
+    ]
+
 
 _TEMPLATE = """{%- extends 'voila/templates/lab/index.html.j2' -%}
 {%- block notebook_css -%}{{ super()|replace('href="https://', 'href="data:text/css,')|safe }}{%- endblock notebook_css -%}
 """
 
+
 def app_template(
-    folder: Path | str  # to be named by JUPYTER_PATH
+    folder: Path | str,  # to be named by JUPYTER_PATH
 ) -> Path:
     "Voila's page without its style sheets from elsewhere: the app asks nothing of the outside."
-    own = Path(folder)/'voila'/'templates'/'realness'
+    own = Path(folder) / 'voila' / 'templates' / 'realness'
     own.mkdir(parents=True)
-    (own/'conf.json').write_text('{"base_template": "lab"}')
-    (own/'index.html.j2').write_text(_TEMPLATE)
+    (own / 'conf.json').write_text('{"base_template": "lab"}')
+    (own / 'index.html.j2').write_text(_TEMPLATE)
     return own
+
 
 def _free(port):
     "Whether nobody listens on a port of this machine."
-    with socket.socket() as s: return s.connect_ex(('127.0.0.1', port)) != 0
+    with socket.socket() as s:
+        return s.connect_ex(('127.0.0.1', port)) != 0
+
 
 def serve(
-    folder: Path | str,        # pictures
-    clip: str | None = None,   # see `load_clip`; None = lite-clip
-    run=None, out=None,        # a run folder; where findings go (the folder findings below the current one)
+    folder: Path | str,  # pictures
+    clip: str | None = None,  # see `load_clip`; None = lite-clip
+    run=None,
+    out=None,  # a run folder; where findings go (the folder findings below the current one)
     port: int = 8866,
-    browser: bool = True,      # open it
-    say=print
+    browser: bool = True,  # open it
+    say=print,
 ) -> int:  # Voila's exit code
     "Serve the explorer until it is stopped."
-    if not Path(folder).exists(): raise RealnessError(f'{folder}: there is no such folder or picture')
-    if run is not None and not (Path(run)/'config.json').is_file(): raise RealnessError(f'{run}: no run here (config.json); name a folder of realness train')
-    if not _free(port): raise RealnessError(f'port {port} is in use; name another: --port {port+1}')
+    if not Path(folder).exists():
+        raise RealnessError(f'{folder}: there is no such folder or picture')
+    if run is not None and not (Path(run) / 'config.json').is_file():
+        raise RealnessError(f'{run}: no run here (config.json); name a folder of realness train')
+    if not _free(port):
+        raise RealnessError(f'port {port} is in use; name another: --port {port + 1}')
     full = lambda p: None if p is None else str(Path(p).expanduser().absolute())
     with tempfile.TemporaryDirectory(prefix='realness-') as tmp:
-        command = voila_command(app_notebook(full(folder), Path(tmp)/'explorer.ipynb', clip=clip or 'lite-clip', run=full(run), out=full(out or 'findings')), port)
+        command = voila_command(
+            app_notebook(
+                full(folder),
+                Path(tmp) / 'explorer.ipynb',
+                clip=clip or 'lite-clip',
+                run=full(run),
+                out=full(out or 'findings'),
+            ),
+            port,
+        )
         app_template(tmp)
-        return _run(command, dict(os.environ, JUPYTER_PATH=os.pathsep.join([tmp, os.environ.get('JUPYTER_PATH', '')])), f'http://127.0.0.1:{port}/', browser, say)
+        return _run(
+            command,
+            dict(os.environ, JUPYTER_PATH=os.pathsep.join([tmp, os.environ.get('JUPYTER_PATH', '')])),
+            f'http://127.0.0.1:{port}/',
+            browser,
+            say,
+        )
+
 
 def _run(command, env, url, browser, say):
     "Start the server, say where it is, stay until it ends or is stopped."
-    old = signal.signal(signal.SIGTERM, signal.default_int_handler) if threading.current_thread() is threading.main_thread() else None
+    old = (
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if threading.current_thread() is threading.main_thread()
+        else None
+    )
     app = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=env)
     try:
-        if _answers(app, url): _greet(url, browser, say)
+        if _answers(app, url):
+            _greet(url, browser, say)
         return app.wait()
-    except KeyboardInterrupt: return 0
+    except KeyboardInterrupt:
+        return 0
     finally:
-        if app.poll() is None: app.terminate()
-        try: app.wait(15)
-        except subprocess.TimeoutExpired: app.kill()
-        if old: signal.signal(signal.SIGTERM, old)
+        if app.poll() is None:
+            app.terminate()
+        try:
+            app.wait(15)
+        except subprocess.TimeoutExpired:
+            app.kill()
+        if old:
+            signal.signal(signal.SIGTERM, old)
+
 
 def _answers(app, url, seconds=60):
     "Wait until the server listens; False when it ended instead."
-    end, port = time.time()+seconds, int(url.rsplit(':', 1)[1].strip('/'))
+    end, port = time.time() + seconds, int(url.rsplit(':', 1)[1].strip('/'))
     while time.time() < end and app.poll() is None:
-        if not _free(port): return True
-        time.sleep(.2)
+        if not _free(port):
+            return True
+        time.sleep(0.2)
     return False
+
 
 def _greet(url, browser, say):
     say(f'The explorer is at {url} (this machine only). Stop it with Ctrl-C.')
-    if browser: webbrowser.open(url)
+    if browser:
+        webbrowser.open(url)

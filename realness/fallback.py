@@ -22,135 +22,173 @@ from .localization.localizer import Localizer
 from .localization.scores import NATURAL, embed_text, reference
 
 # %% ../nbs/36_fallback.ipynb #8dc45dae
-PHRASES = {k: [' '.join(s.replace('{}', '').split()) for s in v] for k, v in (SAYS | MORE_SAYS).items()}  # kind of defect -> what one would say about it
+PHRASES = {
+    k: [' '.join(s.replace('{}', '').split()) for s in v] for k, v in (SAYS | MORE_SAYS).items()
+}  # kind of defect -> what one would say about it
+
 
 class Ailments:
     "Names the kind of defect that a window resembles most."
+
     def __init__(
         self,
-        clip  # a `CLIP`
+        clip,  # a `CLIP`
     ):
         self.clip, self.kinds = clip, list(PHRASES)
         says = [s for v in PHRASES.values() for s in v]
         self.of = np.repeat(np.arange(len(self.kinds)), [len(v) for v in PHRASES.values()])
         self.vectors = np.concatenate([embed_text(says, clip), embed_text(list(NATURAL), clip)])
-        ordinary = reference(clip)[0]@self.vectors.T
+        ordinary = reference(clip)[0] @ self.vectors.T
         self.mean, self.sd = ordinary.mean(0), np.maximum(ordinary.std(0), 1e-4)
 
     def __call__(
         self,
-        windows: np.ndarray  # n x dim, unit length
+        windows: np.ndarray,  # n x dim, unit length
     ) -> np.ndarray:  # n x kinds, in deviations of ordinary windows; higher = more like this defect
-        z = (windows@self.vectors.T-self.mean)/self.sd
-        said, natural = z[:, :len(self.of)], z[:, len(self.of):].mean(1)
-        return np.stack([said[:, self.of == k].mean(1) for k in range(len(self.kinds))], 1)-natural[:, None]
+        z = (windows @ self.vectors.T - self.mean) / self.sd
+        said, natural = z[:, : len(self.of)], z[:, len(self.of) :].mean(1)
+        return np.stack([said[:, self.of == k].mean(1) for k in range(len(self.kinds))], 1) - natural[:, None]
 
 # %% ../nbs/36_fallback.ipynb #8b3bfdcf
 @dataclass(frozen=True)
 class Region:
     "A weak place of a picture."
-    box: tuple    # x, y, w, h in pixels
-    where: str    # 'in the upper left'
-    kind: str     # the defect it resembles most
-    weight: float # likeness, in deviations of ordinary windows
+
+    box: tuple  # x, y, w, h in pixels
+    where: str  # 'in the upper left'
+    kind: str  # the defect it resembles most
+    weight: float  # likeness, in deviations of ordinary windows
+
 
 def window_at(
-    box: tuple,       # x, y, w, h
-    width: int, height: int,  # of the picture
-    least: int = 96, most: int = 192  # pixels
+    box: tuple,  # x, y, w, h
+    width: int,
+    height: int,  # of the picture
+    least: int = 96,
+    most: int = 192,  # pixels
 ) -> tuple:  # (y, x) of the upper left corner, and the side
     "A square window around a box, inside the picture."
     x, y, w, h = box
     side = min(max(least, min(max(w, h), most)), width, height)
-    at = lambda start, n, size: int(np.clip(round(start+n/2-side/2), 0, size-side))
+    at = lambda start, n, size: int(np.clip(round(start + n / 2 - side / 2), 0, size - side))
     return (at(y, h, height), at(x, w, width)), side
+
 
 def where_of(box, width, height):
     "The words for a place, in a picture of any size."
     x, y, w, h = box
-    sx, sy = IMAGE_SIZE[1]/width, IMAGE_SIZE[0]/height
-    return place_name((min(x*sx, IMAGE_SIZE[1]-1), min(y*sy, IMAGE_SIZE[0]-1), w*sx, h*sy))
+    sx, sy = IMAGE_SIZE[1] / width, IMAGE_SIZE[0] / height
+    return place_name((min(x * sx, IMAGE_SIZE[1] - 1), min(y * sy, IMAGE_SIZE[0] - 1), w * sx, h * sy))
+
 
 def weak_regions(
-    im,                  # a Pillow picture, mode RGB
-    map: np.ndarray,     # its learned map, height x width
+    im,  # a Pillow picture, mode RGB
+    map: np.ndarray,  # its learned map, height x width
     ails: Ailments,
-    most: int = 2
+    most: int = 2,
 ) -> list:  # of `Region`, the largest first, no place and no kind twice
     "The weakest places of a picture and what ails them."
     out = []
-    for b in Heatmap(map, 'chance', 'unrealism', .3, 1.).boxes(most=6):
+    for b in Heatmap(map, 'chance', 'unrealism', 0.3, 1.0).boxes(most=6):
         where = where_of(b['box'], im.width, im.height)
-        if where in {r.where for r in out}: continue
+        if where in {r.where for r in out}:
+            continue
         corner, side = window_at(b['box'], im.width, im.height)
         z = ails(embed_corners(im, ails.clip, side, np.array([corner])))[0]
         k = next(k for k in np.argsort(-z) if ails.kinds[k] not in {r.kind for r in out})
         out.append(Region(b['box'], where, ails.kinds[k], float(z[k])))
-        if len(out) == most: break
+        if len(out) == most:
+            break
     return out
 
+
 def level(
-    map: np.ndarray  # a learned map, 0-1
+    map: np.ndarray,  # a learned map, 0-1
 ) -> float:  # higher = less real
     "How weak a picture is at its weakest: the mean of the map's highest twentieth."
     v = np.sort(map, axis=None)
-    return float(v[-max(1, v.size//20):].mean())
+    return float(v[-max(1, v.size // 20) :].mean())
 
 # %% ../nbs/36_fallback.ipynb #9cab67cf
-LIMITS = (.61, .72)   # of `level`, see `find_limits`; made by `python -m realness.experiments.fallback --limits`
+LIMITS = (
+    0.61,
+    0.72,
+)  # of `level`, see `find_limits`; made by `python -m realness.experiments.fallback --limits`
+
 
 def find_limits(
-    levels,     # of pictures
+    levels,  # of pictures
     untouched,  # whether nothing was done to them
 ) -> tuple:  # No below the first, Yes from the second, Somewhat between
     "The limits of the answer words."
     levels, untouched = np.asarray(levels, float), np.asarray(untouched, bool)
-    low = float(np.quantile(levels[untouched], .8))
+    low = float(np.quantile(levels[untouched], 0.8))
     rest = levels[~untouched & (levels >= low)]
     return low, float(np.median(rest)) if len(rest) else low
 
 # %% ../nbs/36_fallback.ipynb #7efa1272
-_ENDS = dict(Yes=('which does not look like a real photograph', 'so the picture looks altered or generated'),
-             Somewhat=('although the rest of the picture looks natural', 'while most of the picture looks plausible'))
-_FINE = ('No, nothing in the picture looks artificial; shapes, surfaces and tones are plausible and fit together as they would in a photograph.',
-         'No. Light, textures and shapes all look natural and consistent, and no part of the picture stands out from the rest.')
+_ENDS = dict(
+    Yes=('which does not look like a real photograph', 'so the picture looks altered or generated'),
+    Somewhat=('although the rest of the picture looks natural', 'while most of the picture looks plausible'),
+)
+_FINE = (
+    'No, nothing in the picture looks artificial; shapes, surfaces and tones are plausible and fit together as they would in a photograph.',
+    'No. Light, textures and shapes all look natural and consistent, and no part of the picture stands out from the rest.',
+)
 
-def word_of(level: float, limits: tuple = LIMITS): return 'No' if level < limits[0] else 'Yes' if level >= limits[1] else 'Somewhat'
+
+def word_of(level: float, limits: tuple = LIMITS):
+    return 'No' if level < limits[0] else 'Yes' if level >= limits[1] else 'Somewhat'
+
 
 def sentence_of(
-    word: str,      # 'No', 'Somewhat' or 'Yes'
+    word: str,  # 'No', 'Somewhat' or 'Yes'
     regions: list,  # of `Region`
-    turn: int = 0   # which of the wordings
+    turn: int = 0,  # which of the wordings
 ) -> str:  # at most 30 words
     "A sentence in the style of the data."
-    if word == 'No' or not regions: return _FINE[turn % 2]
+    if word == 'No' or not regions:
+        return _FINE[turn % 2]
     says = SAYS | MORE_SAYS
     parts = [says[r.kind][turn % len(says[r.kind])].format(r.where) for r in regions]
     end = _ENDS[word][turn % 2]
     for n in range(len(parts), 0, -1):
         said = ', and '.join(parts[:n])
-        if len(f'{word}. {said}, {end}.'.split()) <= 30: return f'{word}. {said[0].upper()}{said[1:]}, {end}.'
+        if len(f'{word}. {said}, {end}.'.split()) <= 30:
+            return f'{word}. {said[0].upper()}{said[1:]}, {end}.'
     return f'{word}. {parts[0][0].upper()}{parts[0][1:]}.'
 
 # %% ../nbs/36_fallback.ipynb #7114ed83
 class Fallback:
     "Describes pictures by the learned localizer and CLIP; the question is not read."
+
     name, parallel = 'fallback', 1
 
     def __init__(
         self,
         clip: str = 'lite-clip',  # names what ails a region; see `load_clip`
-        localizer=None,           # a folder of `realness localizer fit`; None is the one of the package
-        limits: tuple = LIMITS,   # of the answer words
-        device: str | None = None
+        localizer=None,  # a folder of `realness localizer fit`; None is the one of the package
+        limits: tuple = LIMITS,  # of the answer words
+        device: str | None = None,
     ):
-        self.localizer, self.ails, self.limits = Localizer.load(localizer), Ailments(load_clip(clip, device)), tuple(limits)
+        self.localizer, self.ails, self.limits = (
+            Localizer.load(localizer),
+            Ailments(load_clip(clip, device)),
+            tuple(limits),
+        )
 
     @property
-    def mark(self): return self.name, 2, self.localizer.fingerprint(), self.ails.clip.mark, self.limits
+    def mark(self):
+        return self.name, 2, self.localizer.fingerprint(), self.ails.clip.mark, self.limits
 
     @property
-    def about(self): return dict(fallback=True, clip=self.ails.clip.name, localizer=self.localizer.fingerprint(), limits=list(self.limits))
+    def about(self):
+        return dict(
+            fallback=True,
+            clip=self.ails.clip.name,
+            localizer=self.localizer.fingerprint(),
+            limits=list(self.limits),
+        )
 
     def see(self, image) -> tuple:  # level and regions
         "What is known of a picture."
@@ -161,8 +199,14 @@ class Fallback:
     def __call__(self, image, prompt: str = ''):
         "A `Reply` like a model's; the same picture gets the same sentence."
         from realness.describers import Reply
-        seen, regions = self.see(image)
-        return Reply(sentence_of(word_of(seen, self.limits), regions, turn=int(image_digest(load_image(image)), 16)))   # by the pixels: the last digits of a level differ between machines
 
-    def close(self): pass
-    def __repr__(self): return f'Fallback({self.ails.clip.name}, {len(self.ails.kinds)} kinds of defects)'
+        seen, regions = self.see(image)
+        return Reply(
+            sentence_of(word_of(seen, self.limits), regions, turn=int(image_digest(load_image(image)), 16))
+        )  # by the pixels: the last digits of a level differ between machines
+
+    def close(self):
+        pass
+
+    def __repr__(self):
+        return f'Fallback({self.ails.clip.name}, {len(self.ails.kinds)} kinds of defects)'

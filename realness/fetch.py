@@ -24,211 +24,303 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from .config import RealnessError, atomic_write, base_dir, cache_dir
-from .data import (RAISE, RAISE_TRAIN, TABLE, DataError, DatasetInfo, Problems, check_rows, dataset_info, name_problem, read_table,
-                           table_digest)
+from realness.data import (
+    RAISE,
+    RAISE_TRAIN,
+    TABLE,
+    DataError,
+    DatasetInfo,
+    Problems,
+    check_rows,
+    dataset_info,
+    name_problem,
+    read_table,
+    table_digest,
+)
 from .images import ImageError, image_digest, open_image
 
 # %% ../nbs/06_fetch.ipynb #03b535dc
 @dataclass(frozen=True)
 class SplitFacts:
     "What one split of a release must be; an empty digest was never taken and is not checked."
-    generated: int       # rows named f*.png
-    photographs: int     # rows named r*.png
-    table: str = ''      # `realness.data.table_digest`: names and scores
+
+    generated: int  # rows named f*.png
+    photographs: int  # rows named r*.png
+    table: str = ''  # `realness.data.table_digest`: names and scores
     sentences: str = ''  # `sentences_digest`
-    pixels: str = ''     # `pixels_digest`
+    pixels: str = ''  # `pixels_digest`
 
     @property
-    def rows(self): return self.generated+self.photographs
+    def rows(self):
+        return self.generated + self.photographs
 
 # %% ../nbs/06_fetch.ipynb #25b99e48
 @dataclass(frozen=True)
 class Release:
     "A published data set, as far as it can be said without holding any of it."
+
     info: DatasetInfo  # goes into dataset.json
-    size: tuple        # width, height of every picture
-    splits: dict       # split name -> SplitFacts
+    size: tuple  # width, height of every picture
+    splits: dict  # split name -> SplitFacts
 
 # %% ../nbs/06_fetch.ipynb #f78ebdc0
-RAISE_TD = Release(RAISE, (512, 384), dict(
-    train=SplitFacts(411, 99, RAISE_TRAIN, 'befb8b6612fcd57bc3671c93aebbd52c', '444e5ec1b703935cf4bbb5f894f808e9'),
-    test=SplitFacts(69, 21)))
+RAISE_TD = Release(
+    RAISE,
+    (512, 384),
+    dict(
+        train=SplitFacts(
+            411, 99, RAISE_TRAIN, 'befb8b6612fcd57bc3671c93aebbd52c', '444e5ec1b703935cf4bbb5f894f808e9'
+        ),
+        test=SplitFacts(69, 21),
+    ),
+)
 
 # %% ../nbs/06_fetch.ipynb #7d9dc16a
 def _digest(lines):
     return hashlib.blake2b('\n'.join(sorted(lines)).encode(), digest_size=16).hexdigest()
 
+
 def sentences_digest(
-    df: pd.DataFrame  # with filename and description
+    df: pd.DataFrame,  # with filename and description
 ) -> str:  # 32 hex digits
     "One digest over names and sentences, whatever the order of rows and the quoting."
     return _digest(f'{f} {d.strip()}' for f, d in zip(df.filename, df.description))
 
+
 def pixels_digest(
-    digests: dict  # file name -> `image_digest` of its RGB pixels
+    digests: dict,  # file name -> `image_digest` of its RGB pixels
 ) -> str:  # 32 hex digits
     "One digest over the decoded pixels of all pictures, whatever file format holds them."
     return _digest(f'{f} {d}' for f, d in digests.items())
 
 # %% ../nbs/06_fetch.ipynb #864ed81a
 def find_picture(
-    images: Path,      # a picture folder
-    name: str,         # a `filename` of the table, ending in .png
-    webp: bool = True  # may it be kept as a WebP of the same stem
+    images: Path,  # a picture folder
+    name: str,  # a `filename` of the table, ending in .png
+    webp: bool = True,  # may it be kept as a WebP of the same stem
 ) -> Path:  # the file that holds it; it need not exist
     "Where a picture of the table lies: under its own name, else as WebP."
-    own = images/name
+    own = images / name
     other = own.with_suffix('.webp')
     return other if webp and not own.is_file() and other.is_file() else own
 
 # %% ../nbs/06_fetch.ipynb #f1fae419
 def _picture(path, size):
     "(digest of the pixels, None), or ('', (problem, mend))."
-    try: im = open_image(path)
-    except ImageError as e: return '', (e.problem, e.mend)
-    if im.size != tuple(size): return '', (f'is {im.width} x {im.height}, in the release {size[0]} x {size[1]}', 'copy it from the release again')
+    try:
+        im = open_image(path)
+    except ImageError as e:
+        return '', (e.problem, e.mend)
+    if im.size != tuple(size):
+        return '', (
+            f'is {im.width} x {im.height}, in the release {size[0]} x {size[1]}',
+            'copy it from the release again',
+        )
     return image_digest(im), None
+
 
 def _check_pictures(df, images, size, problems, webp):
     "Decode every picture; the digest over all of them, or '' where one is bad."
-    def one(name): return _picture(find_picture(images, name, webp), size)
-    with ThreadPoolExecutor(os.cpu_count()) as ex: found = list(ex.map(one, df.filename))
+
+    def one(name):
+        return _picture(find_picture(images, name, webp), size)
+
+    with ThreadPoolExecutor(os.cpu_count()) as ex:
+        found = list(ex.map(one, df.filename))
     for r, (_, bad) in zip(df.itertuples(), found):
-        if bad: problems.add(*bad, row=r.row, filename=r.filename)
-    return '' if any(bad for _, bad in found) else pixels_digest({n: d for n, (d, _) in zip(df.filename, found)})
+        if bad:
+            problems.add(*bad, row=r.row, filename=r.filename)
+    return (
+        '' if any(bad for _, bad in found) else pixels_digest({n: d for n, (d, _) in zip(df.filename, found)})
+    )
 
 # %% ../nbs/06_fetch.ipynb #dd9ac046
 def _check_table(df, facts, problems):
     "Counts and digests of a table whose rows are fine."
     mend = 'take the table of the release as it is'
-    for kind, want, start in (('generated pictures (f*.png)', facts.generated, 'f'), ('photographs (r*.png)', facts.photographs, 'r')):
+    for kind, want, start in (
+        ('generated pictures (f*.png)', facts.generated, 'f'),
+        ('photographs (r*.png)', facts.photographs, 'r'),
+    ):
         n = int(df.filename.str.startswith(start).sum())
-        if n != want: problems.add(f'{n} {kind}, the release has {want}', mend)
-    if len(df) != facts.rows: return
-    if facts.table and table_digest(df) != facts.table: problems.add('names and scores are not those of the release', mend)
-    if facts.sentences and sentences_digest(df) != facts.sentences: problems.add('the sentences are not those of the release', mend)
+        if n != want:
+            problems.add(f'{n} {kind}, the release has {want}', mend)
+    if len(df) != facts.rows:
+        return
+    if facts.table and table_digest(df) != facts.table:
+        problems.add('names and scores are not those of the release', mend)
+    if facts.sentences and sentences_digest(df) != facts.sentences:
+        problems.add('the sentences are not those of the release', mend)
 
 # %% ../nbs/06_fetch.ipynb #e58b18b5
 def check_release(
-    folder: Path | str,     # one split: images/ and image_descriptions.csv
-    facts: SplitFacts,      # what it must be
-    size: tuple,            # width, height of its pictures
+    folder: Path | str,  # one split: images/ and image_descriptions.csv
+    facts: SplitFacts,  # what it must be
+    size: tuple,  # width, height of its pictures
     pictures: bool = True,  # decode the pictures too
-    webp: bool = True       # may pictures be kept as WebP
+    webp: bool = True,  # may pictures be kept as WebP
 ) -> tuple:  # (the table as text, `Problems`; no rows in it when the copy is right)
     "Compare one split with what the release is known to be; every difference is a problem."
     folder, problems = Path(folder), Problems()
-    images, df = folder/'images', read_table(folder/TABLE, problems)
+    images, df = folder / 'images', read_table(folder / TABLE, problems)
     check_rows(df, images, problems)
     odd = ~df.filename.str.fullmatch(r'[fr]\d+\.png').astype(bool)
     for r in df[odd].itertuples():
-        problems.add('no name of the release (f12.png, r7.png)', 'take the table of the release as it is', row=r.row, filename=r.filename)
-    if not problems.rows: _check_table(df, facts, problems)
+        problems.add(
+            'no name of the release (f12.png, r7.png)',
+            'take the table of the release as it is',
+            row=r.row,
+            filename=r.filename,
+        )
+    if not problems.rows:
+        _check_table(df, facts, problems)
     if pictures and len(df[~odd]):
         got = _check_pictures(df[~odd], images, size, problems, webp)
         if got and facts.pixels and not problems.rows and got != facts.pixels:
-            problems.add('the pixels are not those of the release', 'take the pictures as they are, not saved again with loss')
+            problems.add(
+                'the pixels are not those of the release',
+                'take the pictures as they are, not saved again with loss',
+            )
     return df, problems
 
 # %% ../nbs/06_fetch.ipynb #ab5de989
 def split_facts(
     folder: Path | str,  # one split: images/ and image_descriptions.csv
-    size: tuple          # width, height of its pictures
+    size: tuple,  # width, height of its pictures
 ) -> SplitFacts:
     "The facts of a copy at hand: how the digests above were made."
     problems = Problems()
-    df = read_table(Path(folder)/TABLE, problems)
-    pixels = _check_pictures(df, Path(folder)/'images', size, problems, True)
-    if problems.rows: raise DataError(problems.table, folder)
+    df = read_table(Path(folder) / TABLE, problems)
+    pixels = _check_pictures(df, Path(folder) / 'images', size, problems, True)
+    if problems.rows:
+        raise DataError(problems.table, folder)
     f = int(df.filename.str.startswith('f').sum())
-    return SplitFacts(f, len(df)-f, table_digest(df), sentences_digest(df), pixels)
+    return SplitFacts(f, len(df) - f, table_digest(df), sentences_digest(df), pixels)
 
 # %% ../nbs/06_fetch.ipynb #dd62a146
 def _fake(folder, seed=0, size=(64, 48)):
     "A tiny release in the layout of the field, for tests; returns its `Release`."
     import numpy as np
     from PIL import Image
+
     rng = np.random.default_rng(seed)
     names = dict(train=['f1.png', 'f2.png', 'f3.png', 'r1.png'], test=['f4.png', 'r2.png'])
     for split, ns in names.items():
-        (folder/split/'images').mkdir(parents=True)
-        for n in ns: Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).save(folder/split/'images'/n)
+        (folder / split / 'images').mkdir(parents=True)
+        for n in ns:
+            Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).save(
+                folder / split / 'images' / n
+            )
         lines = [f'{n},{rng.normal():.4f},"No, {n} is noise, as it should be."' for n in ns]
-        (folder/split/TABLE).write_text('\n'.join(['filename,MOS,description', *lines, '']), encoding='utf-8')
-    facts = {s: split_facts(folder/s, size) for s in names}
+        (folder / split / TABLE).write_text(
+            '\n'.join(['filename,MOS,description', *lines, '']), encoding='utf-8'
+        )
+    facts = {s: split_facts(folder / s, size) for s in names}
     return Release(DatasetInfo('noise', 'CC0-1.0'), size, dict(train=facts['train'], test=SplitFacts(1, 1)))
 
 # %% ../nbs/06_fetch.ipynb #48715e15
 def _which(folder, release):
     "The split a lone folder holds, by its number of rows."
-    n = len(read_table(folder/TABLE, Problems()))
+    n = len(read_table(folder / TABLE, Problems()))
     return next((s for s, f in release.splits.items() if f.rows == n), next(iter(release.splits)))
 
+
 def _folders(d):
-    try: return sorted(c for c in d.iterdir() if c.is_dir() and not c.name.startswith('.'))
-    except OSError: return []
+    try:
+        return sorted(c for c in d.iterdir() if c.is_dir() and not c.name.startswith('.'))
+    except OSError:
+        return []
+
 
 def find_splits(
-    root: Path,       # a folder to look in, two levels deep
-    release: Release  # names and sizes of its splits
+    root: Path,  # a folder to look in, two levels deep
+    release: Release,  # names and sizes of its splits
 ) -> dict:  # split name -> its folder; empty when there is none
     "Where the splits of a copy lie."
     level = [root]
     for _ in range(3):
         for d in level:
-            if got := {s: d/s for s in release.splits if (d/s/TABLE).is_file()}: return got
-            if (d/TABLE).is_file(): return {_which(d, release): d}
+            if got := {s: d / s for s in release.splits if (d / s / TABLE).is_file()}:
+                return got
+            if (d / TABLE).is_file():
+                return {_which(d, release): d}
         level = [c for d in level for c in _folders(d)]
     return {}
 
 # %% ../nbs/06_fetch.ipynb #8dec9e79
-MAX_UNPACKED, MAX_MEMBERS = 2*10**9, 20_000
+MAX_UNPACKED, MAX_MEMBERS = 2 * 10**9, 20_000
 KEEP = frozenset(['.png', '.webp', '.csv'])
 
+
 def _wanted(
-    items,       # (member, name, size, 'file', 'folder', 'link' or another kind) of every entry
-    folder: Path # where it will be unpacked
+    items,  # (member, name, size, 'file', 'folder', 'link' or another kind) of every entry
+    folder: Path,  # where it will be unpacked
 ):  # the members to unpack
     "Look at every entry before anything is unpacked; refuse the archive for one bad entry."
     keep, total = [], 0
     for n, (m, name, size, kind) in enumerate(items, 1):
         total += size
-        if bad := name_problem(name, folder): raise RealnessError(f'its entry {name!r}: {bad[0]}')
-        if kind not in ('file', 'folder'): raise RealnessError(f'its entry {name!r} is a {kind}, only files and folders are taken')
+        if bad := name_problem(name, folder):
+            raise RealnessError(f'its entry {name!r}: {bad[0]}')
+        if kind not in ('file', 'folder'):
+            raise RealnessError(f'its entry {name!r} is a {kind}, only files and folders are taken')
         if total > MAX_UNPACKED or n > MAX_MEMBERS:
-            raise RealnessError(f'it unfolds to more than {MAX_UNPACKED/1e9:g} GB or {MAX_MEMBERS:,} entries')
+            raise RealnessError(
+                f'it unfolds to more than {MAX_UNPACKED / 1e9:g} GB or {MAX_MEMBERS:,} entries'
+            )
         p = PurePosixPath(name)
-        if kind == 'file' and p.suffix.lower() in KEEP and not any(o.startswith(('.', '__MACOSX')) for o in p.parts): keep.append(m)
+        if (
+            kind == 'file'
+            and p.suffix.lower() in KEEP
+            and not any(o.startswith(('.', '__MACOSX')) for o in p.parts)
+        ):
+            keep.append(m)
     return keep
 
 # %% ../nbs/06_fetch.ipynb #e12c8fec
 def _unzip(archive, folder):
     import stat
     import zipfile
-    def kind(i): return 'link' if stat.S_ISLNK(i.external_attr >> 16) else 'folder' if i.is_dir() else 'file'
+
+    def kind(i):
+        return 'link' if stat.S_ISLNK(i.external_attr >> 16) else 'folder' if i.is_dir() else 'file'
+
     with zipfile.ZipFile(archive) as z:
-        for i in _wanted(((i, i.filename, i.file_size, kind(i)) for i in z.infolist()), folder): z.extract(i, folder)
+        for i in _wanted(((i, i.filename, i.file_size, kind(i)) for i in z.infolist()), folder):
+            z.extract(i, folder)
+
 
 def _untar(archive, folder):
     import tarfile
-    def kind(m): return 'file' if m.isreg() else 'folder' if m.isdir() else 'link' if m.issym() or m.islnk() else 'device'
+
+    def kind(m):
+        return (
+            'file' if m.isreg() else 'folder' if m.isdir() else 'link' if m.issym() or m.islnk() else 'device'
+        )
+
     with tarfile.open(archive) as t:
-        for m in _wanted(((m, m.name, m.size, kind(m)) for m in t), folder): t.extract(m, folder, filter='data')
+        for m in _wanted(((m, m.name, m.size, kind(m)) for m in t), folder):
+            t.extract(m, folder, filter='data')
 
 # %% ../nbs/06_fetch.ipynb #fe1511c5
 def unpack(
     archive: Path,  # a .zip or .tar.gz
-    folder: Path    # a new folder
+    folder: Path,  # a new folder
 ):
     "Unpack the pictures and tables of an archive, or say what is wrong with it."
     import tarfile
     import zipfile
     import zlib
+
     try:
-        if zipfile.is_zipfile(archive): _unzip(archive, folder)
-        elif tarfile.is_tarfile(archive): _untar(archive, folder)
-        else: raise RealnessError('it is neither a folder nor a .zip or .tar.gz')
-    except RealnessError as e: raise RealnessError(f'{archive}: {e}; give a copy of the release') from None
+        if zipfile.is_zipfile(archive):
+            _unzip(archive, folder)
+        elif tarfile.is_tarfile(archive):
+            _untar(archive, folder)
+        else:
+            raise RealnessError('it is neither a folder nor a .zip or .tar.gz')
+    except RealnessError as e:
+        raise RealnessError(f'{archive}: {e}; give a copy of the release') from None
     except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, tarfile.TarError, zlib.error) as e:
         raise RealnessError(f'{archive}: cannot be unpacked ({e}); copy it again') from None
 
@@ -236,90 +328,116 @@ def unpack(
 @contextmanager
 def opened(
     source: Path | str,  # a folder or an archive
-    beside: Path         # where an archive is unpacked, to be removed again
+    beside: Path,  # where an archive is unpacked, to be removed again
 ):
     "Yields the folder of a copy; an archive is unpacked for as long as it is needed."
     source = Path(source).expanduser()
     if source.is_dir():
         yield source
         return
-    if not source.exists(): raise RealnessError(f'{source}: there is no such file or folder; name a copy of the release')
+    if not source.exists():
+        raise RealnessError(f'{source}: there is no such file or folder; name a copy of the release')
     try:
         beside.mkdir(parents=True)
         unpack(source, beside)
         yield beside
-    finally: shutil.rmtree(beside, ignore_errors=True)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 # %% ../nbs/06_fetch.ipynb #dfb13f0b
 def copy_split(
-    src: Path,     # one split as found
-    dst: Path,     # a new folder
-    names: list    # the pictures to take
+    src: Path,  # one split as found
+    dst: Path,  # a new folder
+    names: list,  # the pictures to take
 ):
     "Write one split in the layout of the field: the table as it is, every picture as PNG."
-    (dst/'images').mkdir(parents=True)
-    shutil.copyfile(src/TABLE, dst/TABLE)
+    (dst / 'images').mkdir(parents=True)
+    shutil.copyfile(src / TABLE, dst / TABLE)
+
     def one(name):
-        path = find_picture(src/'images', name)
-        if path.suffix == '.png': shutil.copyfile(path, dst/'images'/name)
-        else: open_image(path).save(dst/'images'/name, compress_level=1)
-    with ThreadPoolExecutor(os.cpu_count()) as ex: list(ex.map(one, names))
+        path = find_picture(src / 'images', name)
+        if path.suffix == '.png':
+            shutil.copyfile(path, dst / 'images' / name)
+        else:
+            open_image(path).save(dst / 'images' / name, compress_level=1)
+
+    with ThreadPoolExecutor(os.cpu_count()) as ex:
+        list(ex.map(one, names))
 
 # %% ../nbs/06_fetch.ipynb #baf3d82e
 def _raise_all(found, where):
     "One error for the problems of several splits."
-    tables = [p.table.assign(filename=[f'{s}/{f}' if f else s for f in p.table.filename]) for s, p in found.items() if p.rows]
-    if tables: raise DataError(pd.concat(tables, ignore_index=True), where)
+    tables = [
+        p.table.assign(filename=[f'{s}/{f}' if f else s for f in p.table.filename])
+        for s, p in found.items()
+        if p.rows
+    ]
+    if tables:
+        raise DataError(pd.concat(tables, ignore_index=True), where)
 
 # %% ../nbs/06_fetch.ipynb #20ebbe29
 def copy_release(
     source: Path | str,  # a folder or an archive
-    out: Path,           # the data folder
-    splits: list,        # the splits wanted
-    release: Release     # what they must be
+    out: Path,  # the data folder
+    splits: list,  # the splits wanted
+    release: Release,  # what they must be
 ) -> list:  # the splits written
     "Check a copy on disk, copy it, check the copy, and only then give it its name."
-    work = out/'.fetch-copy'
+    work = out / '.fetch-copy'
     shutil.rmtree(work, ignore_errors=True)
-    with opened(source, work/'unpacked') as folder:
+    with opened(source, work / 'unpacked') as folder:
         held = find_splits(folder, release)
-        if not held: raise RealnessError(f'{source}: no {" or ".join(splits)} split in it; it needs {TABLE} and images/, in a folder a split or in one')
+        if not held:
+            raise RealnessError(
+                f'{source}: no {" or ".join(splits)} split in it; it needs {TABLE} and images/, in a folder a split or in one'
+            )
         found = {s: d for s, d in held.items() if s in splits}  # what already stands is not taken again
         checked = {s: check_release(d, release.splits[s], release.size) for s, d in found.items()}
         _raise_all({s: p for s, (_, p) in checked.items()}, source)
         try:
-            for s, d in found.items(): copy_split(d, work/s, checked[s][0].filename.tolist())
+            for s, d in found.items():
+                copy_split(d, work / s, checked[s][0].filename.tolist())
             promote(work, out, list(found), release)
-        finally: shutil.rmtree(work, ignore_errors=True)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
     return list(found)
 
 # %% ../nbs/06_fetch.ipynb #9e2737f9
 def promote(
-    work: Path,       # holds whole splits
-    out: Path,        # the data folder
-    splits: list,     # their names
-    release: Release  # what they must be
+    work: Path,  # holds whole splits
+    out: Path,  # the data folder
+    splits: list,  # their names
+    release: Release,  # what they must be
 ):
     "Check splits once more where they were written, then rename them into place."
-    _raise_all({s: check_release(work/s, release.splits[s], release.size, webp=False)[1] for s in splits}, work)
+    _raise_all(
+        {s: check_release(work / s, release.splits[s], release.size, webp=False)[1] for s in splits}, work
+    )
     for s in splits:
-        if (out/s).is_dir(): (out/s).rmdir()  # an empty folder may stand in the way
-        os.replace(work/s, out/s)
+        if (out / s).is_dir():
+            (out / s).rmdir()  # an empty folder may stand in the way
+        os.replace(work / s, out / s)
 
 # %% ../nbs/06_fetch.ipynb #5e97d3a5
 def standing(
-    out: Path,        # the data folder
-    release: Release  # what is to be there
+    out: Path,  # the data folder
+    release: Release,  # what is to be there
 ) -> list:  # splits that are there and right
     "The splits of the release already in place; raises when another data set stands there."
-    if (out/'dataset.json').is_file() and (name := dataset_info(out).name) != release.info.name:
-        raise RealnessError(f'{out}: holds the data set {name!r} (dataset.json); give another folder, --out DIR')
-    there = [s for s in release.splits if (out/s).exists() and not ((out/s).is_dir() and not any((out/s).iterdir()))]
+    if (out / 'dataset.json').is_file() and (name := dataset_info(out).name) != release.info.name:
+        raise RealnessError(
+            f'{out}: holds the data set {name!r} (dataset.json); give another folder, --out DIR'
+        )
+    there = [
+        s
+        for s in release.splits
+        if (out / s).exists() and not ((out / s).is_dir() and not any((out / s).iterdir()))
+    ]
     for s in there:
-        problems = check_release(out/s, release.splits[s], release.size, webp=False)[1]
+        problems = check_release(out / s, release.splits[s], release.size, webp=False)[1]
         if problems.rows:
-            say = f'{out/s}: already there and not {release.info.name}; move it away or give another folder, --out DIR'
-            raise RealnessError(f'{say}\n{DataError(problems.table, out/s)}')
+            say = f'{out / s}: already there and not {release.info.name}; move it away or give another folder, --out DIR'
+            raise RealnessError(f'{say}\n{DataError(problems.table, out / s)}')
     return there
 
 # %% ../nbs/06_fetch.ipynb #452609bf
@@ -327,33 +445,44 @@ RAW = 'https://raw.githubusercontent.com'
 REALM_AT = f'{RAW}/LOVISH007/REALM/0d2d49a082f57a7224abb7fb2c7c1d95473f1d26/datasets'
 RAISE_AT = f'{RAW}/annimukherjee/RAISE/dee3c761266089da78afa1a5bbcb592ac865b9f2/dataset/images/all-images'
 
+
 @dataclass(frozen=True)
 class Source:
     "Addresses with {split} and {name} to be filled in; where the first answers 404 the next is asked."
-    tables: tuple    # of image_descriptions.csv
+
+    tables: tuple  # of image_descriptions.csv
     pictures: tuple  # of one picture
 
-GITHUB = Source((f'{REALM_AT}/{{split}}/{TABLE}',), (f'{REALM_AT}/{{split}}/images/{{name}}', f'{RAISE_AT}/{{name}}'))
+
+GITHUB = Source(
+    (f'{REALM_AT}/{{split}}/{TABLE}',), (f'{REALM_AT}/{{split}}/images/{{name}}', f'{RAISE_AT}/{{name}}')
+)
+
 
 def mirror(
-    url: str  # the address of a folder in the layout of the field
+    url: str,  # the address of a folder in the layout of the field
 ) -> Source:
     "The release at another address."
-    return Source((f'{url.rstrip("/")}/{{split}}/{TABLE}',), (f'{url.rstrip("/")}/{{split}}/images/{{name}}',))
+    return Source(
+        (f'{url.rstrip("/")}/{{split}}/{TABLE}',), (f'{url.rstrip("/")}/{{split}}/images/{{name}}',)
+    )
 
 # %% ../nbs/06_fetch.ipynb #f9cbff52
 @dataclass(frozen=True)
 class Net:
     "How to behave on the network."
-    workers: int = 6                # downloads at a time
-    timeout: float = 8.             # seconds of silence before a connection is given up
-    retries: int = 3                # further tries for 429, 5xx and torn bodies
-    pause: float = 1.               # seconds before the first retry; doubles each time
-    max_bytes: int = 20_000_000     # no file of the release comes near
-    progress: bool | None = None    # None = where somebody watches
+
+    workers: int = 6  # downloads at a time
+    timeout: float = 8.0  # seconds of silence before a connection is given up
+    retries: int = 3  # further tries for 429, 5xx and torn bodies
+    pause: float = 1.0  # seconds before the first retry; doubles each time
+    max_bytes: int = 20_000_000  # no file of the release comes near
+    progress: bool | None = None  # None = where somebody watches
+
 
 class FetchError(RealnessError):
     "The download cannot go on; what has arrived is kept."
+
 
 class FileFault(FetchError):
     "One file cannot be had; the others may."
@@ -362,13 +491,21 @@ class FileFault(FetchError):
 def _request(url, net, stop):
     "The whole body of one answer; a short one is an error."
     from urllib.request import Request, urlopen
-    with urlopen(Request(url, headers={'User-Agent': 'realness', 'Accept-Encoding': 'identity'}), timeout=net.timeout) as r:
+
+    with urlopen(
+        Request(url, headers={'User-Agent': 'realness', 'Accept-Encoding': 'identity'}), timeout=net.timeout
+    ) as r:
         want, body = r.headers.get('Content-Length'), bytearray()
         while chunk := r.read(1 << 16):
             body += chunk
-            if stop.is_set(): raise FetchError('stopped')
-            if len(body) > net.max_bytes: raise FileFault(f'{url}: more than {net.max_bytes/1e6:g} MB; this is not a file of the release')
-    if want and len(body) != int(want): raise ConnectionError(f'{len(body)} of {want} bytes arrived')
+            if stop.is_set():
+                raise FetchError('stopped')
+            if len(body) > net.max_bytes:
+                raise FileFault(
+                    f'{url}: more than {net.max_bytes / 1e6:g} MB; this is not a file of the release'
+                )
+    if want and len(body) != int(want):
+        raise ConnectionError(f'{len(body)} of {want} bytes arrived')
     return bytes(body)
 
 # %% ../nbs/06_fetch.ipynb #776bc140
@@ -376,95 +513,126 @@ def _try_once(url, net, stop, check):
     "(body, '', 0), or (None, why, seconds the server asks us to wait); raises for what no retry mends."
     from http.client import HTTPException
     from urllib.error import HTTPError
-    try: body = _request(url, net, stop)
+
+    try:
+        body = _request(url, net, stop)
     except HTTPError as e:
         e.close()
-        if e.code in (404, 410): raise FileFault(f'{url}: not found ({e.code})') from None
-        if e.code != 429 and e.code < 500: raise FetchError(f'{url}: the server answers {e.code} {e.reason}') from None
+        if e.code in (404, 410):
+            raise FileFault(f'{url}: not found ({e.code})') from None
+        if e.code != 429 and e.code < 500:
+            raise FetchError(f'{url}: the server answers {e.code} {e.reason}') from None
         after = e.headers.get('Retry-After') or ''
         return None, f'the server answers {e.code}', min(int(after), 60) if after.isdigit() else 0
-    except (OSError, HTTPException) as e: return None, str(getattr(e, 'reason', e)) or type(e).__name__, 0
+    except (OSError, HTTPException) as e:
+        return None, str(getattr(e, 'reason', e)) or type(e).__name__, 0
     return (None, bad, 0) if (bad := check(body)) else (body, '', 0)
 
 # %% ../nbs/06_fetch.ipynb #6392eb08
 def get_file(
-    urls: tuple,               # asked in turn while the answer is 404
-    path: Path,                # written whole or not at all
-    check=lambda body: '',     # says what is wrong with a body, '' when nothing is
+    urls: tuple,  # asked in turn while the answer is 404
+    path: Path,  # written whole or not at all
+    check=lambda body: '',  # says what is wrong with a body, '' when nothing is
     net: Net = Net(),
-    stop=threading.Event()     # set by somebody else to end it
+    stop=threading.Event(),  # set by somebody else to end it
 ):
     "One file to its place, with retries; `FileFault` when it is nowhere or stays damaged, `FetchError` when the server is lost."
     for n, url in enumerate(urls, 1):
-        try: body = _get(url, check, net, stop)
+        try:
+            body = _get(url, check, net, stop)
         except FileFault as e:
-            if n == len(urls): raise FileFault('; '.join([str(e), *(f'nor at {u}' for u in urls[:-1])])) from None
+            if n == len(urls):
+                raise FileFault('; '.join([str(e), *(f'nor at {u}' for u in urls[:-1])])) from None
             continue
-        with atomic_write(path) as tmp: tmp.write_bytes(body)
+        with atomic_write(path) as tmp:
+            tmp.write_bytes(body)
         return
 
+
 def _get(url, check, net, stop):
-    for attempt in range(net.retries+1):
+    for attempt in range(net.retries + 1):
         body, why, after = _try_once(url, net, stop, check)
-        if body is not None: return body
-        if attempt < net.retries and stop.wait(max(after, net.pause*2**attempt)): raise FetchError('stopped')
-    raise (FileFault if why.startswith('arrived') else FetchError)(f'{url}: {why}, {net.retries+1} times')
+        if body is not None:
+            return body
+        if attempt < net.retries and stop.wait(max(after, net.pause * 2**attempt)):
+            raise FetchError('stopped')
+    raise (FileFault if why.startswith('arrived') else FetchError)(f'{url}: {why}, {net.retries + 1} times')
 
 # %% ../nbs/06_fetch.ipynb #ec6707bb
 def bad_picture(
     body: bytes,  # what a server sent
-    size: tuple   # width, height it must have
+    size: tuple,  # width, height it must have
 ) -> str:  # '' when it is a whole picture
     "What is wrong with a downloaded picture."
     from PIL import Image
-    if body.startswith(b'version https://git-lfs'): return 'arrived as a Git LFS pointer, not as the picture'
+
+    if body.startswith(b'version https://git-lfs'):
+        return 'arrived as a Git LFS pointer, not as the picture'
     try:
         with Image.open(io.BytesIO(body)) as im:
-            if im.size != tuple(size): return f'arrived as {im.width} x {im.height}, in the release {size[0]} x {size[1]}'
+            if im.size != tuple(size):
+                return f'arrived as {im.width} x {im.height}, in the release {size[0]} x {size[1]}'
             im.load()
-    except Exception: return 'arrived damaged'
+    except Exception:
+        return 'arrived damaged'
     return ''
 
 # %% ../nbs/06_fetch.ipynb #5f865a5a
 def check_reachable(
-    url: str,           # any address at the host
-    limit: float = 5.   # seconds
+    url: str,  # any address at the host
+    limit: float = 5.0,  # seconds
 ):
     "Raise `FetchError` unless the host answers something within `limit` seconds."
     from urllib.error import HTTPError
     from urllib.parse import urlsplit
     from urllib.request import Request, urlopen
+
     said = []
+
     def ask():
         try:
             urlopen(Request(url, method='HEAD', headers={'User-Agent': 'realness'}), timeout=limit).close()
             said.append('')
-        except HTTPError: said.append('')
-        except Exception as e: said.append(str(getattr(e, 'reason', e)))
+        except HTTPError:
+            said.append('')
+        except Exception as e:
+            said.append(str(getattr(e, 'reason', e)))
+
     t = threading.Thread(target=ask, daemon=True)
     t.start()
     t.join(limit)
-    if said == ['']: return
+    if said == ['']:
+        return
     why = said[0] if said else f'no answer in {limit:g} s'
-    raise FetchError(f'{urlsplit(url).hostname} cannot be reached ({why}); connect to a network, or give a copy on disk with --from PATH')
+    raise FetchError(
+        f'{urlsplit(url).hostname} cannot be reached ({why}); connect to a network, or give a copy on disk with --from PATH'
+    )
 
 # %% ../nbs/06_fetch.ipynb #7f377a66
-UNTRIED = ('The address of this table could not be tried when this was written; get a copy of the release (a clone or zip of its repository) '
-           'and give it with --from PATH')
+UNTRIED = (
+    'The address of this table could not be tried when this was written; get a copy of the release (a clone or zip of its repository) '
+    'and give it with --from PATH'
+)
+
 
 def fetch_table(
-    split: str,        # 'train' or 'test'
-    folder: Path,      # where the split is gathered
-    source: Source,    # where from
+    split: str,  # 'train' or 'test'
+    folder: Path,  # where the split is gathered
+    source: Source,  # where from
     release: Release,  # what it must be
-    net: Net = Net()
+    net: Net = Net(),
 ) -> list:  # the pictures it names
     "The table of one split, checked before any picture is asked for."
-    path, facts = folder/TABLE, release.splits[split]
-    def check(): return check_release(folder, facts, release.size, pictures=False)
+    path, facts = folder / TABLE, release.splits[split]
+
+    def check():
+        return check_release(folder, facts, release.size, pictures=False)
+
     if not path.is_file() or check()[1].rows:
-        try: get_file(tuple(u.format(split=split) for u in source.tables), path, net=net)
-        except FileFault as e: raise FetchError(f'{e}. {UNTRIED}') from None
+        try:
+            get_file(tuple(u.format(split=split) for u in source.tables), path, net=net)
+        except FileFault as e:
+            raise FetchError(f'{e}. {UNTRIED}') from None
     df, problems = check()
     if problems.rows:
         path.unlink()
@@ -479,8 +647,10 @@ def _pool(jobs, work, net, bar, stop):
         futures = {ex.submit(work, j): j for j in jobs}
         try:
             for f in as_completed(futures):
-                try: f.result()
-                except FileFault as e: lost.append((futures[f], str(e)))
+                try:
+                    f.result()
+                except FileFault as e:
+                    lost.append((futures[f], str(e)))
                 bar.update()
         except BaseException:
             stop.set()
@@ -490,101 +660,137 @@ def _pool(jobs, work, net, bar, stop):
 
 # %% ../nbs/06_fetch.ipynb #3c04889d
 def fetch_pictures(
-    split: str,        # 'train' or 'test'
-    names: list,       # the pictures
-    folder: Path,      # where the split is gathered
-    source: Source,    # where from
+    split: str,  # 'train' or 'test'
+    names: list,  # the pictures
+    folder: Path,  # where the split is gathered
+    source: Source,  # where from
     release: Release,  # what they must be
-    net: Net = Net()
+    net: Net = Net(),
 ):
     "Every picture that is not there yet; one that is there and whole is not asked for again."
     from tqdm.auto import tqdm
-    images, stop, problems = folder/'images', threading.Event(), Problems()
+
+    images, stop, problems = folder / 'images', threading.Event(), Problems()
     images.mkdir(parents=True, exist_ok=True)
-    for rest in images.glob('.*.partial'): rest.unlink()  # of a run that was killed
+    for rest in images.glob('.*.partial'):
+        rest.unlink()  # of a run that was killed
     check = lambda body: bad_picture(body, release.size)
-    todo = [n for n in names if not (images/n).is_file() or check((images/n).read_bytes())]
-    def one(n): get_file(tuple(u.format(split=split, name=n) for u in source.pictures), images/n, check, net, stop)
+    todo = [n for n in names if not (images / n).is_file() or check((images / n).read_bytes())]
+
+    def one(n):
+        get_file(tuple(u.format(split=split, name=n) for u in source.pictures), images / n, check, net, stop)
+
     quiet = None if net.progress is None else not net.progress
-    with tqdm(total=len(names), initial=len(names)-len(todo), desc=split, unit='picture', disable=quiet) as bar:
-        for n, why in _pool(todo, one, net, bar, stop): problems.add(why, 'run it again, or give a copy with --from PATH', filename=n)
+    with tqdm(
+        total=len(names), initial=len(names) - len(todo), desc=split, unit='picture', disable=quiet
+    ) as bar:
+        for n, why in _pool(todo, one, net, bar, stop):
+            problems.add(why, 'run it again, or give a copy with --from PATH', filename=n)
     _raise_all({split: problems}, folder)
 
 # %% ../nbs/06_fetch.ipynb #6776ad60
 def download_release(
-    source: Source,    # where from
-    out: Path,         # the data folder
-    splits: list,      # the splits wanted
+    source: Source,  # where from
+    out: Path,  # the data folder
+    splits: list,  # the splits wanted
     release: Release,  # what they must be
     net: Net = Net(),
-    say=print
+    say=print,
 ) -> list:  # the splits written
     "Gather the splits in a hidden folder, check them, and only then give them their names."
     check_reachable(source.tables[0].format(split=splits[0]))
-    work = out/'.fetch-partial'
+    work = out / '.fetch-partial'
     try:
-        names = {s: fetch_table(s, work/s, source, release, net) for s in splits}
-        for s in splits: fetch_pictures(s, names[s], work/s, source, release, net)
+        names = {s: fetch_table(s, work / s, source, release, net) for s in splits}
+        for s in splits:
+            fetch_pictures(s, names[s], work / s, source, release, net)
     except KeyboardInterrupt:
         say(f'stopped{_kept(work, out)}')
         raise
-    except FetchError as e: raise FetchError(f'{e}{_kept(work, out)}') from None
-    try: promote(work, out, splits, release)
+    except FetchError as e:
+        raise FetchError(f'{e}{_kept(work, out)}') from None
+    try:
+        promote(work, out, splits, release)
     except DataError as e:
-        raise FetchError(f'{e}\n  it lies in {work}; delete that folder to begin again, or give a copy with --from PATH') from None
+        raise FetchError(
+            f'{e}\n  it lies in {work}; delete that folder to begin again, or give a copy with --from PATH'
+        ) from None
     shutil.rmtree(work, ignore_errors=True)
     return splits
+
 
 def _kept(work, out):
     "What to say of a download that ended early; folders without a file in them are removed."
     n = sum(p.suffix == '.png' for p in work.rglob('*')) if work.is_dir() else 0
-    if n: return f'; {n} picture{"s"*(n > 1)} kept in {work}, the same call goes on from there'
+    if n:
+        return f'; {n} picture{"s" * (n > 1)} kept in {work}, the same call goes on from there'
     shutil.rmtree(work, ignore_errors=True)
-    if out.is_dir() and not any(out.iterdir()): out.rmdir()
+    if out.is_dir() and not any(out.iterdir()):
+        out.rmdir()
     return ''
 
 # %% ../nbs/06_fetch.ipynb #c8f30f80
-LICENCE = ('RAISE-TD is for non-commercial use only: personal, educational and research use and sharing '
-           '(github.com/LOVISH007/REALM; its pictures and ratings, github.com/annimukherjee/RAISE, under CC-BY-NC)')
+LICENCE = (
+    'RAISE-TD is for non-commercial use only: personal, educational and research use and sharing '
+    '(github.com/LOVISH007/REALM; its pictures and ratings, github.com/annimukherjee/RAISE, under CC-BY-NC)'
+)
+
 
 @contextmanager
 def _alone(out):
     "Only one process at a time fetches into a folder."
     from filelock import FileLock, Timeout
-    lock = FileLock(cache_dir('locks')/f'fetch-{hashlib.blake2b(str(out).encode(), digest_size=8).hexdigest()}.lock')
-    try: lock.acquire(timeout=0)
-    except Timeout: raise RealnessError(f'{out}: another process is fetching into it; wait for it') from None
-    try: yield
-    finally: lock.release()
+
+    lock = FileLock(
+        cache_dir('locks') / f'fetch-{hashlib.blake2b(str(out).encode(), digest_size=8).hexdigest()}.lock'
+    )
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RealnessError(f'{out}: another process is fetching into it; wait for it') from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 # %% ../nbs/06_fetch.ipynb #c8cd51ac
 def _said(split, facts):
     "What is known of a split in place, for the user."
     known = 'all decode; no digest of this split is known, so it was only counted'
-    if facts.pixels: known = 'scores, sentences and pixels are those of the release'
+    if facts.pixels:
+        known = 'scores, sentences and pixels are those of the release'
     return f'{split}: {facts.rows} pictures ({facts.generated} generated, {facts.photographs} photographs), {known}'
 
 # %% ../nbs/06_fetch.ipynb #8aa822dd
 def fetch_raise(
-    out: Path | str | None = None,     # the data folder; `BASE_DIR/datasets` by default
-    accept_licence: bool = False,      # the user accepts: non-commercial use only
-    source: Path | str | None = None,  # a copy on disk (folder, .zip, .tar.gz) or the http address of one; GitHub by default
-    say=print,                         # told what was found and done
-    release: Release = RAISE_TD,       # what is expected; another one in tests
-    net: Net = Net()                   # retries, time limits, parallel downloads
+    out: Path | str | None = None,  # the data folder; `BASE_DIR/datasets` by default
+    accept_licence: bool = False,  # the user accepts: non-commercial use only
+    source: Path
+    | str
+    | None = None,  # a copy on disk (folder, .zip, .tar.gz) or the http address of one; GitHub by default
+    say=print,  # told what was found and done
+    release: Release = RAISE_TD,  # what is expected; another one in tests
+    net: Net = Net(),  # retries, time limits, parallel downloads
 ) -> Path:  # the data folder: {train,test}/images/*.png, {train,test}/image_descriptions.csv, dataset.json
     "Get RAISE-TD into the layout of the field, checked. Every problem is in one `RealnessError`, and then nothing gets its final name."
-    if not accept_licence: raise RealnessError(f'{LICENCE}; accept it with --accept-licence (in Python: accept_licence=True)')
-    out = (Path(out).expanduser() if out else base_dir()/'datasets').resolve()
+    if not accept_licence:
+        raise RealnessError(f'{LICENCE}; accept it with --accept-licence (in Python: accept_licence=True)')
+    out = (Path(out).expanduser() if out else base_dir() / 'datasets').resolve()
     with _alone(out):
         have = standing(out, release)
         todo = [s for s in release.splits if s not in have]
         web = source is None or str(source).startswith(('http://', 'https://'))
-        if not todo: new = []
-        elif web: new = download_release(mirror(str(source)) if source else GITHUB, out, todo, release, net, say)
-        else: new = copy_release(source, out, todo, release)
-        with atomic_write(out/'dataset.json') as tmp: tmp.write_text(json.dumps(asdict(release.info), indent=2)+'\n', encoding='utf-8')
+        if not todo:
+            new = []
+        elif web:
+            new = download_release(mirror(str(source)) if source else GITHUB, out, todo, release, net, say)
+        else:
+            new = copy_release(source, out, todo, release)
+        with atomic_write(out / 'dataset.json') as tmp:
+            tmp.write_text(json.dumps(asdict(release.info), indent=2) + '\n', encoding='utf-8')
         for s, facts in release.splits.items():
-            if s in have or s in new: say(f'{_said(s, facts)}{" (was already there)" if s in have else ""}')
-            else: say(f'{s}: not in {source}, so it was left out')
+            if s in have or s in new:
+                say(f'{_said(s, facts)}{" (was already there)" if s in have else ""}')
+            else:
+                say(f'{s}: not in {source}, so it was left out')
     return out

@@ -21,55 +21,79 @@ from .config import IMAGE_SIZE, TABLE, RealnessError
 # %% ../nbs/01_images.ipynb #72298092
 class ImageError(RealnessError):
     "A picture that cannot be used; `.problem` is one short phrase, `.mend` what to do about it."
+
     def __init__(self, path, problem, mend):
         self.path, self.problem, self.mend = str(path), problem, mend
         super().__init__(f'{path}: {problem}; {mend}')
 
-    def __reduce__(self): return type(self), (self.path, self.problem, self.mend)  # crosses process borders whole
+    def __reduce__(self):
+        return type(self), (self.path, self.problem, self.mend)  # crosses process borders whole
 
 # %% ../nbs/01_images.ipynb #c848a07e
 MAX_PIXELS = 89_478_485  # Pillow's own limit for a decompression bomb warning
 
-IMAGE_SUFFIXES = frozenset('.png .jpg .jpeg .jpe .jfif .webp .bmp .dib .gif .tif .tiff .avif .jp2 .j2k .ppm .pgm .pbm .pnm .tga .ico .heic .heif'.split())
+IMAGE_SUFFIXES = frozenset(
+    '.png .jpg .jpeg .jpe .jfif .webp .bmp .dib .gif .tif .tiff .avif .jp2 .j2k .ppm .pgm .pbm .pnm .tga .ico .heic .heif'.split()
+)
 
 # %% ../nbs/01_images.ipynb #f451e5a6
 def _grey8(
-    im  # a picture in mode I;16*, I or F
+    im,  # a picture in mode I;16*, I or F
 ):
     "16-bit, 32-bit and float grey values scaled, not clipped, to 0-255."
     from PIL import Image
+
     a = np.asarray(im).astype(np.float64)
     top = np.nanmax(a) if a.size else 0
-    if im.mode == 'F': a = a*255 if top <= 1 else a if top <= 255 else a/257
-    else: a = a/257 if top <= 65535 else a/16843009
+    if im.mode == 'F':
+        a = a * 255 if top <= 1 else a if top <= 255 else a / 257
+    else:
+        a = a / 257 if top <= 65535 else a / 16843009
     return Image.fromarray(np.nan_to_num(a).round().clip(0, 255).astype(np.uint8))
 
 # %% ../nbs/01_images.ipynb #ec30db8d
 def _cmyk(im):
     "CMYK to RGB through the profile in the file, else by the plain formula."
     from PIL import ImageCms
+
     if icc := im.info.get('icc_profile'):
         import io
-        try: return ImageCms.profileToProfile(im, ImageCms.ImageCmsProfile(io.BytesIO(icc)), ImageCms.createProfile('sRGB'), outputMode='RGB')
-        except (ImageCms.PyCMSError, OSError, ValueError): pass
+
+        try:
+            return ImageCms.profileToProfile(
+                im,
+                ImageCms.ImageCmsProfile(io.BytesIO(icc)),
+                ImageCms.createProfile('sRGB'),
+                outputMode='RGB',
+            )
+        except (ImageCms.PyCMSError, OSError, ValueError):
+            pass
     return im.convert('RGB')
 
 # %% ../nbs/01_images.ipynb #41bc5b68
 def _lab(im):
     "CIE L*a*b* to RGB; Pillow's `convert` cannot."
     from PIL import ImageCms
-    return ImageCms.profileToProfile(im, ImageCms.createProfile('LAB'), ImageCms.createProfile('sRGB'), outputMode='RGB')
+
+    return ImageCms.profileToProfile(
+        im, ImageCms.createProfile('LAB'), ImageCms.createProfile('sRGB'), outputMode='RGB'
+    )
 
 # %% ../nbs/01_images.ipynb #0df688a9
 def to_rgb(
-    im  # a Pillow picture of any mode
-):      # the same picture in mode RGB, 8 bits a channel
+    im,  # a Pillow picture of any mode
+):  # the same picture in mode RGB, 8 bits a channel
     "8-bit RGB of a picture of any mode: alpha on white, 16 bits scaled, CMYK and Lab through their profiles."
     from PIL import Image
-    if im.mode == 'RGB' and 'transparency' not in im.info: return im
-    if im.mode == 'CMYK': return _cmyk(im)
-    if im.mode == 'LAB': return _lab(im)
-    if im.mode.startswith('I;16') or im.mode in ('I', 'F'): im = _grey8(im)
+
+    if im.mode == 'RGB' and 'transparency' not in im.info:
+        return im
+    if im.mode == 'CMYK':
+        return _cmyk(im)
+    if im.mode == 'LAB':
+        return _lab(im)
+    if im.mode.startswith('I;16') or im.mode in ('I', 'F'):
+        im = _grey8(im)
     if im.mode in ('RGBA', 'LA', 'PA', 'La', 'RGBa') or 'transparency' in im.info:
         im = im.convert('RGBA')
         im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im)
@@ -79,19 +103,29 @@ def to_rgb(
 def _header(path, max_pixels):
     "The opened, not yet decoded file; raises `ImageError` for what the header already shows."
     from PIL import Image, UnidentifiedImageError
-    if not path.exists(): raise ImageError(path, 'there is no such file', 'check the name, capitals and ending too')
-    if path.is_dir(): raise ImageError(path, 'is a folder, not a picture', 'name a file')
-    if not path.stat().st_size: raise ImageError(path, 'the file is empty', 'copy it again from its source')
-    bomb = 'more than the {:,} pixels allowed (a decompression bomb?)'.format(max_pixels)
-    try: im = Image.open(path)
-    except UnidentifiedImageError: raise ImageError(path, 'not a picture that Pillow can read', 'save it as PNG or JPEG') from None
-    except Image.DecompressionBombError: raise ImageError(path, bomb, 'make it smaller') from None
-    except Exception as e: raise ImageError(path, f'cannot be opened ({e})', 'save it again as PNG or JPEG') from None
-    if im.width*im.height > max_pixels: raise ImageError(path, f'{im.width} x {im.height} is {bomb}', 'make it smaller')
+
+    if not path.exists():
+        raise ImageError(path, 'there is no such file', 'check the name, capitals and ending too')
+    if path.is_dir():
+        raise ImageError(path, 'is a folder, not a picture', 'name a file')
+    if not path.stat().st_size:
+        raise ImageError(path, 'the file is empty', 'copy it again from its source')
+    bomb = f'more than the {max_pixels:,} pixels allowed (a decompression bomb?)'
+    try:
+        im = Image.open(path)
+    except UnidentifiedImageError:
+        raise ImageError(path, 'not a picture that Pillow can read', 'save it as PNG or JPEG') from None
+    except Image.DecompressionBombError:
+        raise ImageError(path, bomb, 'make it smaller') from None
+    except Exception as e:
+        raise ImageError(path, f'cannot be opened ({e})', 'save it again as PNG or JPEG') from None
+    if im.width * im.height > max_pixels:
+        raise ImageError(path, f'{im.width} x {im.height} is {bomb}', 'make it smaller')
     return im
 
 # %% ../nbs/01_images.ipynb #f37ea060
 _LOCK, _INSIDE = threading.Lock(), []
+
 
 @contextmanager
 def no_warnings():
@@ -102,82 +136,106 @@ def no_warnings():
             _INSIDE[0].__enter__()
             warnings.simplefilter('ignore')
         _INSIDE.append(None)
-    try: yield
+    try:
+        yield
     finally:
         with _LOCK:
             _INSIDE.pop()
-            if len(_INSIDE) == 1: _INSIDE.pop().__exit__(None, None, None)
+            if len(_INSIDE) == 1:
+                _INSIDE.pop().__exit__(None, None, None)
 
 # %% ../nbs/01_images.ipynb #ec9efb3e
 def open_image(
-    path: Path | str,             # a file in any format Pillow reads
-    max_pixels: int = MAX_PIXELS  # larger pictures are refused before they are unfolded
+    path: Path | str,  # a file in any format Pillow reads
+    max_pixels: int = MAX_PIXELS,  # larger pictures are refused before they are unfolded
 ):  # a Pillow picture, mode RGB, upright, fully decoded
     "Read a file to upright 8-bit RGB, or raise an `ImageError` that says what is wrong with it."
     from PIL import ImageOps
+
     path = Path(path)
     with no_warnings():
         with _header(path, max_pixels) as im:
             try:
                 im.load()
                 return to_rgb(ImageOps.exif_transpose(im))
-            except MemoryError: raise
-            except Exception as e: raise ImageError(path, f'truncated or damaged ({e})', 'copy or export it again') from None
+            except MemoryError:
+                raise
+            except Exception as e:
+                raise ImageError(path, f'truncated or damaged ({e})', 'copy or export it again') from None
 
 # %% ../nbs/01_images.ipynb #e23eb47d
 def _from_array(a, where='the array'):
     "Height x width (x channels) numbers, uint8 or float in 0-1, to a Pillow picture."
     from PIL import Image
-    if a.ndim == 4 and a.shape[0] == 1: a = a[0]
-    if a.ndim == 3 and a.shape[0] in (1, 3) and a.shape[2] not in (1, 3, 4): a = a.transpose(1, 2, 0)
-    if a.ndim == 3 and a.shape[2] == 1: a = a[..., 0]
+
+    if a.ndim == 4 and a.shape[0] == 1:
+        a = a[0]
+    if a.ndim == 3 and a.shape[0] in (1, 3) and a.shape[2] not in (1, 3, 4):
+        a = a.transpose(1, 2, 0)
+    if a.ndim == 3 and a.shape[2] == 1:
+        a = a[..., 0]
     if a.ndim not in (2, 3) or (a.ndim == 3 and a.shape[2] not in (3, 4)):
         raise RealnessError(f'{where} has shape {a.shape}; give 3 x height x width or height x width x 3')
     if a.dtype != np.uint8:
         a = a.astype(np.float64)
         if not (np.isfinite(a).all() and a.min() >= 0 and a.max() <= 1):
-            raise RealnessError(f'{where} has values outside 0-1; give uint8 in 0-255 or floats in 0-1, not normalised by a mean')
-        a = (a*255).round().astype(np.uint8)
+            raise RealnessError(
+                f'{where} has values outside 0-1; give uint8 in 0-255 or floats in 0-1, not normalised by a mean'
+            )
+        a = (a * 255).round().astype(np.uint8)
     return to_rgb(Image.fromarray(np.ascontiguousarray(a)))
 
 # %% ../nbs/01_images.ipynb #34b7172c
 def load_image(
-    src,                          # a path, a Pillow picture, an array (height x width x 3) or a tensor (3 x height x width)
-    max_pixels: int = MAX_PIXELS  # files larger than this are refused
+    src,  # a path, a Pillow picture, an array (height x width x 3) or a tensor (3 x height x width)
+    max_pixels: int = MAX_PIXELS,  # files larger than this are refused
 ):  # a Pillow picture, mode RGB
     "One picture from a path, a Pillow picture, an array or a tensor (uint8, or floats in 0-1)."
     from PIL import Image, ImageOps
-    if isinstance(src, (str, os.PathLike)): return open_image(src, max_pixels)
-    if isinstance(src, Image.Image): return to_rgb(ImageOps.exif_transpose(src))
-    if hasattr(src, 'detach'): return _from_array(src.detach().float().cpu().numpy() if src.is_floating_point() else src.detach().cpu().numpy(), 'the tensor')
-    if isinstance(src, np.ndarray): return _from_array(src)
-    raise RealnessError(f'a picture must be a path, a Pillow picture, an array or a tensor, not {type(src).__name__}')
+
+    if isinstance(src, (str, os.PathLike)):
+        return open_image(src, max_pixels)
+    if isinstance(src, Image.Image):
+        return to_rgb(ImageOps.exif_transpose(src))
+    if hasattr(src, 'detach'):
+        return _from_array(
+            src.detach().float().cpu().numpy() if src.is_floating_point() else src.detach().cpu().numpy(),
+            'the tensor',
+        )
+    if isinstance(src, np.ndarray):
+        return _from_array(src)
+    raise RealnessError(
+        f'a picture must be a path, a Pillow picture, an array or a tensor, not {type(src).__name__}'
+    )
 
 # %% ../nbs/01_images.ipynb #8ad8d6e6
 def to_tensor(
-    im,                        # anything `load_image` takes
+    im,  # anything `load_image` takes
     size: tuple = IMAGE_SIZE,  # height, width
 ):  # float32 tensor, 3 x height x width, values in 0-1
     "A picture as the tensor the encoders take: resized, scaled to 0-1, not normalised."
     import torch
     from PIL import Image
+
     im = load_image(im)
-    if im.size != (size[1], size[0]): im = im.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    if im.size != (size[1], size[0]):
+        im = im.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(im)).permute(2, 0, 1).to(torch.float32).div_(255)
 
 # %% ../nbs/01_images.ipynb #abb4f9bd
 def view_size(
     width: int,
     height: int,
-    area: int = IMAGE_SIZE[0]*IMAGE_SIZE[1],  # pixels aimed at
-    step: int = 32,                           # both sides are multiples of it
+    area: int = IMAGE_SIZE[0] * IMAGE_SIZE[1],  # pixels aimed at
+    step: int = 32,  # both sides are multiples of it
 ) -> tuple:  # height, width
     "The size nearest to `area` pixels in a picture's own shape."
-    s = (area/(width*height))**.5
-    return tuple(min(max(1, round(v*s/step)), area//step**2)*step for v in (height, width))
+    s = (area / (width * height)) ** 0.5
+    return tuple(min(max(1, round(v * s / step)), area // step**2) * step for v in (height, width))
+
 
 def to_view(
-    im  # anything `load_image` takes
+    im,  # anything `load_image` takes
 ):  # float32 tensor, 3 x height x width, values in 0-1
     "A picture as a tensor in its own shape, at about the size encoders expect; see `view_size`."
     im = load_image(im)
@@ -185,41 +243,52 @@ def to_view(
 
 # %% ../nbs/01_images.ipynb #2a9a8e2c
 def reencode(
-    im,                  # a Pillow picture, mode RGB
-    rng                  # a numpy Generator
+    im,  # a Pillow picture, mode RGB
+    rng,  # a numpy Generator
 ):  # a Pillow picture of mode RGB, smaller by up to half
     "A copy made smaller by a factor of .5-1 with one of three filters, and saved as JPEG of quality 60-95."
-    import io
+
     from PIL import Image
-    s, how = rng.uniform(.5, 1), rng.choice([Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS])
-    im, f = im.resize((max(1, round(im.width*s)), max(1, round(im.height*s))), int(how)), io.BytesIO()
+
+    s, how = (
+        rng.uniform(0.5, 1),
+        rng.choice([Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS]),
+    )
+    im, f = im.resize((max(1, round(im.width * s)), max(1, round(im.height * s))), int(how)), io.BytesIO()
     im.save(f, 'JPEG', quality=int(rng.integers(60, 96)))
     return Image.open(f).convert('RGB')
 
 # %% ../nbs/01_images.ipynb #a551961c
 def file_digest(
-    path: Path | str  # any file
+    path: Path | str,  # any file
 ) -> str:  # 32 hex digits
     "The BLAKE2b-128 digest of a file's bytes."
-    with open(path, 'rb') as f: return hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    with open(path, 'rb') as f:
+        return hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 # %% ../nbs/01_images.ipynb #859ec662
 def image_digest(
-    src  # anything `load_image` takes
+    src,  # anything `load_image` takes
 ) -> str:  # 32 hex digits
     "What a picture is known by: the digest of its file, or of its RGB pixels where there is no file."
-    if isinstance(src, (str, os.PathLike)): return file_digest(src)
+    if isinstance(src, (str, os.PathLike)):
+        return file_digest(src)
     im = load_image(src)
     return hashlib.blake2b(im.tobytes(), digest_size=16, key=f'{im.size}'.encode()).hexdigest()
 
 # %% ../nbs/01_images.ipynb #6e16797d
 def find_images(
-    folder: Path | str  # where to look, with everything below it
+    folder: Path | str,  # where to look, with everything below it
 ) -> list:  # paths in name order
     "Every picture file below a folder, by its ending, in a fixed order; hidden files and folders are left out, and what lies in a split beside its `images/`."
     out = []
     for root, dirs, files in os.walk(folder):
-        if TABLE in files and 'images' in dirs: dirs[:], files = ['images'], []
+        if TABLE in files and 'images' in dirs:
+            dirs[:], files = ['images'], []
         dirs[:] = sorted(d for d in dirs if not d.startswith('.'))
-        out += [Path(root)/f for f in sorted(files) if not f.startswith('.') and Path(f).suffix.lower() in IMAGE_SUFFIXES]
+        out += [
+            Path(root) / f
+            for f in sorted(files)
+            if not f.startswith('.') and Path(f).suffix.lower() in IMAGE_SUFFIXES
+        ]
     return out

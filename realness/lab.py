@@ -31,135 +31,188 @@ from .metrics import answer_score, bootstrap_ci, cv_summary, paired_bootstrap, p
 from .plots import plot_results, save_figure
 from .regression import heads as recipe
 from .regression.evaluate import trivial_predictions
+from .regression.features import ImageFeatures
 from .regression.heads import MODALITIES
 from .regression.regression_model import COREModel
-from .regression.features import ImageFeatures
 from .regression.runs import BEST, RunConfig, _predict_fold, _subset, folds_of
 from .regression.train import MLP_WEIGHT, extract
 
 # %% ../nbs/33_lab.ipynb #b2a993ac
 class Fold(NamedTuple):
     "One training and test set."
-    repeat: int        # which repeat, from 0
-    fold: int          # which fold of it, from 0
+
+    repeat: int  # which repeat, from 0
+    fold: int  # which fold of it, from 0
     train: np.ndarray  # indices of the training rows
-    test: np.ndarray   # indices of the rows to predict
-    seed: int = 0      # told to rows that ask for a seed
-    name: str = ''     # of a left-out group
+    test: np.ndarray  # indices of the rows to predict
+    seed: int = 0  # told to rows that ask for a seed
+    name: str = ''  # of a left-out group
+
 
 def make_folds(
-    n: int,             # rows
+    n: int,  # rows
     folds: int = 5,
     repeats: int = 3,
     seed: int = 0,
-    strata=None,        # a class for each row, whose shares every fold keeps
-    groups=None,        # a label for each row; rows of one label stay together (then strata do not count)
+    strata=None,  # a class for each row, whose shares every fold keeps
+    groups=None,  # a label for each row; rows of one label stay together (then strata do not count)
 ) -> list:  # of `Fold`
     "Folds of a repeated k-fold cross-validation; without groups the very ones of `realness train --cv`."
-    if folds < 2 or repeats < 1: raise RealnessError(f'{folds} folds x {repeats} repeats: at least 2 folds and 1 repeat')
-    if groups is not None: return _group_folds(np.asarray(groups).astype(str), folds, repeats, seed)
-    if strata is not None and np.unique(strata, return_counts=True)[1].min() < folds: strata = None
+    if folds < 2 or repeats < 1:
+        raise RealnessError(f'{folds} folds x {repeats} repeats: at least 2 folds and 1 repeat')
+    if groups is not None:
+        return _group_folds(np.asarray(groups).astype(str), folds, repeats, seed)
+    if strata is not None and np.unique(strata, return_counts=True)[1].min() < folds:
+        strata = None
     cut = folds_of(n, strata, RunConfig(cv=folds, repeats=repeats, seed=seed))
     return [Fold(rep, i % folds, tr, te, seed) for i, (rep, tr, te) in enumerate(cut)]
+
 
 def _group_folds(groups, folds, repeats, seed):
     "Groups in random order, the largest first, each into the fold that holds least."
     names, at, size = np.unique(groups, return_inverse=True, return_counts=True)
-    if len(names) < folds: raise RealnessError(f'{len(names)} groups are too few for {folds} folds: use fewer folds')
+    if len(names) < folds:
+        raise RealnessError(f'{len(names)} groups are too few for {folds} folds: use fewer folds')
     out = []
     for r in range(repeats):
-        order, home, load = np.random.default_rng([seed, r]).permutation(len(names)), np.zeros(len(names), int), np.zeros(folds)
+        order, home, load = (
+            np.random.default_rng([seed, r]).permutation(len(names)),
+            np.zeros(len(names), int),
+            np.zeros(folds),
+        )
         for g in order[np.argsort(-size[order], kind='stable')]:
             home[g] = load.argmin()
             load[home[g]] += size[g]
-        out += [Fold(r, k, *(np.flatnonzero(w) for w in (home[at] != k, home[at] == k)), seed) for k in range(folds)]
+        out += [
+            Fold(r, k, *(np.flatnonzero(w) for w in (home[at] != k, home[at] == k)), seed)
+            for k in range(folds)
+        ]
     return out
 
+
 def leave_out(
-    groups,        # a label for each row
-    seed: int = 0
+    groups,  # a label for each row
+    seed: int = 0,
 ) -> list:  # of `Fold`, one a group, in the order of the labels
     "Leave-one-group-out: each group is predicted by what was trained on all others."
     groups = np.asarray(groups).astype(str)
     names = np.unique(groups)
-    if len(names) < 2: raise RealnessError(f'{len(names)} group: to leave one out takes at least 2')
-    return [Fold(0, k, np.flatnonzero(groups != g), np.flatnonzero(groups == g), seed, str(g)) for k, g in enumerate(names)]
+    if len(names) < 2:
+        raise RealnessError(f'{len(names)} group: to leave one out takes at least 2')
+    return [
+        Fold(0, k, np.flatnonzero(groups != g), np.flatnonzero(groups == g), seed, str(g))
+        for k, g in enumerate(names)
+    ]
+
 
 def split_folds(
-    n_train: int,   # the first rows are for training
-    n_test: int,    # the rows after them are the official test
-    seeds: int = 5
+    n_train: int,  # the first rows are for training
+    n_test: int,  # the rows after them are the official test
+    seeds: int = 5,
 ) -> list:  # of `Fold`, one a seed
     "An official split, once for each seed."
-    return [Fold(s, 0, np.arange(n_train), np.arange(n_train, n_train+n_test), s) for s in range(seeds)]
+    return [Fold(s, 0, np.arange(n_train), np.arange(n_train, n_train + n_test), s) for s in range(seeds)]
 
 # %% ../nbs/33_lab.ipynb #304351c0
-def _slug(name): return re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')[:60]+'-'+hashlib.blake2b(name.encode(), digest_size=3).hexdigest()
+def _slug(name):
+    return (
+        re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')[:60]
+        + '-'
+        + hashlib.blake2b(name.encode(), digest_size=3).hexdigest()
+    )
+
 
 def _call(name, f, fold):
     "A row's checked predictions for a fold; bars of what it does inside stay hidden."
     tracker.append(lambda items, label, total: iter(items))
-    try: p = f(fold.train, fold.test, seed=fold.seed) if 'seed' in inspect.signature(f).parameters else f(fold.train, fold.test)
-    finally: tracker.pop()
+    try:
+        p = (
+            f(fold.train, fold.test, seed=fold.seed)
+            if 'seed' in inspect.signature(f).parameters
+            else f(fold.train, fold.test)
+        )
+    finally:
+        tracker.pop()
     p = np.asarray(p, float)
-    if p.shape != fold.test.shape: raise RealnessError(f'row {name}: gave predictions of shape {p.shape} for {len(fold.test)} pictures')
-    if not np.isfinite(p).all(): raise RealnessError(f'row {name}: {(~np.isfinite(p)).sum()} predictions of repeat {fold.repeat}, fold {fold.fold} are not finite')
+    if p.shape != fold.test.shape:
+        raise RealnessError(f'row {name}: gave predictions of shape {p.shape} for {len(fold.test)} pictures')
+    if not np.isfinite(p).all():
+        raise RealnessError(
+            f'row {name}: {(~np.isfinite(p)).sum()} predictions of repeat {fold.repeat}, fold {fold.fold} are not finite'
+        )
     return p
+
 
 def _stored(path, version, n):
     "A unit's predictions, or None where it is not there, torn, or of another version."
-    try: u = json.loads(path.read_text())
-    except (OSError, ValueError): return None
+    try:
+        u = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
     return np.array(u['p']) if u['version'] == version and len(u['p']) == n else None
 
 # %% ../nbs/33_lab.ipynb #e4ff062d
 def run_rows(
-    rows: dict,            # name -> f(train, test) giving a prediction for each test row
-    folds: list,           # of `Fold`
+    rows: dict,  # name -> f(train, test) giving a prediction for each test row
+    folds: list,  # of `Fold`
     out: Path | None = None,  # keep units here and go on where it stopped; None keeps nothing
-    versions: dict = None, # name -> text; a unit stored under another one is computed again
-    label: str = 'lab',    # of the progress bar
+    versions: dict = None,  # name -> text; a unit stored under another one is computed again
+    label: str = 'lab',  # of the progress bar
 ) -> dict:  # name -> predictions of each fold, in the order of `folds`
     "Predict every fold by every row; what is stored is not computed again."
     versions, done = versions or {}, {}
-    place = lambda k, f: Path(out)/_slug(k)/f'{f.repeat}-{f.fold}.json' if out else None
+    place = lambda k, f: Path(out) / _slug(k) / f'{f.repeat}-{f.fold}.json' if out else None
     for k in rows:
-        for i, f in enumerate(folds): done[k, i] = _stored(place(k, f), versions.get(k, ''), len(f.test)) if out else None
+        for i, f in enumerate(folds):
+            done[k, i] = _stored(place(k, f), versions.get(k, ''), len(f.test)) if out else None
     for k, i in track([u for u, p in done.items() if p is None], label):
         f = folds[i]
         done[k, i] = p = _call(k, rows[k], f)
         if out:
-            unit = dict(row=k, version=versions.get(k, ''), repeat=f.repeat, fold=f.fold, name=f.name, p=p.tolist())
-            with atomic_write(place(k, f)) as tmp: tmp.write_text(json.dumps(unit))
+            unit = dict(
+                row=k, version=versions.get(k, ''), repeat=f.repeat, fold=f.fold, name=f.name, p=p.tolist()
+            )
+            with atomic_write(place(k, f)) as tmp:
+                tmp.write_text(json.dumps(unit))
     return {k: [done[k, i] for i in range(len(folds))] for k in rows}
 
 # %% ../nbs/33_lab.ipynb #0f189fa6
 METRICS = ('srocc', 'plcc', 'krcc', 'rmse')
 NUMBERS = [f'{m}_{k}' for m in METRICS for k in ('fold_mean', 'fold_sd', 'pooled', 'lo', 'hi')]
 
-def _flat(ps): return all(np.ptp(p) <= 1e-9*max(1, np.abs(p).max()) for p in ps if len(p))
+
+def _flat(ps):
+    return all(np.ptp(p) <= 1e-9 * max(1, np.abs(p).max()) for p in ps if len(p))
+
 
 def _pooled(y, p, flat, n_boot=2000):
     "Pooled metrics with intervals, as columns."
     ci = bootstrap_ci(y, p, list(METRICS), n_boot)
-    out = {f'{m}_{a}': getattr(ci[m], b) for m in METRICS for a, b in (('pooled', 'value'), ('lo', 'lo'), ('hi', 'hi'))}
+    out = {
+        f'{m}_{a}': getattr(ci[m], b)
+        for m in METRICS
+        for a, b in (('pooled', 'value'), ('lo', 'lo'), ('hi', 'hi'))
+    }
     return {k: np.nan if flat and not k.startswith('rmse') else v for k, v in out.items()}
 
+
 def mean_of(
-    n: int,      # pictures
-    tests: list, # test rows of each fold
-    ps: list     # predictions of each fold
+    n: int,  # pictures
+    tests: list,  # test rows of each fold
+    ps: list,  # predictions of each fold
 ) -> np.ndarray:  # n; NaN where no fold has the picture
     "Each picture's held-out predictions, averaged over repeats."
     total, count = np.zeros(n), np.zeros(n)
-    for te, p in zip(tests, ps): total[te], count[te] = total[te]+p, count[te]+1
-    return np.where(count > 0, total/np.maximum(count, 1), np.nan)
+    for te, p in zip(tests, ps):
+        total[te], count[te] = total[te] + p, count[te] + 1
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
 
 def judge_row(
-    y,           # MOS, n
-    tests: list, # test rows of each fold
-    ps: list,    # predictions of each fold
-    parts: dict  # name -> bool mask (n), such as {'ai': …, 'photo': …}
+    y,  # MOS, n
+    tests: list,  # test rows of each fold
+    ps: list,  # predictions of each fold
+    parts: dict,  # name -> bool mask (n), such as {'ai': …, 'photo': …}
 ) -> dict:  # the columns `NUMBERS`, n, and SROCC and n within each part
     "Fold mean, fold sd and pooled value (95 % bootstrap interval) of each metric, unfitted."
     p = mean_of(len(y), tests, ps)
@@ -167,8 +220,14 @@ def judge_row(
     out |= _pooled(y[seen], p[seen], _flat(ps))
     for k, mask in parts.items():
         at = seen & mask
-        out |= {f'srocc_{k}': np.nan if at.sum() < 3 or _flat([q[mask[te]] for te, q in zip(tests, ps)]) else srocc(y[at], p[at]), f'n_{k}': int(at.sum())}
+        out |= {
+            f'srocc_{k}': np.nan
+            if at.sum() < 3 or _flat([q[mask[te]] for te, q in zip(tests, ps)])
+            else srocc(y[at], p[at]),
+            f'n_{k}': int(at.sum()),
+        }
     return dict(n=int(seen.sum()), **out)
+
 
 def _fold_means(pairs):
     "Fold mean and sd of each metric as columns; folds of fewer than 3 pictures do not count."
@@ -179,10 +238,10 @@ def _fold_means(pairs):
 
 # %% ../nbs/33_lab.ipynb #7c6c2b67
 def control_row(
-    pairs: list  # of each permutation: (shuffled MOS, predictions) of each fold
+    pairs: list,  # of each permutation: (shuffled MOS, predictions) of each fold
 ) -> dict:  # as `judge_row` gives
     "The line of a shuffled-MOS control: pooled within folds, over all permutations."
-    off = lambda v: np.asarray(v, float)-np.mean(v)
+    off = lambda v: np.asarray(v, float) - np.mean(v)
     y, p = (np.concatenate([off(f[i]) for f in pairs]) for i in (0, 1))
     return _fold_means(pairs) | _pooled(y, p, _flat([q for _, q in pairs]))
 
@@ -190,43 +249,55 @@ def control_row(
 @dataclass
 class Row:
     "A line to be."
+
     name: str
-    f: object                   # f(train, test) -> predictions
-    kind: str = 'model'         # 'model', 'trivial' or 'control'
-    version: str = ''           # change it when `f` changes; its units are then computed again
-    y: np.ndarray | None = None # another truth, for a control
-    once: bool = False          # on the first repeat only
-    unit: bool = True           # predicts in the unit of the MOS; else it has no RMSE
+    f: object  # f(train, test) -> predictions
+    kind: str = 'model'  # 'model', 'trivial' or 'control'
+    version: str = ''  # change it when `f` changes; its units are then computed again
+    y: np.ndarray | None = None  # another truth, for a control
+    once: bool = False  # on the first repeat only
+    unit: bool = True  # predicts in the unit of the MOS; else it has no RMSE
 
 # %% ../nbs/33_lab.ipynb #4c7a1dae
 class Protocol:
     "Rows judged on the same folds of the same pictures."
+
     def __init__(
         self,
-        df,                     # a checked table (filename, MOS, and what the rows need), or MOS alone
-        folds=5,                # how many, or a list of `Fold`
+        df,  # a checked table (filename, MOS, and what the rows need), or MOS alone
+        folds=5,  # how many, or a list of `Fold`
         repeats: int = 3,
         seed: int = 0,
         out: Path | str | None = None,  # a folder that keeps units and tables; None keeps nothing
-        groups=None,            # a label for each row: whole groups stay together
-        baseline: str = None,   # the row others are compared with; by default the first added
+        groups=None,  # a label for each row: whole groups stay together
+        baseline: str = None,  # the row others are compared with; by default the first added
         part: str = 'cross-validation',  # what this part of a report is called
-        command: str = '',      # what made it, for the record
-        overwrite: bool = False, # throw away what other data or settings left in `out`
+        command: str = '',  # what made it, for the record
+        overwrite: bool = False,  # throw away what other data or settings left in `out`
     ):
-        if not isinstance(df, pd.DataFrame): df = pd.DataFrame(dict(MOS=np.asarray(df, float))).assign(filename=lambda d: d.index.astype(str))
+        if not isinstance(df, pd.DataFrame):
+            df = pd.DataFrame(dict(MOS=np.asarray(df, float))).assign(filename=lambda d: d.index.astype(str))
         self.df, self.y, self.ai = df.reset_index(drop=True), df.MOS.to_numpy(float), is_ai(df)
-        self.cut = folds if isinstance(folds, list) else make_folds(len(df), folds, repeats, seed, self.ai, groups)
-        self.grouped, self.seed, self.baseline, self.part, self.command = groups is not None, seed, baseline, part, command
+        self.cut = (
+            folds if isinstance(folds, list) else make_folds(len(df), folds, repeats, seed, self.ai, groups)
+        )
+        self.grouped, self.seed, self.baseline, self.part, self.command = (
+            groups is not None,
+            seed,
+            baseline,
+            part,
+            command,
+        )
         self.out, self.overwrite = Path(out) if out else None, overwrite
         self.rows, self.got, self.lines = {}, {}, {}
 
     repeats = property(lambda self: len({f.repeat for f in self.cut}))
-    units = property(lambda self: self.out/'units'/_slug(self.part) if self.out else None)
+    units = property(lambda self: self.out / 'units' / _slug(self.part) if self.out else None)
 
     def add(self, name, f, kind='model', version='', y=None, once=False, unit=True):
         "Add a row: `f(train, test) -> predictions`; gives the protocol back, so that calls chain."
-        if name in self.rows: raise RealnessError(f'there is a row {name} already: give each its own name')
+        if name in self.rows:
+            raise RealnessError(f'there is a row {name} already: give each its own name')
         self.rows[name] = Row(name, f, kind, version, y, once, unit)
         return self
 
@@ -236,29 +307,50 @@ class Protocol:
         for once in (False, True):
             rows = [r for r in self.rows.values() if r.once == once and r.name not in self.got]
             cut = [f for f in self.cut if f.repeat == self.cut[0].repeat] if once else self.cut
-            self.got |= run_rows({r.name: r.f for r in rows}, cut, self.units, {r.name: r.version for r in rows}, self.part)
+            self.got |= run_rows(
+                {r.name: r.f for r in rows}, cut, self.units, {r.name: r.version for r in rows}, self.part
+            )
         return self
 
     def _guard(self):
         "Refuse a folder that holds units of something else."
-        if not self.out: return
-        if self.overwrite: shutil.rmtree(self.units, ignore_errors=True)
-        self.overwrite, path, now = False, self.units/'settings.json', self.settings
+        if not self.out:
+            return
+        if self.overwrite:
+            shutil.rmtree(self.units, ignore_errors=True)
+        self.overwrite, path, now = False, self.units / 'settings.json', self.settings
         if path.is_file():
             was = json.loads(path.read_text())
             for k in now:
-                if was.get(k) != now[k]: raise RealnessError(f'{self.out}: its {self.part} was made with {k} = {was.get(k)}, not {now[k]}; name another folder, or say --overwrite')
+                if was.get(k) != now[k]:
+                    raise RealnessError(
+                        f'{self.out}: its {self.part} was made with {k} = {was.get(k)}, not {now[k]}; name another folder, or say --overwrite'
+                    )
         else:
-            with atomic_write(path) as tmp: tmp.write_text(json.dumps(now, indent=1))
+            with atomic_write(path) as tmp:
+                tmp.write_text(json.dumps(now, indent=1))
 
     @property
     def settings(self):
         "What units depend on, besides their row."
         d, h = self.df, hashlib.blake2b(digest_size=8)
-        for f in self.cut: h.update(f.train.astype(int).tobytes()+b'|'+f.test.astype(int).tobytes()+str((f.repeat, f.fold, f.seed)).encode())
+        for f in self.cut:
+            h.update(
+                f.train.astype(int).tobytes()
+                + b'|'
+                + f.test.astype(int).tobytes()
+                + str((f.repeat, f.fold, f.seed)).encode()
+            )
         more = ''.join(f'{a}\n' for k in ('description', 'digest') if k in d for a in d[k])
-        data = hashlib.blake2b((table_digest(d)+more).encode(), digest_size=8).hexdigest()
-        return dict(rows=len(d), repeats=self.repeats, fits=len(self.cut), seed=self.seed, data=data, folds=h.hexdigest())
+        data = hashlib.blake2b((table_digest(d) + more).encode(), digest_size=8).hexdigest()
+        return dict(
+            rows=len(d),
+            repeats=self.repeats,
+            fits=len(self.cut),
+            seed=self.seed,
+            data=data,
+            folds=h.hexdigest(),
+        )
 
     def pairs(self, name):
         "(truth, prediction) of each fold of a row."
@@ -267,10 +359,12 @@ class Protocol:
 
     def predictions(self, name):
         "Held-out predictions of a row, repeats x n; NaN where there is none."
-        if name not in self.got: raise RealnessError(f'no row {name!r}; there are: {", ".join(self.got)}')
+        if name not in self.got:
+            raise RealnessError(f'no row {name!r}; there are: {", ".join(self.got)}')
         reps = {r: i for i, r in enumerate(dict.fromkeys(f.repeat for f in self.cut))}
         out = np.full((self.repeats, len(self.y)), np.nan)
-        for f, p in zip(self.cut, self.got[name]): out[reps[f.repeat], f.test] = p
+        for f, p in zip(self.cut, self.got[name]):
+            out[reps[f.repeat], f.test] = p
         return out[:1] if self.rows[name].once else out
 
     def pooled(self, name):
@@ -299,11 +393,12 @@ class Protocol:
     @property
     def title(self):
         per = sum(f.repeat == self.cut[0].repeat for f in self.cut)
-        many = f'{per} fold{"s"*(per > 1)} x {self.repeats}' if per > 1 else f'{self.repeats} seeds'
+        many = f'{per} fold{"s" * (per > 1)} x {self.repeats}' if per > 1 else f'{self.repeats} seeds'
         n = len(np.unique(np.concatenate([f.test for f in self.cut])))
         return f'{self.part[0].upper()}{self.part[1:]}: {many}{", whole groups" if self.grouped else ""}, n = {n}, seed {self.seed}'
 
-    def report(self, **kw): return Report([self], **kw)
+    def report(self, **kw):
+        return Report([self], **kw)
 
 # %% ../nbs/33_lab.ipynb #0227be4a
 def _line(p, r):
@@ -313,51 +408,96 @@ def _line(p, r):
         p.lines[r.name] = {k: v if r.unit or not k.startswith('rmse') else np.nan for k, v in d.items()}
     return p.lines[r.name]
 
+
 def _difference(p, name, base):
     "Paired difference to the baseline, as columns."
     none = dict.fromkeys(('diff', 'diff_lo', 'diff_hi', 'diff_p'), np.nan)
-    if base not in p.got or name == base or not np.isfinite(p.lines[name]['srocc_pooled']) or not np.isfinite(_line(p, p.rows[base])['srocc_pooled']): return none
+    if (
+        base not in p.got
+        or name == base
+        or not np.isfinite(p.lines[name]['srocc_pooled'])
+        or not np.isfinite(_line(p, p.rows[base])['srocc_pooled'])
+    ):
+        return none
     key = (name, base)
-    if key not in p.lines: p.lines[key] = dict(zip(none, p.compare(name, base)))
+    if key not in p.lines:
+        p.lines[key] = dict(zip(none, p.compare(name, base)))
     return p.lines[key]
 
+
 def table_of(
-    p: Protocol  # that was run
-) -> pd.DataFrame:  # part, row, kind, NUMBERS, within, diff, diff_lo, diff_hi, diff_p, n, folds, repeats, seed, command
+    p: Protocol,  # that was run
+) -> (
+    pd.DataFrame
+):  # part, row, kind, NUMBERS, within, diff, diff_lo, diff_hi, diff_p, n, folds, repeats, seed, command
     "The table of a protocol; the shuffled controls are one line."
-    if not p.got: raise RealnessError('nothing was run: add rows and call run()')
+    if not p.got:
+        raise RealnessError('nothing was run: add rows and call run()')
     base = p.baseline or next((k for k in p.got if p.rows[k].kind == 'model'), None)
     same = dict(folds=sum(f.repeat == p.cut[0].repeat for f in p.cut), seed=p.seed, command=p.command)
-    lines = [dict(part=p.part, row=k, kind=r.kind, **_line(p, r), **_difference(p, k, base), repeats=1 if r.once else p.repeats, **same)
-             for k, r in p.rows.items() if k in p.got and r.kind != 'control']
+    lines = [
+        dict(
+            part=p.part,
+            row=k,
+            kind=r.kind,
+            **_line(p, r),
+            **_difference(p, k, base),
+            repeats=1 if r.once else p.repeats,
+            **same,
+        )
+        for k, r in p.rows.items()
+        if k in p.got and r.kind != 'control'
+    ]
     if shuffled := [k for k in p.got if p.rows[k].kind == 'control']:
-        if shuffled[0] not in p.lines: p.lines[shuffled[0]] = control_row([f for k in shuffled for f in p.pairs(k)])
-        lines.append(dict(part=p.part, row=f'shuffled MOS ({len(shuffled)} permutations)', kind='control', **p.lines[shuffled[0]], n=len(p.y), repeats=len(shuffled), **same))
+        if shuffled[0] not in p.lines:
+            p.lines[shuffled[0]] = control_row([f for k in shuffled for f in p.pairs(k)])
+        lines.append(
+            dict(
+                part=p.part,
+                row=f'shuffled MOS ({len(shuffled)} permutations)',
+                kind='control',
+                **p.lines[shuffled[0]],
+                n=len(p.y),
+                repeats=len(shuffled),
+                **same,
+            )
+        )
     return pd.DataFrame(lines)
 
 # %% ../nbs/33_lab.ipynb #2dabf7b0
-def _num(v): return '–' if not np.isfinite(v) else f'{v:.3f}'
-def _cell(v, lo, hi, sign=''): return '–' if not np.isfinite(v) else f'{v:{sign}.3f} [{lo:{sign}.3f}, {hi:{sign}.3f}]'
+def _num(v):
+    return '–' if not np.isfinite(v) else f'{v:.3f}'
+
+
+def _cell(v, lo, hi, sign=''):
+    return '–' if not np.isfinite(v) else f'{v:{sign}.3f} [{lo:{sign}.3f}, {hi:{sign}.3f}]'
+
 
 def short_table(
     table: pd.DataFrame,  # of `table_of`
-    metrics: tuple = ('srocc', 'plcc')
+    metrics: tuple = ('srocc', 'plcc'),
 ) -> pd.DataFrame:  # text, one line a row
     "The table as people read it: fold mean (sd), pooled value [interval], difference to the baseline [interval]."
     out = pd.DataFrame(index=table.row.rename(None))
     rows = lambda *names: zip(*(table.get(k, pd.Series(np.nan, table.index)) for k in names))
     for m in metrics:
-        out[f'{m.upper()} fold mean (sd)'] = [_num(a)+(f' ({b:.3f})' if np.isfinite(b) else '') for a, b in rows(f'{m}_fold_mean', f'{m}_fold_sd')]
+        out[f'{m.upper()} fold mean (sd)'] = [
+            _num(a) + (f' ({b:.3f})' if np.isfinite(b) else '')
+            for a, b in rows(f'{m}_fold_mean', f'{m}_fold_sd')
+        ]
         out[f'{m.upper()} pooled'] = [_cell(*v) for v in rows(f'{m}_pooled', f'{m}_lo', f'{m}_hi')]
     for k, name in (('ai', 'AI'), ('photo', 'photos')):
-        if f'srocc_{k}' in table: out[f'within {name} (n = {int(table[f"n_{k}"].max())})'] = [_num(v) for v in table[f'srocc_{k}']]
-    if 'diff' in table: out['SROCC – baseline'] = [_cell(*v, '+') for v in rows('diff', 'diff_lo', 'diff_hi')]
+        if f'srocc_{k}' in table:
+            out[f'within {name} (n = {int(table[f"n_{k}"].max())})'] = [_num(v) for v in table[f'srocc_{k}']]
+    if 'diff' in table:
+        out['SROCC – baseline'] = [_cell(*v, '+') for v in rows('diff', 'diff_lo', 'diff_hi')]
     return out.assign(n=table.n.astype(int).tolist())
+
 
 def forest(
     table: pd.DataFrame,  # of `table_of`
-    lines: dict = None,   # name -> value drawn across
-    title: str = None
+    lines: dict = None,  # name -> value drawn across
+    title: str = None,
 ):  # a Figure
     "Pooled SROCC of each row with its interval; in the order of the table."
     return plot_results(table, lines=lines, title=title)
@@ -365,69 +505,109 @@ def forest(
 # %% ../nbs/33_lab.ipynb #e754d754
 RATINGS = 'ratings.csv'
 
+
 def read_ratings(
     path: Path | str,  # a CSV with filename, rater, rating
-    names=None         # keep these pictures only
+    names=None,  # keep these pictures only
 ) -> pd.DataFrame:  # pictures x raters; NaN where a rater did not rate
     "Raw ratings; the mean where a rater rated a picture twice."
-    if not Path(path).is_file(): raise RealnessError(f'{path}: there is no such file; it should have the columns filename, rater, rating')
+    if not Path(path).is_file():
+        raise RealnessError(
+            f'{path}: there is no such file; it should have the columns filename, rater, rating'
+        )
     d = pd.read_csv(path, dtype=str, keep_default_na=False)
     missing = [c for c in ('filename', 'rater', 'rating') if c not in d]
-    if missing: raise RealnessError(f'{path}: no column {", ".join(missing)}; the header reads {", ".join(d.columns)}')
+    if missing:
+        raise RealnessError(
+            f'{path}: no column {", ".join(missing)}; the header reads {", ".join(d.columns)}'
+        )
     d['rating'] = pd.to_numeric(d.rating, errors='coerce')
     bad = np.flatnonzero(~np.isfinite(d.rating))
-    if len(bad): raise RealnessError(f'{path}: row {bad[0]+2} has no number as its rating; fill it in, or leave the row out')
+    if len(bad):
+        raise RealnessError(
+            f'{path}: row {bad[0] + 2} has no number as its rating; fill it in, or leave the row out'
+        )
     m = d.pivot_table('rating', 'filename', 'rater', 'mean')
-    if names is not None: m = m[m.index.isin(set(names))].dropna(axis=1, how='all')
-    if len(m) < 3 or m.shape[1] < 2: raise RealnessError(f'{path}: {len(m)} pictures of the data and {m.shape[1]} raters; at least 3 and 2 are needed')
+    if names is not None:
+        m = m[m.index.isin(set(names))].dropna(axis=1, how='all')
+    if len(m) < 3 or m.shape[1] < 2:
+        raise RealnessError(
+            f'{path}: {len(m)} pictures of the data and {m.shape[1]} raters; at least 3 and 2 are needed'
+        )
     return m
 
 # %% ../nbs/33_lab.ipynb #e50bc60c
 def _row_means(m):
     n = np.isfinite(m).sum(1)
-    return np.where(n > 0, np.nansum(m, 1)/np.maximum(n, 1), np.nan)
+    return np.where(n > 0, np.nansum(m, 1) / np.maximum(n, 1), np.nan)
+
 
 def _agree(a, b):
     "SROCC and PLCC of two panels on the pictures both rated."
     at = np.isfinite(a) & np.isfinite(b)
-    return [f(a[at], b[at]) for f in (srocc, plcc)] if at.sum() > 2 else [np.nan]*2
+    return [f(a[at], b[at]) for f in (srocc, plcc)] if at.sum() > 2 else [np.nan] * 2
+
 
 def human_ceiling(
     ratings: pd.DataFrame,  # pictures x raters, of `read_ratings`
-    draws: int = 200,       # random half panels
-    seed: int = 0
+    draws: int = 200,  # random half panels
+    seed: int = 0,
 ) -> pd.DataFrame:  # srocc and plcc: half, half_sd (over draws), reliability, ceiling, one_rater, one_rater_sd (over raters), n, raters
     "How well people agree: half panels, Spearman-Brown, the ceiling, one rater against the rest."
     m, rng = ratings.to_numpy(float), np.random.default_rng(seed)
     k, halves = m.shape[1], []
     for _ in range(draws):
-        a = rng.permutation(k) < k//2
+        a = rng.permutation(k) < k // 2
         halves.append(_agree(_row_means(m[:, a]), _row_means(m[:, ~a])))
     ones = [_agree(m[:, j], _row_means(np.delete(m, j, 1))) for j in range(k)]
     half, sd, one, one_sd = (f(v, axis=0) for v in (halves, ones) for f in (np.nanmean, np.nanstd))
-    full = 2*half/(1+half)
-    return pd.DataFrame(dict(half=half, half_sd=sd, reliability=full, ceiling=np.sqrt(np.maximum(full, 0)), one_rater=one, one_rater_sd=one_sd,
-                             n=len(m), raters=k), index=['srocc', 'plcc'])
+    full = 2 * half / (1 + half)
+    return pd.DataFrame(
+        dict(
+            half=half,
+            half_sd=sd,
+            reliability=full,
+            ceiling=np.sqrt(np.maximum(full, 0)),
+            one_rater=one,
+            one_rater_sd=one_sd,
+            n=len(m),
+            raters=k,
+        ),
+        index=['srocc', 'plcc'],
+    )
 
 # %% ../nbs/33_lab.ipynb #31934734
 def by_group(
-    p: Protocol  # with left-out groups, that was run
+    p: Protocol,  # with left-out groups, that was run
 ) -> pd.DataFrame:  # part, row, kind, group, n, srocc_pooled, plcc_pooled, rmse_pooled
     "The value in each left-out group."
     out = []
     for k, r in p.rows.items():
         for f, (y, q) in zip(p.cut, p.pairs(k)):
             ok = len(y) > 2 and not _flat([q])
-            out.append(dict(part=p.part, row=k, kind=r.kind, group=f.name, n=len(y), srocc_pooled=srocc(y, q) if ok else np.nan,
-                            plcc_pooled=plcc(y, q) if ok else np.nan, rmse_pooled=float(np.sqrt(np.mean((y-q)**2))), command=p.command))
+            out.append(
+                dict(
+                    part=p.part,
+                    row=k,
+                    kind=r.kind,
+                    group=f.name,
+                    n=len(y),
+                    srocc_pooled=srocc(y, q) if ok else np.nan,
+                    plcc_pooled=plcc(y, q) if ok else np.nan,
+                    rmse_pooled=float(np.sqrt(np.mean((y - q) ** 2))),
+                    command=p.command,
+                )
+            )
     return pd.DataFrame(out)
 
+
 def control_says(
-    table: pd.DataFrame  # of `table_of`
+    table: pd.DataFrame,  # of `table_of`
 ) -> str:  # empty when there is no control
     "Whether the shuffled control holds."
     c = table[table.kind == 'control']
-    if not len(c): return ''
+    if not len(c):
+        return ''
     r = c.iloc[0]
     return f'The shuffled-MOS control **{"holds" if r.srocc_lo <= 0 <= r.srocc_hi else "does NOT hold"}**: SROCC {_cell(r.srocc_pooled, r.srocc_lo, r.srocc_hi)} within folds.'
 
@@ -435,8 +615,9 @@ def control_says(
 @dataclass
 class Report:
     "Parts of a protocol, side by side."
-    parts: list                        # of `Protocol`, run; the first is the one rows are chosen by
-    people: pd.DataFrame | None = None # of `human_ceiling`
+
+    parts: list  # of `Protocol`, run; the first is the one rows are chosen by
+    people: pd.DataFrame | None = None  # of `human_ceiling`
     title: str = 'Laboratory'
     command: str = ''
     notes: list = field(default_factory=list)
@@ -444,187 +625,284 @@ class Report:
     @property
     def table(self):
         "All parts, a line a row; and a line for each left-out group."
-        return pd.concat([t for p in self.parts for t in (p.table(), *([by_group(p)] if any(f.name for f in p.cut) else []))], ignore_index=True)
+        return pd.concat(
+            [
+                t
+                for p in self.parts
+                for t in (p.table(), *([by_group(p)] if any(f.name for f in p.cut) else []))
+            ],
+            ignore_index=True,
+        )
 
     def chosen(self):
         "The model row with the highest pooled SROCC of the first part, and its line in the official test: (name, line or None)."
         t = self.parts[0].table()
         t = t[(t.kind == 'model') & t.srocc_pooled.notna()]
-        if not len(t): return None, None
+        if not len(t):
+            return None, None
         best = t.row[t.srocc_pooled.idxmax()]
         for p in self.parts[1:]:
-            if p.part.startswith('official') and best in p.got: return best, p.table().set_index('row').loc[best]
+            if p.part.startswith('official') and best in p.got:
+                return best, p.table().set_index('row').loc[best]
         return best, None
 
     def lines(self):
         "What is drawn across a figure."
-        return {} if self.people is None else {'human ceiling': self.people.ceiling['srocc'], 'one rater against the rest': self.people.one_rater['srocc']}
+        return (
+            {}
+            if self.people is None
+            else {
+                'human ceiling': self.people.ceiling['srocc'],
+                'one rater against the rest': self.people.one_rater['srocc'],
+            }
+        )
 
     def says(self):
         "The findings, a sentence each."
         best, test = self.chosen()
         out = [control_says(self.parts[0].table())]
-        if best: out.append(f'Chosen by {self.parts[0].part} (highest pooled SROCC of the model rows): **{best}**'+(
-            '.' if test is None else f'; on the official test, which had no say: SROCC {_cell(test.srocc_pooled, test.srocc_lo, test.srocc_hi)}, PLCC {_cell(test.plcc_pooled, test.plcc_lo, test.plcc_hi)}, n = {int(test.n)}.'))
+        if best:
+            out.append(
+                f'Chosen by {self.parts[0].part} (highest pooled SROCC of the model rows): **{best}**'
+                + (
+                    '.'
+                    if test is None
+                    else f'; on the official test, which had no say: SROCC {_cell(test.srocc_pooled, test.srocc_lo, test.srocc_hi)}, PLCC {_cell(test.plcc_pooled, test.plcc_lo, test.plcc_hi)}, n = {int(test.n)}.'
+                )
+            )
         if self.people is not None:
             h = self.people.loc['srocc']
-            out.append(f'People: half panel against half panel SROCC {h.half:.3f}, whole panel (Spearman-Brown) {h.reliability:.3f}, ceiling of a perfect predictor {h.ceiling:.3f}, one rater against the rest {h.one_rater:.3f}.')
+            out.append(
+                f'People: half panel against half panel SROCC {h.half:.3f}, whole panel (Spearman-Brown) {h.reliability:.3f}, ceiling of a perfect predictor {h.ceiling:.3f}, one rater against the rest {h.one_rater:.3f}.'
+            )
         return [s for s in [*out, *self.notes] if s]
 
-    def markdown(self): return report_text(self)
+    def markdown(self):
+        return report_text(self)
+
     _repr_markdown_ = markdown
-    def figure(self): return forest(self.parts[0].table(), self.lines(), self.parts[0].title)
-    def write(self, out): return write_report(self, Path(out))
+
+    def figure(self):
+        return forest(self.parts[0].table(), self.lines(), self.parts[0].title)
+
+    def write(self, out):
+        return write_report(self, Path(out))
 
 # %% ../nbs/33_lab.ipynb #3db996cf
-KEY = ('Fold mean (sd): {over} mean and standard deviation. Pooled: over all pictures, held-out predictions averaged over repeats, '
-       'with a 95 % bootstrap interval over pictures. Metrics are unfitted; within AI (generated) pictures and within photos: pooled SROCC. Baseline: {base}; differences are paired (same pictures), pooled SROCC.')
+KEY = (
+    'Fold mean (sd): {over} mean and standard deviation. Pooled: over all pictures, held-out predictions averaged over repeats, '
+    'with a 95 % bootstrap interval over pictures. Metrics are unfitted; within AI (generated) pictures and within photos: pooled SROCC. Baseline: {base}; differences are paired (same pictures), pooled SROCC.'
+)
 CEILING = 'Half: random half panels, r; whole panel: R = 2r/(1+r) (Spearman-Brown); ceiling of a perfect predictor: √R; one rater: against the mean of all others.'
 
-def md_table(
-    df: pd.DataFrame,
-    digits: int = 3
-) -> str:
+
+def md_table(df: pd.DataFrame, digits: int = 3) -> str:
     "A frame as a Markdown table, its index first."
     text = lambda v: _num(v) if isinstance(v, float) else str(v).replace('|', '\\|')
-    rows = [['', *map(str, df.columns)], ['---']*(df.shape[1]+1), *([text(i), *map(text, r)] for i, r in zip(df.index, df.itertuples(index=False)))]
+    rows = [
+        ['', *map(str, df.columns)],
+        ['---'] * (df.shape[1] + 1),
+        *([text(i), *map(text, r)] for i, r in zip(df.index, df.itertuples(index=False))),
+    ]
     return '\n'.join(f'| {" | ".join(r)} |' for r in rows)
 
-def report_text(
-    r: Report
-) -> str:  # Markdown
+
+def report_text(r: Report) -> str:  # Markdown
     "The report as text."
     out = [f'# {r.title}', *(f'- {s}' for s in r.says()), '']
-    if r.command: out[1:1] = [f'`{r.command}`', '']
+    if r.command:
+        out[1:1] = [f'`{r.command}`', '']
     for p in r.parts:
         t = p.table()
         base = p.baseline or next((k for k in p.got if p.rows[k].kind == 'model'), 'none')
-        over = 'the metric of each seed, its' if p.part.startswith('official') else 'the metric in each test fold, its'
+        over = (
+            'the metric of each seed, its'
+            if p.part.startswith('official')
+            else 'the metric in each test fold, its'
+        )
         out += [f'## {p.title}', '', md_table(short_table(t)), '', KEY.format(base=base, over=over), '']
-        if any(f.name for f in p.cut): out += ['SROCC in each left-out group:', '', md_table(_groups_wide(p)), '']
-    if r.people is not None: out += ['## People', '', md_table(r.people), '', CEILING, '']
+        if any(f.name for f in p.cut):
+            out += ['SROCC in each left-out group:', '', md_table(_groups_wide(p)), '']
+    if r.people is not None:
+        out += ['## People', '', md_table(r.people), '', CEILING, '']
     return '\n'.join(out)
+
 
 def _groups_wide(p):
     d = by_group(p)
     sizes = d.drop_duplicates('group').set_index('group').n
-    return d.pivot(index='row', columns='group', values='srocc_pooled').reindex(list(p.got)).rename(columns=lambda g: f'{g} (n = {sizes[g]})').rename_axis(index=None, columns=None)
+    return (
+        d.pivot(index='row', columns='group', values='srocc_pooled')
+        .reindex(list(p.got))
+        .rename(columns=lambda g: f'{g} (n = {sizes[g]})')
+        .rename_axis(index=None, columns=None)
+    )
+
 
 def write_report(
     r: Report,
-    out: Path  # a folder
+    out: Path,  # a folder
 ) -> Path:
     "Write table.csv, table.md, table.png and predictions.csv (and a figure and predictions for each further part)."
-    with atomic_write(out/'table.csv') as tmp: r.table.to_csv(tmp, index=False)
-    with atomic_write(out/'table.md') as tmp: tmp.write_text(r.markdown(), encoding='utf-8')
+    with atomic_write(out / 'table.csv') as tmp:
+        r.table.to_csv(tmp, index=False)
+    with atomic_write(out / 'table.md') as tmp:
+        tmp.write_text(r.markdown(), encoding='utf-8')
     for p in r.parts:
-        more = '' if p is r.parts[0] else '-'+re.sub(r'[^a-z0-9]+', '-', p.part.lower()).strip('-')
+        more = '' if p is r.parts[0] else '-' + re.sub(r'[^a-z0-9]+', '-', p.part.lower()).strip('-')
         cols = {k: p.pooled(k) for k, row in p.rows.items() if row.kind != 'control'}
         d = p.df[['filename', 'MOS']].assign(**cols)
-        with atomic_write(out/f'predictions{more}.csv') as tmp: d[d[list(cols)].notna().any(axis=1)].to_csv(tmp, index=False)
-        save_figure(forest(p.table(), r.lines(), p.title), out/f'table{more}.png')
+        with atomic_write(out / f'predictions{more}.csv') as tmp:
+            d[d[list(cols)].notna().any(axis=1)].to_csv(tmp, index=False)
+        save_figure(forest(p.table(), r.lines(), p.title), out / f'table{more}.png')
     return out
 
 # %% ../nbs/33_lab.ipynb #fa87ceb4
 def paired(
     out: Path | str,  # a folder with predictions.csv
-    a: str,           # a row
-    b: str,           # another
-    metric: str = 'srocc'
+    a: str,  # a row
+    b: str,  # another
+    metric: str = 'srocc',
 ):  # `Paired`: the difference a - b of the pooled metric, its interval, p-value and n
     "Paired bootstrap of the difference of two rows."
-    path = Path(out)/'predictions.csv'
-    if not path.is_file(): raise RealnessError(f'{path}: is not there; run `realness lab` into this folder first')
+    path = Path(out) / 'predictions.csv'
+    if not path.is_file():
+        raise RealnessError(f'{path}: is not there; run `realness lab` into this folder first')
     d = pd.read_csv(path)
     rows = [c for c in d.columns if c not in ('filename', 'MOS')]
     for k in (a, b):
-        if k not in rows: raise RealnessError(f'{path}: no row {k!r}; there are: {", ".join(rows)}')
+        if k not in rows:
+            raise RealnessError(f'{path}: no row {k!r}; there are: {", ".join(rows)}')
     d = d.dropna(subset=list({a, b}))
     return paired_bootstrap(d.MOS, d[a], d[b], metric)
 
 # %% ../nbs/33_lab.ipynb #824c3ed5
 def head_row(
-    blocks: dict,            # block name -> n x width
-    y,                       # MOS, n
-    head: str = 'svr',       # 'svr', 'gp' or 'mlp'
+    blocks: dict,  # block name -> n x width
+    y,  # MOS, n
+    head: str = 'svr',  # 'svr', 'gp' or 'mlp'
     modality: str = 'both',  # 'both', 'image' or 'text'
-    copies: tuple = (),      # picture blocks of re-encoded copies of the rows, learned from as well
-    **settings               # of `RunConfig`, such as epochs
+    copies: tuple = (),  # picture blocks of re-encoded copies of the rows, learned from as well
+    **settings,  # of `RunConfig`, such as epochs
 ):  # f(train, test, seed) -> predictions
     "A head as a row: fitted on training rows, chosen on inner rows of these."
     y = np.asarray(y, float)
+
     def f(train, test, seed=0):
-        return _predict_fold(blocks, y, train, test, modality, RunConfig(head=head, modality=modality, seed=seed, **settings).check(), copies)
+        return _predict_fold(
+            blocks,
+            y,
+            train,
+            test,
+            modality,
+            RunConfig(head=head, modality=modality, seed=seed, **settings).check(),
+            copies,
+        )
+
     return f
+
 
 def plain_row(
     blocks: dict,  # block name -> n x width
-    y,             # MOS, n
+    y,  # MOS, n
 ):  # f(train, test) -> predictions
     "The plain recipe others are measured by: `image`, `text` (each standardised, over sqrt(width)) and half the answer word in scikit-learn's SVR(C=3, gamma='scale')."
     y = np.asarray(y, float)
+
     def f(train, test):
         from sklearn.svm import SVR
+
         x = []
         for k in ('image', 'text'):
-            if k not in blocks: continue
+            if k not in blocks:
+                continue
             b = np.asarray(blocks[k], float)
             sd = b[train].std(0)
-            x.append(np.where(sd > 1e-8, (b-b[train].mean(0))/np.maximum(sd, 1e-8), 0)/b.shape[1]**.5)
-        x = np.concatenate([*x, *([.5*blocks['answer']] if 'answer' in blocks else [])], 1)
+            x.append(
+                np.where(sd > 1e-8, (b - b[train].mean(0)) / np.maximum(sd, 1e-8), 0) / b.shape[1] ** 0.5
+            )
+        x = np.concatenate([*x, *([0.5 * blocks['answer']] if 'answer' in blocks else [])], 1)
         return SVR(C=3, gamma='scale').fit(x[train], y[train]).predict(x[test])
+
     return f
 
+
 def trivial_rows(
-    df: pd.DataFrame  # filename, MOS, description
+    df: pd.DataFrame,  # filename, MOS, description
 ) -> dict:  # name -> (row, whether it predicts in the unit of the MOS)
     "The predictors of `trivial_predictions` as rows, computed once a fold; flag (photograph 1) and answer (No 2, Somewhat 1, Yes 0) stay as they are."
     kept, ai = {}, is_ai(df)
+
     def one(name):
         def f(train, test):
             key = train.tobytes(), test.tobytes()
-            if key not in kept: kept[key] = trivial_predictions(df.iloc[train], df.iloc[test])
+            if key not in kept:
+                kept[key] = trivial_predictions(df.iloc[train], df.iloc[test])
             return kept[key][name]
+
         return f
-    said = np.nan_to_num(np.asarray(answer_score(df.description.tolist()), float), nan=1.)
+
+    said = np.nan_to_num(np.asarray(answer_score(df.description.tolist()), float), nan=1.0)
     out = {'mean of training': (one('mean of training'), True)}
-    if ai is not None: out['photograph or not'] = lambda train, test: (~ai[test]).astype(float), False
-    return out | {'answer word': (lambda train, test: said[test], False), 'TF-IDF + ridge': (one('TF-IDF + ridge'), True)}
+    if ai is not None:
+        out['photograph or not'] = lambda train, test: (~ai[test]).astype(float), False
+    return out | {
+        'answer word': (lambda train, test: said[test], False),
+        'TF-IDF + ridge': (one('TF-IDF + ridge'), True),
+    }
+
 
 def head_version(
-    fingerprints: tuple = ()  # of the encoders
+    fingerprints: tuple = (),  # of the encoders
 ) -> str:
     "What a head's units depend on besides data and folds: encoders, package, recipe."
-    said = (__version__, *fingerprints, recipe.JOINT, recipe.TEXT, recipe.LINEAR, recipe.NORMAL, recipe.COPY, recipe.GRIDS, recipe.WEIGHTS, MLP_WEIGHT)
+    said = (
+        __version__,
+        *fingerprints,
+        recipe.JOINT,
+        recipe.TEXT,
+        recipe.LINEAR,
+        recipe.NORMAL,
+        recipe.COPY,
+        recipe.GRIDS,
+        recipe.WEIGHTS,
+        MLP_WEIGHT,
+    )
     return hashlib.blake2b(repr(said).encode(), digest_size=6).hexdigest()
 
 # %% ../nbs/33_lab.ipynb #22e670dd
 @dataclass
 class LabConfig:
     "All choices of a laboratory run."
-    encoders: tuple = ()                         # pairs as in `create_encoders`; none = `REALNESS_ENCODERS`, else full
+
+    encoders: tuple = ()  # pairs as in `create_encoders`; none = `REALNESS_ENCODERS`, else full
     heads: tuple = ('svr', 'gp', 'mlp')
     modalities: tuple = ('both', 'image', 'text')
-    cv: int = 5                                  # folds
+    cv: int = 5  # folds
     repeats: int = 3
     seed: int = 0
-    best: bool = False                           # also the configuration of `realness train --best`, which learns from re-encoded copies as well
-    seeds: int = 5                               # of the official test; 0 leaves it out
-    group: str | None = None                     # column: rows with the same value stay together
-    leave_out: str | None = None                 # column: leave-one-group-out as well
-    permutations: int = 3                        # of the shuffled control
-    epochs: int = 20                             # mlp: at most
-    ratings: str | None = None                   # a CSV of raw ratings; by default DATA/ratings.csv where it is there
-    baseline: str | None = None                  # row the others are compared with; by default the plain row of the first pair
+    best: bool = False  # also the configuration of `realness train --best`, which learns from re-encoded copies as well
+    seeds: int = 5  # of the official test; 0 leaves it out
+    group: str | None = None  # column: rows with the same value stay together
+    leave_out: str | None = None  # column: leave-one-group-out as well
+    permutations: int = 3  # of the shuffled control
+    epochs: int = 20  # mlp: at most
+    ratings: str | None = None  # a CSV of raw ratings; by default DATA/ratings.csv where it is there
+    baseline: str | None = (
+        None  # row the others are compared with; by default the plain row of the first pair
+    )
 
     def check(self):
         "Raise for choices nobody can follow."
         for k, all_ in (('heads', ('svr', 'gp', 'mlp')), ('modalities', tuple(MODALITIES))):
             for v in getattr(self, k):
-                if v not in all_: raise RealnessError(f'{k}: {v!r} is none of {", ".join(all_)}')
-            if not getattr(self, k): raise RealnessError(f'{k}: none given; choose from {", ".join(all_)}')
+                if v not in all_:
+                    raise RealnessError(f'{k}: {v!r} is none of {", ".join(all_)}')
+            if not getattr(self, k):
+                raise RealnessError(f'{k}: none given; choose from {", ".join(all_)}')
         for k, least in (('cv', 2), ('repeats', 1), ('seeds', 0), ('permutations', 3), ('epochs', 1)):
-            if getattr(self, k) < least: raise RealnessError(f'{k} is {getattr(self, k)}: at least {least}')
+            if getattr(self, k) < least:
+                raise RealnessError(f'{k} is {getattr(self, k)}: at least {least}')
         return self
 
     @property
@@ -632,73 +910,119 @@ class LabConfig:
         "The command line of these choices, with DATA and DIR for the folders."
         d, c = LabConfig(), ['realness lab DATA --out DIR']
         for k, v in asdict(self).items():
-            if v == getattr(d, k) or v is None: continue
+            if v == getattr(d, k) or v is None:
+                continue
             flag = f'--{k.replace("_", "-")}'
-            c.append(flag if v is True else f'{flag} {" ".join(v)}' if isinstance(v, tuple) else f'{flag} {Path(v).name if k == "ratings" else v}')
+            c.append(
+                flag
+                if v is True
+                else f'{flag} {" ".join(v)}'
+                if isinstance(v, tuple)
+                else f'{flag} {Path(v).name if k == "ratings" else v}'
+            )
         return ' '.join(c)
 
 # %% ../nbs/33_lab.ipynb #000d8f6b
-def _split(folder, skip_bad, say): return load_split(folder, skip_bad, known=VectorCache(), say=say)
+def _split(folder, skip_bad, say):
+    return load_split(folder, skip_bad, known=VectorCache(), say=say)
+
 
 def load_lab(
-    data: Path | str,        # holds train/ (and test/), or is one split
+    data: Path | str,  # holds train/ (and test/), or is one split
     skip_bad: bool = False,  # go on without bad rows
-    say=print
+    say=print,
 ) -> tuple:  # (training rows, test rows or None)
     "The checked tables; a test without MOS is no test."
     data = Path(data)
-    one = not (data/'train').is_dir() and (data/'images').is_dir()
-    df, path = _split(data if one else data/'train', skip_bad, say), data/'test'/TABLE
-    if one or not path.is_file(): return df, None
+    one = not (data / 'train').is_dir() and (data / 'images').is_dir()
+    df, path = _split(data if one else data / 'train', skip_bad, say), data / 'test' / TABLE
+    if one or not path.is_file():
+        return df, None
     if 'MOS' not in path.read_text(encoding='utf-8-sig', errors='replace').split('\n', 1)[0]:
         say(f'{path}: has no MOS, so there is no official test')
         return df, None
-    test = _split(data/'test', skip_bad, say)
+    test = _split(data / 'test', skip_bad, say)
     both = test.digest.isin(df.digest).sum()
-    if both: say(f'Warning: {both} of the {len(test)} test pictures are in the training data; this is no test of them')
+    if both:
+        say(
+            f'Warning: {both} of the {len(test)} test pictures are in the training data; this is no test of them'
+        )
     return df, test
+
 
 def column(
     df: pd.DataFrame,  # the training rows
-    name: str          # a column of the table
+    name: str,  # a column of the table
 ) -> np.ndarray:  # of text, n
     "A column by which rows are grouped; every row must say its group."
-    if name not in df: raise RealnessError(f'no column {name}; the table has {", ".join(c for c in df.columns if c not in ("row", "digest", "path"))}')
+    if name not in df:
+        raise RealnessError(
+            f'no column {name}; the table has {", ".join(c for c in df.columns if c not in ("row", "digest", "path"))}'
+        )
     v = df[name].astype(str).str.strip()
-    if (v == '').any(): raise RealnessError(f'row {df.row[(v == "").idxmax()]}: the column {name} is empty; say the group of every row')
+    if (v == '').any():
+        raise RealnessError(
+            f'row {df.row[(v == "").idxmax()]}: the column {name} is empty; say the group of every row'
+        )
     return v.to_numpy()
 
 # %% ../nbs/33_lab.ipynb #f9792eb9
 def features_of(
     df: pd.DataFrame,  # rows with path and description
-    encoders: str,     # a pair
+    encoders: str,  # a pair
     device=None,
-    copies: int = 0    # re-encoded copies of the pictures
+    copies: int = 0,  # re-encoded copies of the pictures
 ) -> tuple:  # (blocks, fingerprints, blocks of each copy)
     "Feature blocks of all rows, out of the cache where it has them."
     m = COREModel(*create_encoders(encoders), freeze_image=True, freeze_text=True).eval()
     blocks = extract(m, df.path.tolist(), df.description.tolist(), VectorCache(), device)
-    more = [ImageFeatures(m.image_encoder, VectorCache(), copy=k)(df.path, 're-encoded copies') for k in range(copies)]
+    more = [
+        ImageFeatures(m.image_encoder, VectorCache(), copy=k)(df.path, 're-encoded copies')
+        for k in range(copies)
+    ]
     return blocks, (m.image_encoder.fingerprint(), m.text_encoder.fingerprint()), more
+
 
 def add_rows(
     p: Protocol,
-    features: dict,   # pair -> what `features_of` gives for the rows of `p.df`
+    features: dict,  # pair -> what `features_of` gives for the rows of `p.df`
     cfg: LabConfig,
-    control: bool = True  # add the shuffled control
+    control: bool = True,  # add the shuffled control
 ) -> Protocol:
     "Plain, every pair x head x modality, best, the trivial predictors, the control."
     for e, (blocks, marks, copies) in features.items():
-        p.add(f'{e} plain', plain_row(blocks, p.y), version=head_version(marks), once=p.part.startswith('official'))
+        p.add(
+            f'{e} plain',
+            plain_row(blocks, p.y),
+            version=head_version(marks),
+            once=p.part.startswith('official'),
+        )
         for h in cfg.heads:
             for m in cfg.modalities:
-                p.add(f'{e} {h} {m}', head_row(blocks, p.y, h, m, epochs=cfg.epochs), version=head_version((*marks, cfg.epochs if h == 'mlp' else '')))
-        for m in ('both', 'image') if copies else (): p.add(f'{e} best {m}', head_row(blocks, p.y, 'svr', m, copies), version=head_version((*marks, len(copies))))
-    for k, (f, unit) in trivial_rows(p.df).items(): p.add(k, f, 'trivial', f'{__version__} 1', once=p.part.startswith('official'), unit=unit)
+                p.add(
+                    f'{e} {h} {m}',
+                    head_row(blocks, p.y, h, m, epochs=cfg.epochs),
+                    version=head_version((*marks, cfg.epochs if h == 'mlp' else '')),
+                )
+        for m in ('both', 'image') if copies else ():
+            p.add(
+                f'{e} best {m}',
+                head_row(blocks, p.y, 'svr', m, copies),
+                version=head_version((*marks, len(copies))),
+            )
+    for k, (f, unit) in trivial_rows(p.df).items():
+        p.add(k, f, 'trivial', f'{__version__} 1', once=p.part.startswith('official'), unit=unit)
     e, (blocks, marks, _) = next(iter(features.items()))
     for i in range(cfg.permutations if control else 0):
         y = p.y[np.random.default_rng([cfg.seed, i]).permutation(len(p.y))]
-        p.add(f'shuffled MOS {i+1}', head_row(blocks, y, 'svr', 'both'), 'control', head_version(marks), y, once=True)
+        p.add(
+            f'shuffled MOS {i + 1}',
+            head_row(blocks, y, 'svr', 'both'),
+            'control',
+            head_version(marks),
+            y,
+            once=True,
+        )
     return p
 
 # %% ../nbs/33_lab.ipynb #6f5aa539
@@ -706,48 +1030,95 @@ def _parts(df, test, features, cfg, out):
     "The protocols of a laboratory run, with their rows, not yet run."
     base = cfg.baseline or f'{next(iter(features))} plain'
     kw = dict(seed=cfg.seed, out=out, baseline=base, command=cfg.command)
-    cut = lambda i: {e: (_subset(b, i), marks, [_subset(c, i) for c in copies]) for e, (b, marks, copies) in features.items()}
+    cut = lambda i: {
+        e: (_subset(b, i), marks, [_subset(c, i) for c in copies])
+        for e, (b, marks, copies) in features.items()
+    }
     own = cut(slice(0, len(df)))
-    parts = [add_rows(Protocol(df, cfg.cv, cfg.repeats, groups=column(df, cfg.group) if cfg.group else None, **kw), own, cfg)]
-    if base not in parts[0].rows: raise RealnessError(f'baseline {base!r}: there is no such row; there are: {", ".join(parts[0].rows)}')
-    if cfg.leave_out: parts.append(add_rows(Protocol(df, leave_out(column(df, cfg.leave_out), cfg.seed), part=f'leave-out {cfg.leave_out}', **kw), own, cfg, False))
+    parts = [
+        add_rows(
+            Protocol(df, cfg.cv, cfg.repeats, groups=column(df, cfg.group) if cfg.group else None, **kw),
+            own,
+            cfg,
+        )
+    ]
+    if base not in parts[0].rows:
+        raise RealnessError(f'baseline {base!r}: there is no such row; there are: {", ".join(parts[0].rows)}')
+    if cfg.leave_out:
+        parts.append(
+            add_rows(
+                Protocol(
+                    df,
+                    leave_out(column(df, cfg.leave_out), cfg.seed),
+                    part=f'leave-out {cfg.leave_out}',
+                    **kw,
+                ),
+                own,
+                cfg,
+                False,
+            )
+        )
     if test is not None and cfg.seeds:
         all_ = pd.concat([df, test], ignore_index=True)
-        parts.append(add_rows(Protocol(all_, split_folds(len(df), len(test), cfg.seeds), part='official test', **kw), features, cfg, False))
+        parts.append(
+            add_rows(
+                Protocol(all_, split_folds(len(df), len(test), cfg.seeds), part='official test', **kw),
+                features,
+                cfg,
+                False,
+            )
+        )
     return parts
 
+
 def _people(data, cfg, df):
-    path = Path(cfg.ratings) if cfg.ratings else Path(data)/RATINGS
+    path = Path(cfg.ratings) if cfg.ratings else Path(data) / RATINGS
     return human_ceiling(read_ratings(path, df.filename)) if cfg.ratings or path.is_file() else None
 
+
 def _may_use(out):
-    if out.exists() and not out.is_dir(): raise RealnessError(f'{out}: is a file; name a folder')
-    if out.is_dir() and any(out.iterdir()) and not (out/'units').is_dir(): raise RealnessError(f'{out}: holds something else; name a new folder')
+    if out.exists() and not out.is_dir():
+        raise RealnessError(f'{out}: is a file; name a folder')
+    if out.is_dir() and any(out.iterdir()) and not (out / 'units').is_dir():
+        raise RealnessError(f'{out}: holds something else; name a new folder')
 
 # %% ../nbs/33_lab.ipynb #f97bff88
 def lab(
-    data: Path | str,           # holds train/ (and test/), or is one split
-    out: Path | str,            # keeps units, tables and figures
+    data: Path | str,  # holds train/ (and test/), or is one split
+    out: Path | str,  # keeps units, tables and figures
     cfg: LabConfig = None,
-    skip_bad: bool = False,     # go on without bad rows
-    overwrite: bool = False,    # throw away what other data or settings left in `out`
+    skip_bad: bool = False,  # go on without bad rows
+    overwrite: bool = False,  # throw away what other data or settings left in `out`
     device: str | None = None,  # of the encoders
-    say=print,                  # told what happens; None says nothing
+    say=print,  # told what happens; None says nothing
 ) -> Report:
     "Run the whole protocol on a data folder; stopped and run again it goes on."
     cfg, out, say = (cfg or LabConfig()).check(), Path(out), say or (lambda s: None)
     _may_use(out)
     df, test = load_lab(data, skip_bad, say)
-    for c in filter(None, (cfg.group, cfg.leave_out)): column(df, c)
+    for c in filter(None, (cfg.group, cfg.leave_out)):
+        column(df, c)
     people = _people(data, cfg, df)
     rows = df if test is None or not cfg.seeds else pd.concat([df, test], ignore_index=True)
-    if overwrite: shutil.rmtree(out/'units', ignore_errors=True)
-    features = {e: features_of(rows, e, device, BEST['copies'] if cfg.best else 0) for e in cfg.encoders or (default_encoders(),)}
+    if overwrite:
+        shutil.rmtree(out / 'units', ignore_errors=True)
+    features = {
+        e: features_of(rows, e, device, BEST['copies'] if cfg.best else 0)
+        for e in cfg.encoders or (default_encoders(),)
+    }
     parts = _parts(df, test, features, cfg, out)
-    for p in parts: p._guard()
-    for p in parts: p.run()
+    for p in parts:
+        p._guard()
+    for p in parts:
+        p.run()
     twins = df.digest.duplicated().sum()
-    notes = [f'{twins} training picture{"s stand" if twins > 1 else " stands"} there twice, so a fold may know its answer.'] if twins else []
+    notes = (
+        [
+            f'{twins} training picture{"s stand" if twins > 1 else " stands"} there twice, so a fold may know its answer.'
+        ]
+        if twins
+        else []
+    )
     r = Report(parts, people, f'Laboratory: {Path(data).resolve().name}', cfg.command, notes)
     r.write(out)
     return r

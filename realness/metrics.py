@@ -21,49 +21,63 @@ from .config import RealnessError
 # %% ../nbs/08_metrics.ipynb #aa212027
 def _array(x, name):
     "`x` as a flat float64 array; a tensor is detached and brought to the CPU."
-    if hasattr(x, 'detach'): x = x.detach().cpu().double().numpy()
-    try: a = np.asarray(x, dtype=float)
-    except (TypeError, ValueError) as e: raise RealnessError(f'{name} are not numbers: {e}') from None
-    if a.ndim == 0 or a.size != len(a): raise RealnessError(f'{name} have shape {a.shape}: give one number for each image')
+    if hasattr(x, 'detach'):
+        x = x.detach().cpu().double().numpy()
+    try:
+        a = np.asarray(x, dtype=float)
+    except (TypeError, ValueError) as e:
+        raise RealnessError(f'{name} are not numbers: {e}') from None
+    if a.ndim == 0 or a.size != len(a):
+        raise RealnessError(f'{name} have shape {a.shape}: give one number for each image')
     return a.ravel()
 
 # %% ../nbs/08_metrics.ipynb #4ae30794
 def _flatten_noise(a):
     "Make an array that is constant but for rounding exactly constant."
-    return np.full_like(a, a[0]) if np.ptp(a) <= 1e-12*np.abs(a).max() else a
+    return np.full_like(a, a[0]) if np.ptp(a) <= 1e-12 * np.abs(a).max() else a
+
 
 def _pair(y, p):
     "Checked truth and prediction, as float64 arrays of the same length."
     y, p = _array(y, 'MOS'), _array(p, 'predictions')
-    if len(y) != len(p): raise RealnessError(f'{len(y)} MOS but {len(p)} predictions: give one prediction for each image')
-    if len(y) < 3: raise RealnessError(f'{len(y)} images: the metrics need at least 3')
+    if len(y) != len(p):
+        raise RealnessError(f'{len(y)} MOS but {len(p)} predictions: give one prediction for each image')
+    if len(y) < 3:
+        raise RealnessError(f'{len(y)} images: the metrics need at least 3')
     for name, a in (('MOS', y), ('prediction', p)):
         bad = np.flatnonzero(~np.isfinite(a))
-        if len(bad): raise RealnessError(f'{name} {bad[0]} (counted from 0) is {a[bad[0]]}, {len(bad)} in all: leave these images out, or mend them')
+        if len(bad):
+            raise RealnessError(
+                f'{name} {bad[0]} (counted from 0) is {a[bad[0]]}, {len(bad)} in all: leave these images out, or mend them'
+            )
     return _flatten_noise(y), _flatten_noise(p)
 
 # %% ../nbs/08_metrics.ipynb #00b711a6
 def _pearson(w, a, b):
     "Pearson's correlation of `a` and `b` for each row of counts in `w`; NaN where one of them is constant."
     n = w.sum(1, keepdims=True)
-    da, db = (v - (w*v).sum(1, keepdims=True)/n for v in (a, b))
-    saa, sbb, sab = ((w*u*v).sum(1) for u, v in ((da, da), (db, db), (da, db)))
-    flat = (saa <= n[:, 0]*(1e-12*np.abs(a).max())**2) | (sbb <= n[:, 0]*(1e-12*np.abs(b).max())**2)
+    da, db = (v - (w * v).sum(1, keepdims=True) / n for v in (a, b))
+    saa, sbb, sab = ((w * u * v).sum(1) for u, v in ((da, da), (db, db), (da, db)))
+    flat = (saa <= n[:, 0] * (1e-12 * np.abs(a).max()) ** 2) | (
+        sbb <= n[:, 0] * (1e-12 * np.abs(b).max()) ** 2
+    )
     r = np.full(len(w), np.nan)
-    return np.clip(np.divide(sab, np.sqrt(saa*sbb), out=r, where=~flat), -1, 1)
+    return np.clip(np.divide(sab, np.sqrt(saa * sbb), out=r, where=~flat), -1, 1)
 
 # %% ../nbs/08_metrics.ipynb #60130fc5
 def _midranks(w, x):
     "The mid-rank of each value of `x` within each resample in `w` (what a value that was not drawn gets does not count)."
     order = np.argsort(x, kind='stable')
     starts = np.flatnonzero(np.r_[True, np.diff(x[order]) > 0])
-    count = np.add.reduceat(w[:, order], starts, axis=1)       # equal values share one group
-    mid = np.cumsum(count, axis=1) - (count - 1)/2
+    count = np.add.reduceat(w[:, order], starts, axis=1)  # equal values share one group
+    mid = np.cumsum(count, axis=1) - (count - 1) / 2
     group = np.empty(len(x), dtype=int)
     group[order] = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(x)]))
     return mid[:, group]
 
-def _spearman(w, y, p): return _pearson(w, _midranks(w, y), _midranks(w, p))
+
+def _spearman(w, y, p):
+    return _pearson(w, _midranks(w, y), _midranks(w, p))
 
 # %% ../nbs/08_metrics.ipynb #a468c2fb
 def _kendall(w, y, p):
@@ -72,23 +86,42 @@ def _kendall(w, y, p):
     for i in range(0, len(y), 1024):
         cut = slice(i, i + 1024)
         sy, sp = (np.sign(np.subtract.outer(v, v[cut])).astype(np.float32) for v in (y, p))
-        for k, m in enumerate((sy*sp, sy*sy, sp*sp)): sums[k] += (w[:, cut]*(wf @ m)).sum(1)
-    both = sums[1]*sums[2]
+        for k, m in enumerate((sy * sp, sy * sy, sp * sp)):
+            sums[k] += (w[:, cut] * (wf @ m)).sum(1)
+    both = sums[1] * sums[2]
     return np.divide(sums[0], np.sqrt(both), out=np.full(len(w), np.nan), where=both > 0)
 
 # %% ../nbs/08_metrics.ipynb #3fd65ec0
-def _mse(w, y, p): return w @ (y - p)**2/w.sum(1)
-def _rmse(w, y, p): return np.sqrt(_mse(w, y, p))
+def _mse(w, y, p):
+    return w @ (y - p) ** 2 / w.sum(1)
+
+
+def _rmse(w, y, p):
+    return np.sqrt(_mse(w, y, p))
+
 
 _FORMS = {'srocc': _spearman, 'krcc': _kendall, 'plcc': _pearson, 'mse': _mse, 'rmse': _rmse}
-DIRECTION = {'srocc': 'higher', 'krcc': 'higher', 'plcc': 'higher', 'mse': 'lower', 'rmse': 'lower'}  # what is better
+DIRECTION = {
+    'srocc': 'higher',
+    'krcc': 'higher',
+    'plcc': 'higher',
+    'mse': 'lower',
+    'rmse': 'lower',
+}  # what is better
 
 # %% ../nbs/08_metrics.ipynb #c2e16a19
 def _form(metric):
     "The formula (counts, y, p) -> one value a row, of a metric's name or of any function (y, p) -> number."
-    if callable(metric): return lambda w, y, p: np.array([metric(np.repeat(y, c), np.repeat(p, c)) for c in w.astype(int)], dtype=float)
-    if metric not in _FORMS: raise RealnessError(f'unknown metric {metric!r}: choose from {", ".join(_FORMS)}, or give a function (y, p) -> number')
+    if callable(metric):
+        return lambda w, y, p: np.array(
+            [metric(np.repeat(y, c), np.repeat(p, c)) for c in w.astype(int)], dtype=float
+        )
+    if metric not in _FORMS:
+        raise RealnessError(
+            f'unknown metric {metric!r}: choose from {", ".join(_FORMS)}, or give a function (y, p) -> number'
+        )
     return _FORMS[metric]
+
 
 def _value(metric, y, p):
     y, p = _pair(y, p)
@@ -97,7 +130,7 @@ def _value(metric, y, p):
 # %% ../nbs/08_metrics.ipynb #731b05d9
 def srocc(
     y,  # MOS of n images
-    p   # predictions, in any unit: only their order counts
+    p,  # predictions, in any unit: only their order counts
 ) -> float:  # -1 to 1, higher is better; NaN when either side is constant
     "Spearman's rank-order correlation coefficient: Pearson's on mid-ranks."
     return _value('srocc', y, p)
@@ -105,7 +138,7 @@ def srocc(
 # %% ../nbs/08_metrics.ipynb #ded3375e
 def krcc(
     y,  # MOS of n images
-    p   # predictions, in any unit: only their order counts
+    p,  # predictions, in any unit: only their order counts
 ) -> float:  # -1 to 1, higher is better; NaN when either side is constant
     "Kendall's rank correlation coefficient, tau-b (corrected for ties)."
     return _value('krcc', y, p)
@@ -113,7 +146,7 @@ def krcc(
 # %% ../nbs/08_metrics.ipynb #33efb9f1
 def plcc(
     y,  # MOS of n images
-    p   # predictions; unit and offset do not matter
+    p,  # predictions; unit and offset do not matter
 ) -> float:  # -1 to 1, higher is better; NaN when either side is constant
     "Pearson's linear correlation coefficient, *unfitted*; for the fitted one give `fit_predictions(y, p)` as `p`."
     return _value('plcc', y, p)
@@ -121,7 +154,7 @@ def plcc(
 # %% ../nbs/08_metrics.ipynb #902955a6
 def mse(
     y,  # MOS of n images
-    p   # predictions, in the unit of the MOS
+    p,  # predictions, in the unit of the MOS
 ) -> float:  # 0 or more, in squared units of the MOS; lower is better
     "Mean squared error."
     return _value('mse', y, p)
@@ -129,7 +162,7 @@ def mse(
 # %% ../nbs/08_metrics.ipynb #d210985f
 def rmse(
     y,  # MOS of n images
-    p   # predictions, in the unit of the MOS
+    p,  # predictions, in the unit of the MOS
 ) -> float:  # 0 or more, in units of the MOS; lower is better
     "Root of the mean squared error, *unfitted*; for the fitted one give `fit_predictions(y, p)` as `p`."
     return _value('rmse', y, p)
@@ -137,55 +170,76 @@ def rmse(
 # %% ../nbs/08_metrics.ipynb #e1d60d54
 class Logistic4(NamedTuple):
     "The fitted curve: four parameters, and whether to trust them."
-    b1: float        # the upper end, in units of the MOS (the lower one, if the predictor runs backwards)
-    b2: float        # the other end
-    b3: float        # the middle, in units of the prediction
-    b4: float        # the width, in units of the prediction; positive
+
+    b1: float  # the upper end, in units of the MOS (the lower one, if the predictor runs backwards)
+    b2: float  # the other end
+    b3: float  # the middle, in units of the prediction
+    b4: float  # the width, in units of the prediction; positive
     ok: bool = True  # False: the fit failed, and the parameters are NaN
-    note: str = ''   # why it failed, or stopped early
+    note: str = ''  # why it failed, or stopped early
+
 
 def logistic4(
-    x,      # predictions, any shape
-    params  # `Logistic4`, or any b1, b2, b3, b4
+    x,  # predictions, any shape
+    params,  # `Logistic4`, or any b1, b2, b3, b4
 ) -> np.ndarray:  # in units of the MOS
     "(b1 - b2)/(1 + exp(-(x - b3)/|b4|)) + b2"
     from scipy.special import expit
+
     b1, b2, b3, b4 = params[:4]
-    return (b1 - b2)*expit((np.asarray(x, dtype=float) - b3)/max(abs(b4), 1e-300)) + b2
+    return (b1 - b2) * expit((np.asarray(x, dtype=float) - b3) / max(abs(b4), 1e-300)) + b2
 
 # %% ../nbs/08_metrics.ipynb #8b4eff7f
 def _slopes(x, b):
     "Derivatives of `logistic4` by b1 to b4, (n, 4)."
     from scipy.special import expit
+
     width = max(abs(b[3]), 1e-300)
-    z = (x - b[2])/width
+    z = (x - b[2]) / width
     s = expit(z)
-    d = (b[0] - b[1])*s*(1 - s)/width
-    return np.stack([s, 1 - s, -d, -d*z*np.sign(b[3])], axis=1)
+    d = (b[0] - b[1]) * s * (1 - s) / width
+    return np.stack([s, 1 - s, -d, -d * z * np.sign(b[3])], axis=1)
 
 # %% ../nbs/08_metrics.ipynb #5775ffbd
 def fit_logistic4(
     x,  # predictions of n images
-    y   # their MOS
+    y,  # their MOS
 ) -> Logistic4:  # parameters in the units of `x` and `y`; NaN with `ok=False` and a note when there is no fit
     "Least-squares fit of `logistic4` from predictions to MOS; needs 4 images."
     from scipy.optimize import least_squares
+
     y, x = _pair(y, x)
-    none = lambda why: Logistic4(*[np.nan]*4, ok=False, note=why)
-    if np.ptp(x) == 0: return none('constant predictions')
-    if np.ptp(y) == 0: return none('constant MOS')
-    if len(x) < 4: return none('fewer than 4 images')
+    none = lambda why: Logistic4(*[np.nan] * 4, ok=False, note=why)
+    if np.ptp(x) == 0:
+        return none('constant predictions')
+    if np.ptp(y) == 0:
+        return none('constant MOS')
+    if len(x) < 4:
+        return none('fewer than 4 images')
     mx, sx, my, sy = x.mean(), x.std(), y.mean(), y.std()
-    u, v = (x - mx)/sx, (y - my)/sy
-    r = least_squares(lambda b: logistic4(u, b) - v, [v.max(), v.min(), 0, .25], lambda b: _slopes(u, b), method='lm', max_nfev=400)
-    if not np.isfinite(r.x).all() or r.cost > .5*len(v): return none('no better than a constant')
+    u, v = (x - mx) / sx, (y - my) / sy
+    r = least_squares(
+        lambda b: logistic4(u, b) - v,
+        [v.max(), v.min(), 0, 0.25],
+        lambda b: _slopes(u, b),
+        method='lm',
+        max_nfev=400,
+    )
+    if not np.isfinite(r.x).all() or r.cost > 0.5 * len(v):
+        return none('no better than a constant')
     b1, b2, b3, b4 = (float(b) for b in r.x)
-    return Logistic4(b1*sy + my, b2*sy + my, b3*sx + mx, abs(b4)*sx, note='' if r.success else 'stopped early: the best curve has no ends')
+    return Logistic4(
+        b1 * sy + my,
+        b2 * sy + my,
+        b3 * sx + mx,
+        abs(b4) * sx,
+        note='' if r.success else 'stopped early: the best curve has no ends',
+    )
 
 # %% ../nbs/08_metrics.ipynb #7fe9449e
 def fit_predictions(
     y,  # MOS of n images
-    p   # their predictions
+    p,  # their predictions
 ) -> np.ndarray:  # (n,) in units of the MOS; all NaN when there is no fit
     "Predictions after `logistic4`, fitted once on these images: give it to `plcc`, `rmse` or `bootstrap_ci` for the fitted metrics."
     return logistic4(_array(p, 'predictions'), fit_logistic4(p, y))
@@ -193,84 +247,107 @@ def fit_predictions(
 # %% ../nbs/08_metrics.ipynb #a0edf000
 def _resamples(n, n_boot, seed):
     "Counts of bootstrap resamples, some rows at a time (about 32 MB); the same draws whatever the size of a block."
-    rng, step = np.random.default_rng(seed), max(1, 4_000_000//n)
+    rng, step = np.random.default_rng(seed), max(1, 4_000_000 // n)
     for start in range(0, n_boot, step):
         rows = min(step, n_boot - start)
-        drawn = rng.integers(0, n, (rows, n)) + n*np.arange(rows)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=rows*n).reshape(rows, n).astype(float)
+        drawn = rng.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(float)
+
 
 def _check_boot(n_boot, level):
-    if n_boot < 1 or not 0 < level < 1: raise RealnessError(f'n_boot={n_boot}, level={level}: give at least 1 resample and a level between 0 and 1')
+    if n_boot < 1 or not 0 < level < 1:
+        raise RealnessError(
+            f'n_boot={n_boot}, level={level}: give at least 1 resample and a level between 0 and 1'
+        )
 
 # %% ../nbs/08_metrics.ipynb #bcc3df0b
 def _percentile(values, level):
     "The middle `level` of the defined values, or NaN, NaN when too few are defined."
     good = values[np.isfinite(values)]
-    if len(good) < level*len(values): return np.nan, np.nan
-    lo, hi = np.quantile(good, [(1 - level)/2, (1 + level)/2])
+    if len(good) < level * len(values):
+        return np.nan, np.nan
+    lo, hi = np.quantile(good, [(1 - level) / 2, (1 + level) / 2])
     return float(lo), float(hi)
+
 
 class Interval(NamedTuple):
     "A value and its interval."
+
     value: float  # on the images as they are
-    lo: float     # lower end
-    hi: float     # upper end
-    def __repr__(self): return f'{self.value:.3f} [{self.lo:.3f}, {self.hi:.3f}]'
+    lo: float  # lower end
+    hi: float  # upper end
+
+    def __repr__(self):
+        return f'{self.value:.3f} [{self.lo:.3f}, {self.hi:.3f}]'
 
 # %% ../nbs/08_metrics.ipynb #6ebdc92c
 def bootstrap_ci(
-    y,                    # MOS of n images
-    p,                    # their predictions; for a fitted metric `fit_predictions(y, p)`
-    metric='srocc',       # 'srocc', 'krcc', 'plcc', 'mse', 'rmse', a function (y, p) -> number (slower), or a list of them
-    n_boot: int = 2000,   # resamples
-    seed: int = 0,        # the same seed draws the same images, for every metric
-    level: float = .95    # of the interval
-) -> Interval | dict:     # one `Interval`, or for a list one for each name
+    y,  # MOS of n images
+    p,  # their predictions; for a fitted metric `fit_predictions(y, p)`
+    metric='srocc',  # 'srocc', 'krcc', 'plcc', 'mse', 'rmse', a function (y, p) -> number (slower), or a list of them
+    n_boot: int = 2000,  # resamples
+    seed: int = 0,  # the same seed draws the same images, for every metric
+    level: float = 0.95,  # of the interval
+) -> Interval | dict:  # one `Interval`, or for a list one for each name
     "Value and percentile bootstrap interval over images."
     _check_boot(n_boot, level)
     y, p = _pair(y, p)
     many = isinstance(metric, (list, tuple))
-    forms = {m if isinstance(m, str) else getattr(m, '__name__', str(m)): _form(m) for m in (metric if many else [metric])}
+    forms = {
+        m if isinstance(m, str) else getattr(m, '__name__', str(m)): _form(m)
+        for m in (metric if many else [metric])
+    }
     ones, parts = np.ones((1, len(y))), {k: [] for k in forms}
     for w in _resamples(len(y), n_boot, seed):
-        for k, f in forms.items(): parts[k].append(f(w, y, p))
-    out = {k: Interval(float(f(ones, y, p)[0]), *_percentile(np.concatenate(parts[k]), level)) for k, f in forms.items()}
+        for k, f in forms.items():
+            parts[k].append(f(w, y, p))
+    out = {
+        k: Interval(float(f(ones, y, p)[0]), *_percentile(np.concatenate(parts[k]), level))
+        for k, f in forms.items()
+    }
     return out if many else next(iter(out.values()))
 
 # %% ../nbs/08_metrics.ipynb #5f0752bd
 def spearman_ci(
-    r: float,           # Spearman's correlation
-    n: int,             # images it was computed from, 4 or more
-    level: float = .95  # of the interval
+    r: float,  # Spearman's correlation
+    n: int,  # images it was computed from, 4 or more
+    level: float = 0.95,  # of the interval
 ) -> tuple[float, float]:  # lower and upper end
     "Analytic interval of SROCC: tanh(atanh r +- z sqrt((1 + r^2/2)/(n - 3))), z = 1.96 for 95 %."
     from scipy.special import ndtri
+
     _check_boot(1, level)
-    if not -1 <= r <= 1 and not np.isnan(r): raise RealnessError(f'r={r} is not a correlation: give a number from -1 to 1')
-    if n < 4: raise RealnessError(f'{n} images: the interval needs at least 4')
-    if np.isnan(r) or abs(r) == 1: return float(r), float(r)
-    mid, half = np.arctanh(r), ndtri((1 + level)/2)*np.sqrt((1 + r*r/2)/(n - 3))
+    if not -1 <= r <= 1 and not np.isnan(r):
+        raise RealnessError(f'r={r} is not a correlation: give a number from -1 to 1')
+    if n < 4:
+        raise RealnessError(f'{n} images: the interval needs at least 4')
+    if np.isnan(r) or abs(r) == 1:
+        return float(r), float(r)
+    mid, half = np.arctanh(r), ndtri((1 + level) / 2) * np.sqrt((1 + r * r / 2) / (n - 3))
     return float(np.tanh(mid - half)), float(np.tanh(mid + half))
 
 # %% ../nbs/08_metrics.ipynb #a78eff84
 class Paired(NamedTuple):
     "A difference between two models on the same images."
+
     difference: float  # metric(p1) - metric(p2); for MSE and RMSE a negative one means that p1 is better
-    lo: float          # lower end of its interval
-    hi: float          # upper end
-    p_value: float     # two-sided, from 2/(n_boot + 1) to 1
-    n: int             # images
-    def __repr__(self): return f'{self.difference:+.3f} [{self.lo:.3f}, {self.hi:.3f}], p = {self.p_value:.3f}, n = {self.n}'
+    lo: float  # lower end of its interval
+    hi: float  # upper end
+    p_value: float  # two-sided, from 2/(n_boot + 1) to 1
+    n: int  # images
+
+    def __repr__(self):
+        return f'{self.difference:+.3f} [{self.lo:.3f}, {self.hi:.3f}], p = {self.p_value:.3f}, n = {self.n}'
 
 # %% ../nbs/08_metrics.ipynb #07b6110b
 def paired_bootstrap(
-    y,                   # MOS of n images
-    p1,                  # predictions of the first model
-    p2,                  # predictions of the second, for the same images in the same order
-    metric='srocc',      # a name as in `bootstrap_ci`, or a function (y, p) -> number
+    y,  # MOS of n images
+    p1,  # predictions of the first model
+    p2,  # predictions of the second, for the same images in the same order
+    metric='srocc',  # a name as in `bootstrap_ci`, or a function (y, p) -> number
     n_boot: int = 2000,  # resamples
-    seed: int = 0,       # of the draws
-    level: float = .95   # of the interval
+    seed: int = 0,  # of the draws
+    level: float = 0.95,  # of the interval
 ) -> Paired:
     "Difference of a metric between two models, its percentile interval and p-value, on the same resampled images."
     _check_boot(n_boot, level)
@@ -280,11 +357,12 @@ def paired_bootstrap(
     diff, good = float((f(ones, y, p1) - f(ones, y, p2))[0]), d[np.isfinite(d)]
     lo, hi = _percentile(d, level)
     tail = 1 + min((good <= 0).sum(), (good >= 0).sum())
-    p_value = np.nan if np.isnan(lo) else min(1., float(2*tail/(len(good) + 1)))
+    p_value = np.nan if np.isnan(lo) else min(1.0, float(2 * tail / (len(good) + 1)))
     return Paired(diff, lo, hi, p_value, len(y))
 
 # %% ../nbs/08_metrics.ipynb #127029e4
 _ROWS = {'unfitted': ['srocc', 'krcc', 'plcc', 'mse', 'rmse'], 'logistic4': ['plcc', 'mse', 'rmse']}
+
 
 def _both_ways(y, p):
     "(name, y, predictions) before and after the logistic; None for predictions when there is no fit."
@@ -294,18 +372,25 @@ def _both_ways(y, p):
 
 # %% ../nbs/08_metrics.ipynb #155e2b85
 def regression_metrics(
-    y,                   # MOS of n images
-    p,                   # their predictions
+    y,  # MOS of n images
+    p,  # their predictions
     n_boot: int = 2000,  # resamples for the intervals
-    seed: int = 0,       # of the draws
-    level: float = .95   # of the intervals
+    seed: int = 0,  # of the draws
+    level: float = 0.95,  # of the intervals
 ) -> pd.DataFrame:  # columns metric, fitted ('unfitted' or 'logistic4'), value, lo, hi, n, direction ('higher' or 'lower' is better)
     "All metrics of one predictor with bootstrap intervals, one metric a row; NaN where a metric is undefined."
     rows = []
     for fitted, truth, q in _both_ways(y, p):
         names = _ROWS[fitted]
-        found = bootstrap_ci(truth, q, names, n_boot, seed, level) if q is not None else {m: Interval(*[np.nan]*3) for m in names}
-        rows += [dict(metric=m, fitted=fitted, **found[m]._asdict(), n=len(truth), direction=DIRECTION[m]) for m in names]
+        found = (
+            bootstrap_ci(truth, q, names, n_boot, seed, level)
+            if q is not None
+            else {m: Interval(*[np.nan] * 3) for m in names}
+        )
+        rows += [
+            dict(metric=m, fitted=fitted, **found[m]._asdict(), n=len(truth), direction=DIRECTION[m])
+            for m in names
+        ]
     return pd.DataFrame(rows)
 
 # %% ../nbs/08_metrics.ipynb #1eaaa6a9
@@ -319,23 +404,33 @@ def _all_values(y, p):
 # %% ../nbs/08_metrics.ipynb #e1a49b23
 class CorrelationMetrics:
     "All metrics of predictions that come in batches; computed once over all of them."
-    def __init__(self): self.reset()
+
+    def __init__(self):
+        self.reset()
 
     def reset(self):
         "Forget everything."
         self.preds, self.target = [], []
 
-    def update(self,
+    def update(
+        self,
         preds,  # predictions of a batch, (b,) or (b, 1)
-        target  # their MOS, of the same length
+        target,  # their MOS, of the same length
     ):
         "Add a batch."
         preds, target = _array(preds, 'predictions'), _array(target, 'MOS')
-        if len(preds) != len(target): raise RealnessError(f'{len(target)} MOS but {len(preds)} predictions: give one prediction for each image')
+        if len(preds) != len(target):
+            raise RealnessError(
+                f'{len(target)} MOS but {len(preds)} predictions: give one prediction for each image'
+            )
         self.preds.append(preds)
         self.target.append(target)
 
-    def compute(self) -> dict:  # 'srocc', 'krcc', 'plcc', 'mse', 'rmse', 'plcc_logistic4', 'mse_logistic4', 'rmse_logistic4' -> float
+    def compute(
+        self,
+    ) -> (
+        dict
+    ):  # 'srocc', 'krcc', 'plcc', 'mse', 'rmse', 'plcc_logistic4', 'mse_logistic4', 'rmse_logistic4' -> float
         "The metrics over all batches so far; NaN before there are 3 images."
         cat = lambda parts: np.concatenate(parts) if parts else np.empty(0)
         return _all_values(cat(self.target), cat(self.preds))
@@ -344,33 +439,51 @@ class CorrelationMetrics:
 @cache
 def _torchmetric_class():
     "The `torchmetrics.Metric` with the values of `CorrelationMetrics`; made on first use."
-    try: from torchmetrics import Metric
-    except ImportError: raise RealnessError('torchmetrics is not installed: pip install torchmetrics, or use CorrelationMetrics') from None
+    try:
+        from torchmetrics import Metric
+    except ImportError:
+        raise RealnessError(
+            'torchmetrics is not installed: pip install torchmetrics, or use CorrelationMetrics'
+        ) from None
     import torch
     from torchmetrics.utilities import dim_zero_cat
 
     class TorchCorrelationMetrics(Metric):
         is_differentiable, higher_is_better, full_state_update = False, None, False
+
         def __init__(self, **kwargs):
             super().__init__(**kwargs)
-            for name in ('preds', 'target'): self.add_state(name, default=[], dist_reduce_fx='cat')
+            for name in ('preds', 'target'):
+                self.add_state(name, default=[], dist_reduce_fx='cat')
+
         def update(self, preds, target):
-            if preds.numel() != target.numel(): raise RealnessError(f'{target.numel()} MOS but {preds.numel()} predictions')
-            for to, t in ((self.preds, preds), (self.target, target)): to.append(t.detach().flatten() if t.is_floating_point() else t.flatten().float())
+            if preds.numel() != target.numel():
+                raise RealnessError(f'{target.numel()} MOS but {preds.numel()} predictions')
+            for to, t in ((self.preds, preds), (self.target, target)):
+                to.append(t.detach().flatten() if t.is_floating_point() else t.flatten().float())
+
         def compute(self):
-            p, y = (_array(dim_zero_cat(s), 'states') if len(s) else np.empty(0) for s in (self.preds, self.target))
+            p, y = (
+                _array(dim_zero_cat(s), 'states') if len(s) else np.empty(0)
+                for s in (self.preds, self.target)
+            )
             return {k: torch.tensor(v, device=self.device) for k, v in _all_values(y, p).items()}
 
-    TorchCorrelationMetrics.__qualname__, TorchCorrelationMetrics.__module__ = 'TorchCorrelationMetrics', __name__
+    TorchCorrelationMetrics.__qualname__, TorchCorrelationMetrics.__module__ = (
+        'TorchCorrelationMetrics',
+        __name__,
+    )
     return TorchCorrelationMetrics
 
 # %% ../nbs/08_metrics.ipynb #1b2c399b
 def __getattr__(name):
-    if name == 'TorchCorrelationMetrics': return _torchmetric_class()
+    if name == 'TorchCorrelationMetrics':
+        return _torchmetric_class()
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
+
 def make_torchmetric(
-    **kwargs  # for `torchmetrics.Metric`, such as `sync_on_compute` or `dist_sync_fn`
+    **kwargs,  # for `torchmetrics.Metric`, such as `sync_on_compute` or `dist_sync_fn`
 ):  # a `torchmetrics.Metric`; `compute` gives the names of `CorrelationMetrics` -> scalar tensor
     "`CorrelationMetrics` as a `torchmetrics.Metric`; a `RealnessError` when torchmetrics is not installed."
     return _torchmetric_class()(**kwargs)
@@ -381,7 +494,7 @@ _ANSWER = re.compile(r"[\W_]*(no|somewhat|yes)(?![^\W_]|[-\u2010\u2011'\u2019/][
 
 # %% ../nbs/08_metrics.ipynb #593230a2
 def answer_word(
-    description  # a sentence; what is no string (None, NaN) has no answer
+    description,  # a sentence; what is no string (None, NaN) has no answer
 ) -> str:  # 'no', 'somewhat', 'yes', or '' when the first word is none of them
     "The answer with which a description begins."
     m = _ANSWER.match(description) if isinstance(description, str) else None
@@ -389,31 +502,52 @@ def answer_word(
 
 # %% ../nbs/08_metrics.ipynb #0f55e218
 def answer_score(
-    description  # a sentence, or many of them (list, array, pandas column)
-) -> float | np.ndarray:  # No 2, Somewhat 1, Yes 0; NaN when there is no answer. One number, or float64 (n,) for many
+    description,  # a sentence, or many of them (list, array, pandas column)
+) -> (
+    float | np.ndarray
+):  # No 2, Somewhat 1, Yes 0; NaN when there is no answer. One number, or float64 (n,) for many
     "The answer as a predictor of realness, higher = more real. The metrics refuse NaN: decide first what a sentence without an answer counts."
     if isinstance(description, str) or not np.iterable(description):
-        return {'no': 2., 'somewhat': 1., 'yes': 0.}.get(answer_word(description), np.nan)
+        return {'no': 2.0, 'somewhat': 1.0, 'yes': 0.0}.get(answer_word(description), np.nan)
     return np.array([answer_score(d) for d in description], dtype=float)
 
 # %% ../nbs/08_metrics.ipynb #40e6b244
 def answer_onehot(
-    descriptions  # n sentences
+    descriptions,  # n sentences
 ) -> np.ndarray:  # float32 (n, 3), columns no, somewhat, yes
     "One-hot answers; a row of zeros when there is none."
-    if isinstance(descriptions, str): raise RealnessError('answer_onehot takes many sentences: give a list')
+    if isinstance(descriptions, str):
+        raise RealnessError('answer_onehot takes many sentences: give a list')
     words = [answer_word(d) for d in descriptions]
     return np.array([[w == a for a in ANSWERS] for w in words], dtype=np.float32).reshape(-1, 3)
 
 # %% ../nbs/08_metrics.ipynb #5967e301
 def cv_summary(
-    folds  # one (y, p) for each fold: MOS and held-out predictions
-) -> pd.DataFrame:  # columns metric, fitted, mean, sd (over folds, ddof=1; NaN for one fold), pooled, folds, n, direction
+    folds,  # one (y, p) for each fold: MOS and held-out predictions
+) -> (
+    pd.DataFrame
+):  # columns metric, fitted, mean, sd (over folds, ddof=1; NaN for one fold), pooled, folds, n, direction
     "Fold mean, fold sd and pooled value of each metric; n counts predictions, so an image of a repeated scheme counts once a repeat."
     folds = [_pair(y, p) for y, p in folds]
-    if not folds: raise RealnessError('no folds: give one (y, p) for each fold')
+    if not folds:
+        raise RealnessError('no folds: give one (y, p) for each fold')
     values = pd.DataFrame([_all_values(*f) for f in folds])
     pooled = _all_values(*(np.concatenate(part) for part in zip(*folds)))
-    names = [(m, fitted, k) for (m, fitted), k in zip(((m, f) for f, ms in _ROWS.items() for m in ms), values)]
-    return pd.DataFrame([dict(metric=m, fitted=fitted, mean=values[k].mean(skipna=False), sd=values[k].std(skipna=False), pooled=pooled[k],
-        folds=len(folds), n=sum(len(y) for y, _ in folds), direction=DIRECTION[m]) for m, fitted, k in names])
+    names = [
+        (m, fitted, k) for (m, fitted), k in zip(((m, f) for f, ms in _ROWS.items() for m in ms), values)
+    ]
+    return pd.DataFrame(
+        [
+            dict(
+                metric=m,
+                fitted=fitted,
+                mean=values[k].mean(skipna=False),
+                sd=values[k].std(skipna=False),
+                pooled=pooled[k],
+                folds=len(folds),
+                n=sum(len(y) for y, _ in folds),
+                direction=DIRECTION[m],
+            )
+            for m, fitted, k in names
+        ]
+    )

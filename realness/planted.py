@@ -16,23 +16,25 @@ from .config import RealnessError
 
 # %% ../nbs/03_planted.ipynb #3778ab15
 def soft_blob(
-    h: int,                       # height in pixels
-    w: int,                       # width in pixels
-    rng: np.random.Generator,     # chooses the outline
-    edge: float = .3,             # width of the soft rim as a share of the radius; small = cut out with scissors
-    wobble: float = .12           # how far the outline leaves the ellipse, as a share of the radius
+    h: int,  # height in pixels
+    w: int,  # width in pixels
+    rng: np.random.Generator,  # chooses the outline
+    edge: float = 0.3,  # width of the soft rim as a share of the radius; small = cut out with scissors
+    wobble: float = 0.12,  # how far the outline leaves the ellipse, as a share of the radius
 ) -> np.ndarray:  # h x w float32 in [0, 1]
     "A rounded region with a soft rim that fills its box and is exactly 0 at the box's border."
     y, x = np.mgrid[:h, :w]
-    u, v = (2*x + 1)/w - 1, (2*y + 1)/h - 1
+    u, v = (2 * x + 1) / w - 1, (2 * y + 1) / h - 1
     angle = np.arctan2(v, u)
     radius = np.ones_like(u)
-    for k in (2, 3, 5): radius += wobble/k*np.sin(k*angle + rng.uniform(0, 2*np.pi))
-    t = np.clip((radius*.98/radius.max() - np.hypot(u, v))/edge, 0, 1)
-    return (t*t*(3 - 2*t)).astype(np.float32)
+    for k in (2, 3, 5):
+        radius += wobble / k * np.sin(k * angle + rng.uniform(0, 2 * np.pi))
+    t = np.clip((radius * 0.98 / radius.max() - np.hypot(u, v)) / edge, 0, 1)
+    return (t * t * (3 - 2 * t)).astype(np.float32)
 
 # %% ../nbs/03_planted.ipynb #1abfe051
 DEFECTS = {}  # name of a kind -> its function
+
 
 def defect(f):
     "Registers a defect function under its own name."
@@ -40,165 +42,192 @@ def defect(f):
     return f
 
 # %% ../nbs/03_planted.ipynb #a73c1d2a
-def blur(a, sigma): return gaussian_filter(a, (sigma, sigma, 0) if a.ndim == 3 else sigma, mode='nearest')
+def blur(a, sigma):
+    return gaussian_filter(a, (sigma, sigma, 0) if a.ndim == 3 else sigma, mode='nearest')
+
 
 @defect
 def smear(patch, blob, strength, rng, photo, box):
     "Oversmoothed, like plastic: fine detail gone, a soft gloss over it."
-    smooth = blur(patch, (.02 + .10*strength)*min(blob.shape))
-    gloss = blur(rng.normal(size=blob.shape), min(blob.shape)/5)
-    return smooth + 30*strength*(gloss/(np.abs(gloss).max() + 1e-6))[..., None]
+    smooth = blur(patch, (0.02 + 0.10 * strength) * min(blob.shape))
+    gloss = blur(rng.normal(size=blob.shape), min(blob.shape) / 5)
+    return smooth + 30 * strength * (gloss / (np.abs(gloss).max() + 1e-6))[..., None]
 
 # %% ../nbs/03_planted.ipynb #fe38330b
 @defect
 def pattern(patch, blob, strength, rng, photo, box):
     "A small piece of the picture repeated as a regular texture."
     h, w = blob.shape
-    n = max(6, min(h, w)//4)
+    n = max(6, min(h, w) // 4)
     at = [[int(rng.integers(0, s - n + 1)) for s in (h, w)] for _ in range(4)]
-    tile = max((patch[y:y+n, x:x+n] for y, x in at), key=np.std)
-    tile = np.concatenate([tile, tile[:, ::-1]], 1)                          # mirrored, so that it joins without a seam
+    tile = max((patch[y : y + n, x : x + n] for y, x in at), key=np.std)
+    tile = np.concatenate([tile, tile[:, ::-1]], 1)  # mirrored, so that it joins without a seam
     tile = np.concatenate([tile, tile[::-1]])
     mean, sd = tile.mean((0, 1)), tile.std() + 1e-6
-    tile = mean + (tile - mean)*max(1, 18/sd)                                # a flat tile still shows
-    many = np.tile(tile, (h//(2*n) + 1, w//(2*n) + 1, 1))[:h, :w]
-    return patch + (many - patch)*(.35 + .65*strength)
+    tile = mean + (tile - mean) * max(1, 18 / sd)  # a flat tile still shows
+    many = np.tile(tile, (h // (2 * n) + 1, w // (2 * n) + 1, 1))[:h, :w]
+    return patch + (many - patch) * (0.35 + 0.65 * strength)
+
 
 @defect
 def grid(patch, blob, strength, rng, photo, box):
     "A checked lattice of alternating brightness, as faulty up-sampling leaves it."
-    y, x = np.mgrid[:blob.shape[0], :blob.shape[1]]
+    y, x = np.mgrid[: blob.shape[0], : blob.shape[1]]
     p = int(rng.integers(5, 9))
-    waves = np.cos(2*np.pi*x/p + rng.uniform(0, 6)) + np.cos(2*np.pi*y/p + rng.uniform(0, 6))
-    return patch + 26*strength*waves[..., None]*rng.uniform(.7, 1.3, 3)
+    waves = np.cos(2 * np.pi * x / p + rng.uniform(0, 6)) + np.cos(2 * np.pi * y / p + rng.uniform(0, 6))
+    return patch + 26 * strength * waves[..., None] * rng.uniform(0.7, 1.3, 3)
 
 # %% ../nbs/03_planted.ipynb #60a5059c
 def warp(patch, dy, dx):
     "Reads every pixel from (dy, dx) pixels away; linear, mirrored at the border."
-    y, x = np.mgrid[:patch.shape[0], :patch.shape[1]]
+    y, x = np.mgrid[: patch.shape[0], : patch.shape[1]]
     at = np.stack([y + dy, x + dx])
     return np.stack([map_coordinates(patch[..., c], at, order=1, mode='mirror') for c in range(3)], -1)
+
 
 @defect
 def melt(patch, blob, strength, rng, photo, box):
     "Sagging, rippled geometry: a smooth random displacement."
     side = min(blob.shape)
-    fields = [blur(rng.normal(size=blob.shape), side/9) for _ in range(2)]
-    dy, dx = (.42*side*strength*blob*f/(np.abs(f).max() + 1e-6) for f in fields)
-    return warp(patch, dy - .14*side*strength*blob, dx)
+    fields = [blur(rng.normal(size=blob.shape), side / 9) for _ in range(2)]
+    dy, dx = (0.42 * side * strength * blob * f / (np.abs(f).max() + 1e-6) for f in fields)
+    return warp(patch, dy - 0.14 * side * strength * blob, dx)
+
 
 @defect
 def swirl(patch, blob, strength, rng, photo, box):
     "The middle is twisted against its surroundings."
-    y, x = np.mgrid[:blob.shape[0], :blob.shape[1]]
-    v, u = y - (blob.shape[0] - 1)/2, x - (blob.shape[1] - 1)/2
-    angle = rng.choice([-1, 1])*2.6*strength*blob
+    y, x = np.mgrid[: blob.shape[0], : blob.shape[1]]
+    v, u = y - (blob.shape[0] - 1) / 2, x - (blob.shape[1] - 1) / 2
+    angle = rng.choice([-1, 1]) * 2.6 * strength * blob
     c, s = np.cos(angle), np.sin(angle)
-    return warp(patch, s*u + c*v - v, c*u - s*v - u)
+    return warp(patch, s * u + c * v - v, c * u - s * v - u)
 
 # %% ../nbs/03_planted.ipynb #e801393d
 def piece(photo, x, y, w, h):
     "The photo's pixels in a box that may stick out; mirrored there."
     H, W = photo.shape[:2]
-    iy, ix = np.arange(y, y + h) % (2*H), np.arange(x, x + w) % (2*W)
-    iy, ix = np.minimum(iy, 2*H - 1 - iy), np.minimum(ix, 2*W - 1 - ix)
+    iy, ix = np.arange(y, y + h) % (2 * H), np.arange(x, x + w) % (2 * W)
+    iy, ix = np.minimum(iy, 2 * H - 1 - iy), np.minimum(ix, 2 * W - 1 - ix)
     return photo[np.ix_(iy, ix)].astype(np.float32)
+
 
 @defect
 def duplicate(patch, blob, strength, rng, photo, box):
     "A copy of the thing beside it."
-    (x, y, w, h), (H, W), far = box, photo.shape[:2], rng.uniform(.45, .7)
-    ways = [(x + int(i*w*far), y + int(j*h*far)) for i, j in ((-1, 0), (1, 0), (0, -1), (0, 1))]
-    ways = [(a, b) for a, b in ways if 0 <= a <= W - w and 0 <= b <= H - h] or [(x + int(w*far), y)]           # else mirrored at the border
-    copy = max((piece(photo, a, b, w, h) for a, b in ways), key=lambda c: float(c.std((0, 1)).mean()))    # a thing, not the sky
-    return patch + (copy - patch)*(.35 + .65*strength)
+    (x, y, w, h), (H, W), far = box, photo.shape[:2], rng.uniform(0.45, 0.7)
+    ways = [(x + int(i * w * far), y + int(j * h * far)) for i, j in ((-1, 0), (1, 0), (0, -1), (0, 1))]
+    ways = [(a, b) for a, b in ways if 0 <= a <= W - w and 0 <= b <= H - h] or [
+        (x + int(w * far), y)
+    ]  # else mirrored at the border
+    copy = max(
+        (piece(photo, a, b, w, h) for a, b in ways), key=lambda c: float(c.std((0, 1)).mean())
+    )  # a thing, not the sky
+    return patch + (copy - patch) * (0.35 + 0.65 * strength)
+
 
 @defect
 def ghost(patch, blob, strength, rng, photo, box):
     "A pale second copy, shifted a little: every edge is double."
     x, y, w, h = box
-    shift = int(rng.choice([-1, 1]))*max(3, round(.16*min(w, h)))
-    copy = piece(photo, x + shift, y + shift//2, w, h)
-    return patch + (copy - patch)*.6*strength
+    shift = int(rng.choice([-1, 1])) * max(3, round(0.16 * min(w, h)))
+    copy = piece(photo, x + shift, y + shift // 2, w, h)
+    return patch + (copy - patch) * 0.6 * strength
+
 
 @defect
 def cutout(patch, blob, strength, rng, photo, box):
     "A mirrored piece from elsewhere in the picture at the wrong scale."
     (w, h), (H, W) = box[2:], photo.shape[:2]
-    ow, oh = min(W, int(w*1.7)), min(H, int(h*1.7))
+    ow, oh = min(W, int(w * 1.7)), min(H, int(h * 1.7))
     spots = [(int(rng.integers(0, W - ow + 1)), int(rng.integers(0, H - oh + 1))) for _ in range(6)]
-    ox, oy = max(spots, key=lambda s: float(photo[s[1]:s[1]+oh, s[0]:s[0]+ow].std()))     # something, not empty sky
+    ox, oy = max(
+        spots, key=lambda s: float(photo[s[1] : s[1] + oh, s[0] : s[0] + ow].std())
+    )  # something, not empty sky
     yy, xx = np.linspace(0, oh - 1, h).astype(int), np.linspace(ow - 1, 0, w).astype(int)
-    return patch + (photo[oy:oy+oh, ox:ox+ow][np.ix_(yy, xx)].astype(np.float32) - patch)*(.35 + .65*strength)
+    return patch + (photo[oy : oy + oh, ox : ox + ow][np.ix_(yy, xx)].astype(np.float32) - patch) * (
+        0.35 + 0.65 * strength
+    )
 
 # %% ../nbs/03_planted.ipynb #faffd001
 @defect
 def colour(patch, blob, strength, rng, photo, box):
     "A colour cast that nothing in the scene explains."
-    cast = np.roll([1., -.55, .35], int(rng.integers(3)))*rng.choice([-1, 1])
+    cast = np.roll([1.0, -0.55, 0.35], int(rng.integers(3))) * rng.choice([-1, 1])
     grey = patch.mean(-1, keepdims=True)
-    return patch + strength*(.25*(grey - patch) + 85*cast)
+    return patch + strength * (0.25 * (grey - patch) + 85 * cast)
+
 
 @defect
 def halo(patch, blob, strength, rng, photo, box):
     "A bright rim along the outline, as if the thing had been cut out and lit from behind."
-    rim = np.exp(-((blob - .6)/.28)**2)
-    return patch + strength**.7*rim[..., None]*(255 - patch)*np.array([1, .96, .8])
+    rim = np.exp(-(((blob - 0.6) / 0.28) ** 2))
+    return patch + strength**0.7 * rim[..., None] * (255 - patch) * np.array([1, 0.96, 0.8])
 
 # %% ../nbs/03_planted.ipynb #23cfe1a5
 @dataclass
 class Planted:
     "A picture with one defect in it, and the truth about that defect."
-    image: np.ndarray     # H x W x 3 uint8
-    mask: np.ndarray      # H x W float32 in [0, 1]: how much of the defect there is; pixels with 0 are untouched
-    kind: str             # a name out of `DEFECTS`
-    box: tuple            # x, y, w, h in pixels; the mask is 0 outside
-    strength: float       # (0, 1]
-    area: float           # share of the picture covered: the mean of the mask
 
-    def __repr__(self): return f'Planted({self.kind}, box={self.box}, strength={self.strength:.2f}, area={self.area:.3f})'
+    image: np.ndarray  # H x W x 3 uint8
+    mask: np.ndarray  # H x W float32 in [0, 1]: how much of the defect there is; pixels with 0 are untouched
+    kind: str  # a name out of `DEFECTS`
+    box: tuple  # x, y, w, h in pixels; the mask is 0 outside
+    strength: float  # (0, 1]
+    area: float  # share of the picture covered: the mean of the mask
 
-EDGES = {'cutout': .08, 'duplicate': .15, 'halo': .45}  # rims other than the usual one
-MIN_SIDE = 12                                           # a smaller box can hold no defect
+    def __repr__(self):
+        return f'Planted({self.kind}, box={self.box}, strength={self.strength:.2f}, area={self.area:.3f})'
+
+
+EDGES = {'cutout': 0.08, 'duplicate': 0.15, 'halo': 0.45}  # rims other than the usual one
+MIN_SIDE = 12  # a smaller box can hold no defect
 
 # %% ../nbs/03_planted.ipynb #7f61c6b0
 def check_place(img, kind, box, strength):
     "The box as four ints; a `RealnessError` for a picture, kind, box or strength that can't be."
     if img.dtype != np.uint8 or img.ndim != 3 or img.shape[2] != 3:
         raise RealnessError(f'a picture must be H x W x 3 uint8, not {img.shape} {img.dtype}')
-    if kind not in DEFECTS: raise RealnessError(f'unknown defect {kind!r}; the kinds are: {", ".join(DEFECTS)}')
-    if not 0 < strength <= 1: raise RealnessError(f'strength must be above 0 and at most 1, not {strength}')
+    if kind not in DEFECTS:
+        raise RealnessError(f'unknown defect {kind!r}; the kinds are: {", ".join(DEFECTS)}')
+    if not 0 < strength <= 1:
+        raise RealnessError(f'strength must be above 0 and at most 1, not {strength}')
     x, y, w, h = box = tuple(int(v) for v in box)
     H, W = img.shape[:2]
-    if min(w, h) < MIN_SIDE: raise RealnessError(f'box {box} is too small: both sides need {MIN_SIDE} pixels')
-    if x < 0 or y < 0 or x + w > W or y + h > H: raise RealnessError(f'box {box} (x, y, w, h) reaches outside the {W} x {H} picture')
+    if min(w, h) < MIN_SIDE:
+        raise RealnessError(f'box {box} is too small: both sides need {MIN_SIDE} pixels')
+    if x < 0 or y < 0 or x + w > W or y + h > H:
+        raise RealnessError(f'box {box} (x, y, w, h) reaches outside the {W} x {H} picture')
     return box
 
 # %% ../nbs/03_planted.ipynb #25228501
 def plant(
-    img: np.ndarray,             # the picture, H x W x 3 uint8; not changed
-    kind: str,                   # which defect: a name out of `DEFECTS`
-    box: tuple,                  # where: x, y, w, h in pixels, wholly inside the picture
-    strength: float = .7,        # how strong, in (0, 1]
-    rng: np.random.Generator | int = 0  # chooses outline and details; an int is a seed
+    img: np.ndarray,  # the picture, H x W x 3 uint8; not changed
+    kind: str,  # which defect: a name out of `DEFECTS`
+    box: tuple,  # where: x, y, w, h in pixels, wholly inside the picture
+    strength: float = 0.7,  # how strong, in (0, 1]
+    rng: np.random.Generator | int = 0,  # chooses outline and details; an int is a seed
 ) -> Planted:  # the new picture with its mask
     "Puts one defect into a picture. Raises `RealnessError` for an unknown kind, a box outside, or a strength out of (0, 1]."
     img = np.asarray(img)
     box = x, y, w, h = check_place(img, kind, box, strength)
     rng = np.random.default_rng(rng)
-    blob = soft_blob(h, w, rng, edge=EDGES.get(kind, .3))
-    patch = img[y:y+h, x:x+w].astype(np.float32)
+    blob = soft_blob(h, w, rng, edge=EDGES.get(kind, 0.3))
+    patch = img[y : y + h, x : x + w].astype(np.float32)
     spoilt = DEFECTS[kind](patch, blob, strength, rng, img, box)
     out, mask = img.copy(), np.zeros(img.shape[:2], np.float32)
-    out[y:y+h, x:x+w] = np.clip(np.rint(patch + (spoilt - patch)*blob[..., None]), 0, 255).astype(np.uint8)
-    mask[y:y+h, x:x+w] = blob
+    out[y : y + h, x : x + w] = np.clip(np.rint(patch + (spoilt - patch) * blob[..., None]), 0, 255).astype(
+        np.uint8
+    )
+    mask[y : y + h, x : x + w] = blob
     return Planted(out, mask, kind, box, float(strength), float(mask.mean()))
 
 # %% ../nbs/03_planted.ipynb #6a8a987e
 def join_masks(
-    *masks: np.ndarray  # H x W, in [0, 1]
+    *masks: np.ndarray,  # H x W, in [0, 1]
 ) -> np.ndarray:  # H x W float32
     "The union of soft masks: 1 - (1 - a)(1 - b)..."
     rest = np.ones_like(masks[0])
-    for m in masks: rest = rest*(1 - m)
+    for m in masks:
+        rest = rest * (1 - m)
     return (1 - rest).astype(np.float32)

@@ -23,20 +23,51 @@ from .metrics import bootstrap_ci, fit_logistic4, logistic4, plcc, srocc
 
 # %% ../nbs/09_plots.ipynb #17c656f7
 DARK, LIGHT, GREY = '#1b3a5b', '#f0a03c', '#808080'  # far apart in lightness too
-MARKERS = (('o', 'none', DARK), ('^', LIGHT, 'black'), ('s', GREY, GREY), ('D', 'none', 'black'), ('v', DARK, DARK), ('x', GREY, GREY))  # shape, face, edge
+MARKERS = (
+    ('o', 'none', DARK),
+    ('^', LIGHT, 'black'),
+    ('s', GREY, GREY),
+    ('D', 'none', 'black'),
+    ('v', DARK, DARK),
+    ('x', GREY, GREY),
+)  # shape, face, edge
 
-_RC = {'font.family': 'DejaVu Sans', 'font.size': 8, 'axes.titlesize': 8, 'axes.labelsize': 8, 'legend.fontsize': 7, 'xtick.labelsize': 7, 'ytick.labelsize': 7,
-       'axes.spines.top': False, 'axes.spines.right': False, 'axes.linewidth': .6, 'axes.titlelocation': 'left', 'axes.grid': True,
-       'grid.color': '#dddddd', 'grid.linewidth': .5, 'axes.axisbelow': True, 'lines.linewidth': 1.2, 'lines.markersize': 4, 'legend.frameon': False,
-       'figure.dpi': 100, 'figure.facecolor': 'white', 'axes.facecolor': 'white', 'savefig.facecolor': 'white', 'savefig.bbox': None,
-       'svg.hashsalt': 'realness', 'text.usetex': False}
+_RC = {
+    'font.family': 'DejaVu Sans',
+    'font.size': 8,
+    'axes.titlesize': 8,
+    'axes.labelsize': 8,
+    'legend.fontsize': 7,
+    'xtick.labelsize': 7,
+    'ytick.labelsize': 7,
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'axes.linewidth': 0.6,
+    'axes.titlelocation': 'left',
+    'axes.grid': True,
+    'grid.color': '#dddddd',
+    'grid.linewidth': 0.5,
+    'axes.axisbelow': True,
+    'lines.linewidth': 1.2,
+    'lines.markersize': 4,
+    'legend.frameon': False,
+    'figure.dpi': 100,
+    'figure.facecolor': 'white',
+    'axes.facecolor': 'white',
+    'savefig.facecolor': 'white',
+    'savefig.bbox': None,
+    'svg.hashsalt': 'realness',
+    'text.usetex': False,
+}
 
 # %% ../nbs/09_plots.ipynb #e259d433
 @contextmanager
 def style():
     "The style of all our figures, within a `with` block only."
     import matplotlib
-    with matplotlib.rc_context(_RC): yield
+
+    with matplotlib.rc_context(_RC):
+        yield
 
 # %% ../nbs/09_plots.ipynb #52b4bacc
 @cache
@@ -45,17 +76,18 @@ def _figure_class():
     from matplotlib.figure import Figure
 
     class RealnessFigure(Figure):
-        def _repr_png_(self): return png(self)
+        def _repr_png_(self):
+            return png(self)
 
     return RealnessFigure
 
 # %% ../nbs/09_plots.ipynb #e24b42af
 def new_figure(
-    width: float = 4.,   # inches
-    height: float = 3.,  # inches
-    rows: int = 1,       # of axes
-    cols: int = 1,       # of axes
-    **kwargs             # for `Figure.subplots`, such as `sharex` or `height_ratios`
+    width: float = 4.0,  # inches
+    height: float = 3.0,  # inches
+    rows: int = 1,  # of axes
+    cols: int = 1,  # of axes
+    **kwargs,  # for `Figure.subplots`, such as `sharex` or `height_ratios`
 ):  # a Figure and its Axes: one, or an array of them
     "An empty figure in our style, for the figures of other modules; draw on it `with style()`."
     with style():
@@ -63,92 +95,130 @@ def new_figure(
         return fig, fig.subplots(rows, cols, **kwargs)
 
 # %% ../nbs/09_plots.ipynb #322ac7ab
-_PLAIN = {'png': {'Software': None}, 'svg': {'Date': None, 'Creator': None}, 'pdf': {'CreationDate': None, 'Creator': None, 'Producer': None}}
+_PLAIN = {
+    'png': {'Software': None},
+    'svg': {'Date': None, 'Creator': None},
+    'pdf': {'CreationDate': None, 'Creator': None, 'Producer': None},
+}
+
 
 def _render(fig, kind, dpi):
     "The bytes of a figure as png, svg or pdf."
     with style(), io.BytesIO() as f:
         for ax in fig.axes:
             # back to its place in the grid (unless placed by hand): else a layout starts from where the last one ended
-            if fig.get_layout_engine() and ax.get_in_layout() and (cell := ax.get_subplotspec()): ax.set_subplotspec(cell)
+            if fig.get_layout_engine() and ax.get_in_layout() and (cell := ax.get_subplotspec()):
+                ax.set_subplotspec(cell)
         fig.savefig(io.BytesIO(), format=kind, dpi=dpi)
         fig.savefig(f, format=kind, dpi=dpi, metadata=_PLAIN[kind])
         return f.getvalue()
 
 # %% ../nbs/09_plots.ipynb #9c4ebf22
 def png(
-    fig,              # a Figure
-    dpi: float = 100  # dots an inch
+    fig,  # a Figure
+    dpi: float = 100,  # dots an inch
 ) -> bytes:
     "A figure as a PNG that is light enough for a notebook or a page: a third of the bytes where it holds no photograph."
     from PIL import Image
+
     data, out = _render(fig, 'png', dpi), io.BytesIO()
     im = Image.open(io.BytesIO(data)).convert('RGB')
-    if im.getcolors(6000) is None: return data
+    if im.getcolors(6000) is None:
+        return data
     im.quantize(256, dither=Image.Dither.NONE).save(out, 'PNG', optimize=True)
     return out.getvalue()
 
 # %% ../nbs/09_plots.ipynb #14c3662e
 def save_figure(
-    fig,             # a Figure, ours or any other of matplotlib
-    path,            # ends in .png, .svg or .pdf; folders are made
-    dpi: float = 150  # dots an inch of a .png
+    fig,  # a Figure, ours or any other of matplotlib
+    path,  # ends in .png, .svg or .pdf; folders are made
+    dpi: float = 150,  # dots an inch of a .png
 ) -> Path:  # the path
     "Save a figure: whole or not at all, and the same bytes every time."
     path = Path(path)
     kind = path.suffix.lower().removeprefix('.')
-    if kind not in _PLAIN: raise RealnessError(f'{path}: a figure is saved as .png, .svg or .pdf')
-    with atomic_write(path) as tmp: tmp.write_bytes(_render(fig, kind, dpi))
+    if kind not in _PLAIN:
+        raise RealnessError(f'{path}: a figure is saved as .png, .svg or .pdf')
+    with atomic_write(path) as tmp:
+        tmp.write_bytes(_render(fig, kind, dpi))
     return path
 
 # %% ../nbs/09_plots.ipynb #c45094cf
 def _need(df, columns, what):
     "Check that a table has rows and these columns."
     missing = [c for c in columns if c not in df.columns]
-    if missing: raise RealnessError(f'{what} has no column {", ".join(missing)}: it needs {", ".join(columns)}')
-    if not len(df): raise RealnessError(f'{what} has no rows')
+    if missing:
+        raise RealnessError(f'{what} has no column {", ".join(missing)}: it needs {", ".join(columns)}')
+    if not len(df):
+        raise RealnessError(f'{what} has no rows')
     return df
 
-def _num(v, digits=3): return 'undefined' if not np.isfinite(v) else f'{round(v, digits) + 0.:.{digits}f}'.replace('-', '\u2212')   # + 0. makes -0 a 0
 
-def _interval(v, lo, hi, digits=3): return _num(v, digits) + (f' [{_num(lo, digits)}, {_num(hi, digits)}]' if np.isfinite([lo, hi]).all() else '')
+def _num(v, digits=3):
+    return (
+        'undefined' if not np.isfinite(v) else f'{round(v, digits) + 0.0:.{digits}f}'.replace('-', '\u2212')
+    )  # + 0. makes -0 a 0
+
+
+def _interval(v, lo, hi, digits=3):
+    return _num(v, digits) + (
+        f' [{_num(lo, digits)}, {_num(hi, digits)}]' if np.isfinite([lo, hi]).all() else ''
+    )
+
 
 def _legend(fig, ax, ncols):
     "A legend under the axes, where it hides nothing; none when nothing has a label."
-    if not ax.get_legend_handles_labels()[1]: return
-    for t in fig.legend(loc='outside lower center', ncols=ncols).get_texts(): t.set_parse_math(False)
+    if not ax.get_legend_handles_labels()[1]:
+        return
+    for t in fig.legend(loc='outside lower center', ncols=ncols).get_texts():
+        t.set_parse_math(False)
 
 # %% ../nbs/09_plots.ipynb #3b5c5578
 def _best_epoch(history):
     "The epoch of the highest validation SROCC; of the lowest validation loss where no SROCC is defined."
     h = history.set_index('epoch')
-    if h.val_srocc.notna().any(): return h.val_srocc.idxmax()
+    if h.val_srocc.notna().any():
+        return h.val_srocc.idxmax()
     return h.val_loss.idxmin() if h.val_loss.notna().any() else h.index[-1]
 
 # %% ../nbs/09_plots.ipynb #d73fff79
 def plot_curves(
-    history,          # DataFrame: epoch, train_loss, val_loss (in squared units of the MOS), val_srocc
-    best=None,        # the epoch that was kept; by default the one of the highest val_srocc
-    title: str = None
+    history,  # DataFrame: epoch, train_loss, val_loss (in squared units of the MOS), val_srocc
+    best=None,  # the epoch that was kept; by default the one of the highest val_srocc
+    title: str = None,
 ):  # a Figure
     "Training and validation loss and validation SROCC by epoch, the best epoch marked."
     from matplotlib.ticker import MaxNLocator
+
     h = _need(history, ['epoch', 'train_loss', 'val_loss', 'val_srocc'], 'history')
     best = _best_epoch(h) if best is None else best
     with style():
         fig, (top, low) = new_figure(4, 3.2, rows=2, sharex=True, height_ratios=(3, 2))
         few = len(h) <= 40
-        top.plot(h.epoch, h.train_loss, ls='--', marker='o' if few else None, mfc='white', color=GREY, label='training')
+        top.plot(
+            h.epoch,
+            h.train_loss,
+            ls='--',
+            marker='o' if few else None,
+            mfc='white',
+            color=GREY,
+            label='training',
+        )
         top.plot(h.epoch, h.val_loss, marker='o' if few else None, color=DARK, label='validation')
         low.plot(h.epoch, h.val_srocc, marker='o' if few else None, color=DARK)
-        for ax in (top, low): ax.axvline(best, color='black', lw=.8, ls=':')
+        for ax in (top, low):
+            ax.axvline(best, color='black', lw=0.8, ls=':')
         kept = h[h.epoch == best]
         low.plot(kept.epoch, kept.val_srocc, marker='*', ms=10, mfc=LIGHT, mec='black', ls='none', zorder=3)
         top.set(ylabel='loss (MSE)')
         top.set_title(title or '', parse_math=False)
-        top.legend(loc='lower right', bbox_to_anchor=(1, .97), ncols=2, borderpad=0)  # above, where no line can run under it
+        top.legend(
+            loc='lower right', bbox_to_anchor=(1, 0.97), ncols=2, borderpad=0
+        )  # above, where no line can run under it
         low.set(xlabel='epoch', ylabel='SROCC')
-        low.set_title(f'validation, best epoch {best}: {_num(kept.val_srocc.iloc[0]) if len(kept) else "not in the history"}')
+        low.set_title(
+            f'validation, best epoch {best}: {_num(kept.val_srocc.iloc[0]) if len(kept) else "not in the history"}'
+        )
         low.xaxis.set_major_locator(MaxNLocator(integer=True))
     return fig
 
@@ -156,42 +226,60 @@ def plot_curves(
 def _headline(y, p, fit):
     "n, SROCC with its interval and PLCC, as two lines of text."
     lines = [f'n = {len(y)}   SROCC {_interval(*bootstrap_ci(y, p))}', f'PLCC {_num(plcc(y, p))} unfitted']
-    if fit is not None: lines[1] += f', {_num(plcc(y, logistic4(p, fit)))} after the logistic' if fit.ok else f', no logistic: {fit.note}'
+    if fit is not None:
+        lines[1] += (
+            f', {_num(plcc(y, logistic4(p, fit)))} after the logistic'
+            if fit.ok
+            else f', no logistic: {fit.note}'
+        )
     return '\n'.join(lines)
+
 
 def _group_label(name, y, p):
     "Name, size and, from 3 images on, SROCC of a group."
     return f'{name} (n = {len(y)}' + (f', SROCC {_num(srocc(y, p), 2)})' if len(y) > 2 else ')')
 
+
 def _band(ax, p, name, lo, hi):
     "A light band with dotted edges behind everything, from interval ends along the predictions."
     at = np.argsort(p, kind='stable')
     lo, hi = (np.asarray(v, dtype=float)[at] for v in (lo, hi))
-    ax.fill_between(p[at], lo, hi, facecolor='#ebebeb', edgecolor=GREY, ls=':', lw=1, zorder=.5, label=name)
+    ax.fill_between(p[at], lo, hi, facecolor='#ebebeb', edgecolor=GREY, ls=':', lw=1, zorder=0.5, label=name)
 
 # %% ../nbs/09_plots.ipynb #719a1b1a
 def plot_scatter(
-    y,                # MOS of n images
-    p,                # their predictions
+    y,  # MOS of n images
+    p,  # their predictions
     fit: bool = True,  # draw the 4-parameter logistic
-    groups=None,      # a label for each image, such as 'AI' or 'photo'; each gets its marker
+    groups=None,  # a label for each image, such as 'AI' or 'photo'; each gets its marker
     title: str = None,
-    band: tuple = None  # (name, lower ends, upper ends) of the predictions' own intervals, n each, such as ('90 % interval', lo, hi)
+    band: tuple = None,  # (name, lower ends, upper ends) of the predictions' own intervals, n each, such as ('90 % interval', lo, hi)
 ):  # a Figure
     "True against predicted MOS, with the logistic fit, n, SROCC [95 % bootstrap interval] and PLCC."
     y, p = (np.asarray(v, dtype=float).ravel() for v in (y, p))
     curve = fit_logistic4(p, y) if fit else None
     head = _headline(y, p, curve)
     groups = np.full(len(y), '') if groups is None else np.asarray(groups).astype(str)
-    if len(groups) != len(y): raise RealnessError(f'{len(y)} images but {len(groups)} group labels: give one for each image')
+    if len(groups) != len(y):
+        raise RealnessError(f'{len(y)} images but {len(groups)} group labels: give one for each image')
     with style():
         fig, ax = new_figure(4, 3.3)
-        if band: _band(ax, p, *band)
+        if band:
+            _band(ax, p, *band)
         for k, name in enumerate(dict.fromkeys(groups)):
             at, (shape, face, edge) = groups == name, MARKERS[k % len(MARKERS)]
             colour = dict(color=edge) if shape == 'x' else dict(facecolor=face, edgecolor=edge)
             label = _group_label(name, y[at], p[at]) if name else None
-            ax.scatter(p[at], y[at], s=14 if len(y) < 1000 else 5, marker=shape, lw=.6, alpha=.8, label=label, **colour)
+            ax.scatter(
+                p[at],
+                y[at],
+                s=14 if len(y) < 1000 else 5,
+                marker=shape,
+                lw=0.6,
+                alpha=0.8,
+                label=label,
+                **colour,
+            )
         if curve is not None and curve.ok:
             x = np.linspace(p.min(), p.max(), 200)
             ax.plot(x, logistic4(x, curve), color='black', lw=1.4, label='4-parameter logistic')
@@ -204,8 +292,10 @@ def plot_scatter(
 def _mean_interval(d):
     "Mean, and its 95 % interval by Student's t; NaN ends for fewer than 3."
     from scipy.stats import t
-    half = t.ppf(.975, len(d) - 1)*d.std(ddof=1)/np.sqrt(len(d)) if len(d) > 2 else np.nan
+
+    half = t.ppf(0.975, len(d) - 1) * d.std(ddof=1) / np.sqrt(len(d)) if len(d) > 2 else np.nan
     return d.mean(), d.mean() - half, d.mean() + half
+
 
 def _strip(ax, d, labels, name):
     "One group a row, in the order of the alphabet: its values, spread so that they do not hide each other, and their mean."
@@ -213,58 +303,101 @@ def _strip(ax, d, labels, name):
     for i, g in enumerate(names):
         v, (shape, face, edge) = d[labels == g], MARKERS[i % len(MARKERS)]
         colour = dict(color=edge) if shape == 'x' else dict(facecolor=face, edgecolor=edge)
-        ax.scatter(v, i + .14 + .25*(np.arange(len(v))*.618 % 1), s=9, marker=shape, lw=.5, alpha=.7, **colour)
+        ax.scatter(
+            v,
+            i + 0.14 + 0.25 * (np.arange(len(v)) * 0.618 % 1),
+            s=9,
+            marker=shape,
+            lw=0.5,
+            alpha=0.7,
+            **colour,
+        )
         mean, lo, hi = _mean_interval(v)
-        if np.isfinite(lo): ax.errorbar(mean, i - .08, xerr=[[mean - lo], [hi - mean]], color='black', lw=1.6, capsize=3, ls='none')
-        ax.plot(mean, i - .08, marker='d', ms=4, mfc='white', mec='black', ls='none', zorder=3)
-        ax.text(1.02, i, _interval(mean, lo, hi, 2), transform=ax.get_yaxis_transform(), va='center', fontsize=7)
-    ax.axvline(0, color='black', lw=.8, ls='--')
+        if np.isfinite(lo):
+            ax.errorbar(
+                mean, i - 0.08, xerr=[[mean - lo], [hi - mean]], color='black', lw=1.6, capsize=3, ls='none'
+            )
+        ax.plot(mean, i - 0.08, marker='d', ms=4, mfc='white', mec='black', ls='none', zorder=3)
+        ax.text(
+            1.02, i, _interval(mean, lo, hi, 2), transform=ax.get_yaxis_transform(), va='center', fontsize=7
+        )
+    ax.axvline(0, color='black', lw=0.8, ls='--')
     ax.set_yticks(range(len(names)), [f'{g} (n = {(labels == g).sum()})' for g in names], parse_math=False)
-    ax.set_ylim(len(names) - .45, -.45)
+    ax.set_ylim(len(names) - 0.45, -0.45)
     ax.set_title(f'by {name}', parse_math=False)
     ax.grid(axis='y', visible=False)
 
 # %% ../nbs/09_plots.ipynb #0704d4e3
 def plot_residuals(
-    y,             # MOS of n images
-    p,             # their predictions
+    y,  # MOS of n images
+    p,  # their predictions
     groups: dict,  # name of a grouping -> a label for each image, such as {'answer word': ..., 'kind': ...}
-    title: str = None
+    title: str = None,
 ):  # a Figure
     "Predicted minus true MOS by group, with the mean of each group and its 95 % interval."
     y, p = (np.asarray(v, dtype=float).ravel() for v in (y, p))
     groups = {k: np.asarray(v).astype(str) for k, v in groups.items()}
-    if not len(y) or not groups: raise RealnessError('give at least one image and one grouping')
-    if bad := [k for k, v in groups.items() if len(v) != len(y)]: raise RealnessError(f'{len(y)} images but {len(groups[bad[0]])} labels of {bad[0]}: give one for each image')
+    if not len(y) or not groups:
+        raise RealnessError('give at least one image and one grouping')
+    if bad := [k for k, v in groups.items() if len(v) != len(y)]:
+        raise RealnessError(
+            f'{len(y)} images but {len(groups[bad[0]])} labels of {bad[0]}: give one for each image'
+        )
     sizes = [len(set(v)) for v in groups.values()]
     with style():
-        fig, axes = new_figure(5, .75 + .42*sum(sizes) + .25*len(sizes), rows=len(sizes), sharex=True, height_ratios=[n + .3 for n in sizes], squeeze=False)
-        for ax, (name, labels) in zip(axes[:, 0], groups.items()): _strip(ax, p - y, labels, name)
+        fig, axes = new_figure(
+            5,
+            0.75 + 0.42 * sum(sizes) + 0.25 * len(sizes),
+            rows=len(sizes),
+            sharex=True,
+            height_ratios=[n + 0.3 for n in sizes],
+            squeeze=False,
+        )
+        for ax, (name, labels) in zip(axes[:, 0], groups.items()):
+            _strip(ax, p - y, labels, name)
         axes[-1, 0].set_xlabel('predicted \u2212 true MOS (right of 0: predicted too real)')
-        if title: fig.suptitle(title, x=.01, ha='left', fontsize=8, parse_math=False)
+        if title:
+            fig.suptitle(title, x=0.01, ha='left', fontsize=8, parse_math=False)
     return fig
 
 # %% ../nbs/09_plots.ipynb #23ef2598
-_FILLS = (dict(facecolor='#d9d9d9', edgecolor=GREY, lw=.8), dict(facecolor='none', edgecolor=DARK, hatch='////', lw=1.2),
-          dict(facecolor='none', edgecolor='black', lw=1.4, ls='--'))
+_FILLS = (
+    dict(facecolor='#d9d9d9', edgecolor=GREY, lw=0.8),
+    dict(facecolor='none', edgecolor=DARK, hatch='////', lw=1.2),
+    dict(facecolor='none', edgecolor='black', lw=1.4, ls='--'),
+)
+
 
 def plot_distribution(
-    parts: dict,         # name -> numbers, such as {'true': ..., 'predicted': ...}; at most 3
+    parts: dict,  # name -> numbers, such as {'true': ..., 'predicted': ...}; at most 3
     label: str = 'MOS',  # what the numbers are
     lines: dict = None,  # name -> value of lines upright
-    title: str = None
+    title: str = None,
 ):  # a Figure
     "Histograms of up to three sets of numbers over the same bins, with n, mean and standard deviation of each."
     from matplotlib.ticker import MaxNLocator
+
     parts = {k: np.asarray(v, dtype=float).ravel() for k, v in parts.items()}
-    if not 1 <= len(parts) <= len(_FILLS) or not all(map(len, parts.values())): raise RealnessError('give one to three sets of numbers, none of them empty')
+    if not 1 <= len(parts) <= len(_FILLS) or not all(map(len, parts.values())):
+        raise RealnessError('give one to three sets of numbers, none of them empty')
     every = np.concatenate([*parts.values(), list((lines or {}).values())])
-    bins = np.linspace(every.min(), every.max() if np.ptp(every) else every.min() + 1, int(np.clip(2*len(every)**.4, 6, 30)) + 1)
+    bins = np.linspace(
+        every.min(),
+        every.max() if np.ptp(every) else every.min() + 1,
+        int(np.clip(2 * len(every) ** 0.4, 6, 30)) + 1,
+    )
     with style():
         fig, ax = new_figure(4, 2.7)
         for (name, v), look in zip(parts.items(), _FILLS):
-            ax.hist(v, bins, histtype='stepfilled', label=f'{name}: n = {len(v)}, mean {_num(v.mean(), 2)}, sd {_num(v.std(), 2)}', **look)
-        for (name, x), ls in zip((lines or {}).items(), ['--', ':', '-.']*9): ax.axvline(x, color='black', lw=1.2, ls=ls, label=name)
+            ax.hist(
+                v,
+                bins,
+                histtype='stepfilled',
+                label=f'{name}: n = {len(v)}, mean {_num(v.mean(), 2)}, sd {_num(v.std(), 2)}',
+                **look,
+            )
+        for (name, x), ls in zip((lines or {}).items(), ['--', ':', '-.'] * 9):
+            ax.axvline(x, color='black', lw=1.2, ls=ls, label=name)
         ax.yaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set(xlabel=label, ylabel='pictures')
         ax.set_title(title or '', parse_math=False)
@@ -274,23 +407,36 @@ def plot_distribution(
 # %% ../nbs/09_plots.ipynb #c9228309
 def plot_deciles(
     table,  # of `deciles`: predicted, true, lo, hi, n
-    title: str = None
+    title: str = None,
 ):  # a Figure
     "Mean true MOS with its interval against mean predicted MOS, beside the diagonal of a scale that is right."
     table = _need(table, ['predicted', 'true', 'lo', 'hi', 'n'], 'the table')
     with style():
         fig, ax = new_figure(4, 3.3)
         ends = [table[['predicted', 'lo']].min().min(), table[['predicted', 'hi']].max().max()]
-        ax.plot(ends, ends, color='black', lw=.9, ls='--', label='predicted = true')
-        ax.errorbar(table.predicted, table.true, [table.true-table.lo, table.hi-table.true], fmt='o', ms=4, lw=1, color=DARK, label=f'mean of about {round(table.n.mean())} pictures, 95 % interval')
+        ax.plot(ends, ends, color='black', lw=0.9, ls='--', label='predicted = true')
+        ax.errorbar(
+            table.predicted,
+            table.true,
+            [table.true - table.lo, table.hi - table.true],
+            fmt='o',
+            ms=4,
+            lw=1,
+            color=DARK,
+            label=f'mean of about {round(table.n.mean())} pictures, 95 % interval',
+        )
         ax.set(xlabel='predicted MOS', ylabel='true MOS')
         ax.set_title(title or '', parse_math=False)
         _legend(fig, ax, 2)
     return fig
 
 # %% ../nbs/09_plots.ipynb #7b7f053e
-_KINDS = {'model': ('s', DARK, DARK), 'trivial': ('o', 'white', DARK)}  # shape, face, edge; other kinds take MARKERS
+_KINDS = {
+    'model': ('s', DARK, DARK),
+    'trivial': ('o', 'white', DARK),
+}  # shape, face, edge; other kinds take MARKERS
 _LONG = {'higher': 'higher is better', 'lower': 'lower is better'}
+
 
 def _one_metric(df, metric, fitted):
     "The rows of one metric, and the label of its axis."
@@ -298,44 +444,59 @@ def _one_metric(df, metric, fitted):
     if 'metric' in df:
         metric = metric or ('srocc' if (df.metric == 'srocc').any() else df.metric.iloc[0])
         df = df[(df.metric == metric) & (df.fitted == fitted if 'fitted' in df else True)]
-        if not len(df): raise RealnessError(f'the table has no rows of {metric}, {fitted}')
+        if not len(df):
+            raise RealnessError(f'the table has no rows of {metric}, {fitted}')
     label = (metric or '').upper() + (f', {fitted}' if 'fitted' in df and metric in ('plcc', 'rmse') else '')
     return df, label + (f' ({_LONG.get(df.direction.iloc[0], "")})' if 'direction' in df else '')
 
 # %% ../nbs/09_plots.ipynb #ca062802
-def _label(m): return textwrap.fill(str(m), 30)
+def _label(m):
+    return textwrap.fill(str(m), 30)
+
 
 def _forest(ax, df, marks):
     "Points with intervals, the first row on top, and the numbers on the right."
     for i, row in enumerate(df.itertuples()):
         shape, face, edge = marks[getattr(row, 'kind', 'model')]
-        if np.isfinite([row.lo, row.hi]).all(): ax.plot([row.lo, row.hi], [i, i], color=edge, lw=1.2, solid_capstyle='butt')
+        if np.isfinite([row.lo, row.hi]).all():
+            ax.plot([row.lo, row.hi], [i, i], color=edge, lw=1.2, solid_capstyle='butt')
         ax.plot(row.value, i, marker=shape, mfc=face, mec=edge, ms=5, ls='none')
-        ax.text(1.02, i, _interval(row.value, row.lo, row.hi, 2), transform=ax.get_yaxis_transform(), va='center', fontsize=7)
+        ax.text(
+            1.02,
+            i,
+            _interval(row.value, row.lo, row.hi, 2),
+            transform=ax.get_yaxis_transform(),
+            va='center',
+            fontsize=7,
+        )
     ax.set_yticks(range(len(df)), [_label(m) for m in df.model], parse_math=False)
-    ax.set_ylim(len(df) - .5, -.5)
+    ax.set_ylim(len(df) - 0.5, -0.5)
     ax.grid(axis='y', visible=False)
 
 # %% ../nbs/09_plots.ipynb #439a3b4f
 def plot_table(
-    df,                        # rows of `regression_metrics` with a column `model` (the name) and, if wanted, `kind` ('model', 'trivial', ...)
-    metric: str = None,        # which metric; srocc by default
+    df,  # rows of `regression_metrics` with a column `model` (the name) and, if wanted, `kind` ('model', 'trivial', ...)
+    metric: str = None,  # which metric; srocc by default
     fitted: str = 'unfitted',  # or 'logistic4'
-    lines: dict = None,        # name -> value of lines across, such as {'human ceiling': .935}
+    lines: dict = None,  # name -> value of lines across, such as {'human ceiling': .935}
     title: str = None,
-    axis: str = None           # its label; by default the metric and which way is better
+    axis: str = None,  # its label; by default the metric and which way is better
 ):  # a Figure
     "A metric table as a forest plot: one predictor a row, in the order of the table, with its interval."
     df, label = _one_metric(df, metric, fitted)
     kinds = list(dict.fromkeys(df.kind)) if 'kind' in df else ['model']
-    spare = iter(MARKERS[1:]*9)
+    spare = iter(MARKERS[1:] * 9)
     marks = {k: _KINDS.get(k) or next(spare) for k in kinds}
     with style():
-        fig, ax = new_figure(4.4, 1.1 + max(.26, .13*max(_label(m).count('\n') + 1 for m in df.model))*len(df))
+        fig, ax = new_figure(
+            4.4, 1.1 + max(0.26, 0.13 * max(_label(m).count('\n') + 1 for m in df.model)) * len(df)
+        )
         _forest(ax, df, marks)
-        for (name, x), ls in zip((lines or {}).items(), ['--', ':', '-.', '-']*9): ax.axvline(x, color='black', lw=.9, ls=ls, label=name)
+        for (name, x), ls in zip((lines or {}).items(), ['--', ':', '-.', '-'] * 9):
+            ax.axvline(x, color='black', lw=0.9, ls=ls, label=name)
         if len(kinds) > 1:
-            for k, (shape, face, edge) in marks.items(): ax.plot([], [], marker=shape, mfc=face, mec=edge, color=edge, label=k)
+            for k, (shape, face, edge) in marks.items():
+                ax.plot([], [], marker=shape, mfc=face, mec=edge, color=edge, label=k)
         ax.set_xlabel(axis or label)
         ax.set_title(textwrap.fill(title or '', 44), parse_math=False)
         _legend(fig, ax, 3)
@@ -344,53 +505,103 @@ def plot_table(
 # %% ../nbs/09_plots.ipynb #79951c77
 def _differences(t):
     "Rows of a table of paired differences, those of an experiment or of the maps."
-    if 'control' in t: return t.assign(model=t.variant + ' \u2212 ' + t.control + t.kinds.map(lambda k: '' if k == 'all' else f' ({k} kinds)'), value=t.difference), 'difference of AUC-Judd, on the same pictures'
-    if 'diff' not in t: raise RealnessError('this table holds no differences')
-    return t.rename(columns=dict(row='model', diff='value'))[lambda d: d.value.notna()].assign(lo=lambda d: d.diff_lo, hi=lambda d: d.diff_hi), 'SROCC minus baseline, on the same pictures'
+    if 'control' in t:
+        return t.assign(
+            model=t.variant
+            + ' \u2212 '
+            + t.control
+            + t.kinds.map(lambda k: '' if k == 'all' else f' ({k} kinds)'),
+            value=t.difference,
+        ), 'difference of AUC-Judd, on the same pictures'
+    if 'diff' not in t:
+        raise RealnessError('this table holds no differences')
+    return t.rename(columns=dict(row='model', diff='value'))[lambda d: d.value.notna()].assign(
+        lo=lambda d: d.diff_lo, hi=lambda d: d.diff_hi
+    ), 'SROCC minus baseline, on the same pictures'
+
 
 def interval_rows(
-    table,                # of `nbs/results`, a laboratory's table.csv, an experiment or a benchmark of maps
-    what: str = 'values'  # or 'differences'
+    table,  # of `nbs/results`, a laboratory's table.csv, an experiment or a benchmark of maps
+    what: str = 'values',  # or 'differences'
 ):  # DataFrame for `plot_table` (model, value, lo, hi and, where known, kind), what its axis says, lines across
     "The rows of a known table of results."
-    if what == 'differences' or 'control' in table: d, axis, lines = *_differences(table), {'no difference': 0.}
-    elif 'auc_judd' in table: d, axis, lines = table.rename(columns=dict(variant='model', auc_judd='value', role='kind')), 'AUC-Judd (higher is better)', {'chance': .5}
-    elif 'srocc_pooled' in table: d, axis, lines = table.rename(columns=dict(row='model', srocc_pooled='value', srocc_lo='lo', srocc_hi='hi')), 'SROCC (higher is better)', None
-    else: raise RealnessError(f'no known table of results: its columns are {", ".join(map(str, table.columns[:8]))} ...')
-    return d.loc[d.value.notna(), [c for c in ('model', 'value', 'lo', 'hi', 'kind') if c in d]].reset_index(drop=True), axis, lines
+    if what == 'differences' or 'control' in table:
+        d, axis, lines = *_differences(table), {'no difference': 0.0}
+    elif 'auc_judd' in table:
+        d, axis, lines = (
+            table.rename(columns=dict(variant='model', auc_judd='value', role='kind')),
+            'AUC-Judd (higher is better)',
+            {'chance': 0.5},
+        )
+    elif 'srocc_pooled' in table:
+        d, axis, lines = (
+            table.rename(columns=dict(row='model', srocc_pooled='value', srocc_lo='lo', srocc_hi='hi')),
+            'SROCC (higher is better)',
+            None,
+        )
+    else:
+        raise RealnessError(
+            f'no known table of results: its columns are {", ".join(map(str, table.columns[:8]))} ...'
+        )
+    return (
+        d.loc[d.value.notna(), [c for c in ('model', 'value', 'lo', 'hi', 'kind') if c in d]].reset_index(
+            drop=True
+        ),
+        axis,
+        lines,
+    )
 
 # %% ../nbs/09_plots.ipynb #6b40b7c0
 def plot_speed(
     df,  # of `localization.speed`: model, setting, variant, engine, windows, speedup, rank; a row for each picture
-    title: str = None
+    title: str = None,
 ):  # a Figure
     "Speed-up over the plain loop against rank correlation with the exact map: medians over pictures and their range; each line a setting."
     p = _need(df, ['model', 'setting', 'variant', 'engine', 'windows', 'speedup', 'rank'], 'the table')
     with style():
         fig, ax = new_figure(5, 3.6)
-        for k, (name, g) in enumerate(p[p.engine == 'progressive'].groupby(['model', 'setting', 'variant'], sort=False)):
+        for k, (name, g) in enumerate(
+            p[p.engine == 'progressive'].groupby(['model', 'setting', 'variant'], sort=False)
+        ):
             shape, face, edge = MARKERS[k % len(MARKERS)]
             by = g.groupby('windows')[['speedup', 'rank']]
             mid, low, high = by.median(), by.min(), by.max()
-            ax.errorbar(mid.speedup, mid['rank'], [mid['rank'] - low['rank'], high['rank'] - mid['rank']], marker=shape, color=edge, mfc=face, ls=('-', '--', ':', '-.')[k % 4], elinewidth=.6,
-                        label=', '.join(str(n).split('@')[0] for n in name))
-        for y in (.98, .99): ax.axhline(y, color='black', lw=.6, ls=':')
+            ax.errorbar(
+                mid.speedup,
+                mid['rank'],
+                [mid['rank'] - low['rank'], high['rank'] - mid['rank']],
+                marker=shape,
+                color=edge,
+                mfc=face,
+                ls=('-', '--', ':', '-.')[k % 4],
+                elinewidth=0.6,
+                label=', '.join(str(n).split('@')[0] for n in name),
+            )
+        for y in (0.98, 0.99):
+            ax.axhline(y, color='black', lw=0.6, ls=':')
         ax.set_xscale('log')
-        ax.set(xlabel='times faster than the plain loop', ylabel='rank correlation with the exact map', ylim=(.8, 1.003))
+        ax.set(
+            xlabel='times faster than the plain loop',
+            ylabel='rank correlation with the exact map',
+            ylim=(0.8, 1.003),
+        )
         ax.set_title(title or '', parse_math=False)
         _legend(fig, ax, 2)
     return fig
 
+
 def plot_results(
-    table,                # a table of results, or the path of its CSV
+    table,  # a table of results, or the path of its CSV
     what: str = 'values',  # or 'differences', where the table has both
-    lines: dict = None,   # name -> value of lines across; by default chance, or no difference
-    title: str = None
+    lines: dict = None,  # name -> value of lines across; by default chance, or no difference
+    title: str = None,
 ):  # a Figure
     "The figure of a table of results, whichever it is: dots with intervals, or speed against fidelity."
     import pandas as pd
+
     table = pd.read_csv(table) if isinstance(table, (str, Path)) else table
-    if {'speedup', 'rank'} <= set(table.columns): return plot_speed(table, title)
+    if {'speedup', 'rank'} <= set(table.columns):
+        return plot_speed(table, title)
     rows, axis, usual = interval_rows(table, what)
     return plot_table(rows, lines=usual if lines is None else lines, title=title, axis=axis)
 
@@ -401,28 +612,38 @@ def _caption(text, width=31, lines=3):
 
 # %% ../nbs/09_plots.ipynb #c2d2454a
 def contact_sheet(
-    images,           # what `load_image` takes: paths, Pillow pictures, arrays (uint8, or floats in 0-1), tensors
-    captions=None,    # one text for each picture
+    images,  # what `load_image` takes: paths, Pillow pictures, arrays (uint8, or floats in 0-1), tensors
+    captions=None,  # one text for each picture
     cols: int = None,  # pictures in a row; by default at most 4
-    title: str = None
+    title: str = None,
 ):  # a Figure
     "A grid of pictures with captions; every picture keeps its shape and its brightness."
     images = list(images)
     captions = [''] * len(images) if captions is None else list(captions)
-    if not images: raise RealnessError('no images: give at least one')
-    if len(images) != len(captions): raise RealnessError(f'{len(images)} images but {len(captions)} captions: give one for each')
+    if not images:
+        raise RealnessError('no images: give at least one')
+    if len(images) != len(captions):
+        raise RealnessError(f'{len(images)} images but {len(captions)} captions: give one for each')
     images = [_thumb(i) for i in images]
     cols = min(len(images), cols or 4)
-    rows, lines = -(-len(images)//cols), max(_caption(c).count('\n') + bool(c) for c in captions)
-    tall = max(im.height/im.width for im in images)
+    rows, lines = -(-len(images) // cols), max(_caption(c).count('\n') + bool(c) for c in captions)
+    tall = max(im.height / im.width for im in images)
     with style():
-        fig, axes = new_figure(1.6*cols, rows*(1.5*min(tall, 1.5) + .14*lines + .12) + .25*bool(title), rows, cols, squeeze=False)
-        for ax in axes.flat: ax.set_axis_off()
+        fig, axes = new_figure(
+            1.6 * cols,
+            rows * (1.5 * min(tall, 1.5) + 0.14 * lines + 0.12) + 0.25 * bool(title),
+            rows,
+            cols,
+            squeeze=False,
+        )
+        for ax in axes.flat:
+            ax.set_axis_off()
         for ax, im, c in zip(axes.flat, images, captions):
             ax.imshow(im)
             ax.set_anchor('N')
-            ax.text(0, -.03, _caption(c), transform=ax.transAxes, va='top', fontsize=7, parse_math=False)
-        if title: fig.suptitle(title, x=.01, ha='left', fontsize=8, parse_math=False)
+            ax.text(0, -0.03, _caption(c), transform=ax.transAxes, va='top', fontsize=7, parse_math=False)
+        if title:
+            fig.suptitle(title, x=0.01, ha='left', fontsize=8, parse_math=False)
     return fig
 
 # %% ../nbs/09_plots.ipynb #867f4e13
@@ -434,126 +655,190 @@ def _thumb(src, side=320):
 
 # %% ../nbs/09_plots.ipynb #aac9c3d5
 def _size(m, panels):
-    w = 4.4*panels**.75
-    return w, min(9., max(1.6, .96*w/panels*m.height/m.width+.85))
+    w = 4.4 * panels**0.75
+    return w, min(9.0, max(1.6, 0.96 * w / panels * m.height / m.width + 0.85))
+
 
 def _over(ax, m, cmap, opacity, ramp):
     import matplotlib
-    if m.image is not None: ax.imshow(m.image, extent=(0, m.width, m.height, 0))
+
+    if m.image is not None:
+        ax.imshow(m.image, extent=(0, m.width, m.height, 0))
     lo, hi = m.range
-    rgba = matplotlib.colormaps[cmap](np.clip((m.array-lo)/(hi-lo), 0, 1))
-    if m.image is not None: rgba[..., 3] = opacity*(m.position() if ramp else 1)
+    rgba = matplotlib.colormaps[cmap](np.clip((m.array - lo) / (hi - lo), 0, 1))
+    if m.image is not None:
+        rgba[..., 3] = opacity * (m.position() if ramp else 1)
     ax.imshow(rgba, extent=(0, m.width, m.height, 0))
+
 
 def _bar(fig, m, cmap, **where):
     import matplotlib
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
+
     lo, hi = m.range
     up = 'less real' if m.direction == 'unrealism' else 'more real'
-    bar = fig.colorbar(ScalarMappable(Normalize(lo, hi), matplotlib.colormaps[cmap]), orientation='horizontal', extend='both' if m.scale == 'fixed' else 'neither', **where)
+    bar = fig.colorbar(
+        ScalarMappable(Normalize(lo, hi), matplotlib.colormaps[cmap]),
+        orientation='horizontal',
+        extend='both' if m.scale == 'fixed' else 'neither',
+        **where,
+    )
     said = f'{m.quantity}  ({up} \u2192{"; range of this picture" if m.scale == "minmax" else ""})'
-    bar.set_label('\n'.join(textwrap.wrap(said, int(17*fig.get_figwidth()))), fontsize=6.5, parse_math=False)
+    bar.set_label(
+        '\n'.join(textwrap.wrap(said, int(17 * fig.get_figwidth()))), fontsize=6.5, parse_math=False
+    )
     bar.ax.tick_params(labelsize=6)
+
 
 def _regions(ax, m, share, contour, boxes):
     from matplotlib.patches import Rectangle
+
     if contour and m.top(share).any():
-        x, y = np.arange(m.width)+.5, np.arange(m.height)+.5
+        x, y = np.arange(m.width) + 0.5, np.arange(m.height) + 0.5
         if min(m.width, m.height) > 1:
-            ax.contour(x, y, m.top(share), levels=[.5], colors='black', linewidths=1.8)
-            ax.contour(x, y, m.top(share), levels=[.5], colors='white', linewidths=.9)
+            ax.contour(x, y, m.top(share), levels=[0.5], colors='black', linewidths=1.8)
+            ax.contour(x, y, m.top(share), levels=[0.5], colors='white', linewidths=0.9)
     for b in m.boxes(share) if boxes else []:
         x, y, w, h = b['box']
-        for c, lw in (('black', 1.8), ('white', .9)): ax.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=c, lw=lw))
-        ax.annotate(f'{b["mean"]:.2g}', (x+2, y+2), color='white', fontsize=6, va='top', bbox=dict(facecolor='black', alpha=.6, pad=.8, lw=0))
+        for c, lw in (('black', 1.8), ('white', 0.9)):
+            ax.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=c, lw=lw))
+        ax.annotate(
+            f'{b["mean"]:.2g}',
+            (x + 2, y + 2),
+            color='white',
+            fontsize=6,
+            va='top',
+            bbox=dict(facecolor='black', alpha=0.6, pad=0.8, lw=0),
+        )
 
 # %% ../nbs/09_plots.ipynb #3866fb55
-_UNDER = dict(fraction=.05, pad=.02, aspect=40)  # a colour bar below its axes
+_UNDER = dict(fraction=0.05, pad=0.02, aspect=40)  # a colour bar below its axes
+
 
 def _looks(m, look, cmap, opacity, ramp, scale):
     "Check the choices of a look; the map, its colours, whether opacity grows."
-    if look not in ('overlay', 'side', 'map'): raise RealnessError(f'look {look!r}: overlay, side or map')
-    if not 0 <= opacity <= 1: raise RealnessError(f'opacity must lie in 0-1, not {opacity}')
+    if look not in ('overlay', 'side', 'map'):
+        raise RealnessError(f'look {look!r}: overlay, side or map')
+    if not 0 <= opacity <= 1:
+        raise RealnessError(f'opacity must lie in 0-1, not {opacity}')
     return replace(m, scale=scale or m.scale), cmap or m.cmap, m.cmap == 'inferno' if ramp is None else ramp
+
 
 def _panel(axes, m, look, cmap, opacity, ramp, contour, boxes):
     "One map on its axes: with look 'side' the picture on the first."
     *first, ax = axes
-    for a in first: a.imshow(m.image) if m.image is not None else None
+    for a in first:
+        a.imshow(m.image) if m.image is not None else None
     _over(ax, replace(m, image=None) if look == 'map' else m, cmap, opacity, ramp)
-    if contour or boxes: _regions(ax, m, contour or .05, bool(contour), boxes)
-    for a in axes: a.set_axis_off()
+    if contour or boxes:
+        _regions(ax, m, contour or 0.05, bool(contour), boxes)
+    for a in axes:
+        a.set_axis_off()
+
 
 def draw(
-    m,                          # a `Heatmap`
-    look: str = 'overlay',      # 'overlay', 'side' (photograph and map side by side) or 'map' (no photograph)
-    cmap: str | None = None,    # any of matplotlib's; by default the variant's
-    opacity: float = .75,       # of the strongest colour, 0-1
-    ramp: bool | None = None,   # opacity grows with the value; by default yes, except for the published looks
-    scale: str | None = None,   # 'fixed' or 'minmax'
+    m,  # a `Heatmap`
+    look: str = 'overlay',  # 'overlay', 'side' (photograph and map side by side) or 'map' (no photograph)
+    cmap: str | None = None,  # any of matplotlib's; by default the variant's
+    opacity: float = 0.75,  # of the strongest colour, 0-1
+    ramp: bool | None = None,  # opacity grows with the value; by default yes, except for the published looks
+    scale: str | None = None,  # 'fixed' or 'minmax'
     contour: float | None = None,  # outline of the least real share of the pixels, such as .05
-    boxes: bool = False,        # boxes around those regions
-    title: str | None = None    # by default the sentence; '' for none
+    boxes: bool = False,  # boxes around those regions
+    title: str | None = None,  # by default the sentence; '' for none
 ):  # a Figure
     "The figure of a map."
     m, cmap, ramp = _looks(m, look, cmap, opacity, ramp, scale)
     with style():
-        fig, axes = new_figure(*_size(m, 1+(look == 'side')), cols=1+(look == 'side'), squeeze=False)
+        fig, axes = new_figure(*_size(m, 1 + (look == 'side')), cols=1 + (look == 'side'), squeeze=False)
         _panel(axes[0], m, look, cmap, opacity, ramp, contour, boxes)
         _bar(fig, m, cmap, ax=list(axes[0]), **_UNDER)
         words = m.text or m.variant if title is None else title
-        if words: fig.suptitle('\n'.join(textwrap.wrap(words, 70*(1+(look == 'side')))[:3]), fontsize=7.5, x=.01, ha='left', parse_math=False)
+        if words:
+            fig.suptitle(
+                '\n'.join(textwrap.wrap(words, 70 * (1 + (look == 'side')))[:3]),
+                fontsize=7.5,
+                x=0.01,
+                ha='left',
+                parse_math=False,
+            )
     return fig
 
 # %% ../nbs/09_plots.ipynb #ee8104ff
 def draw_many(
-    maps,                  # `Heatmap`s of one quantity and range
-    captions=None,         # one text for each; by default the names of the files
-    cols: int = None,      # maps in a row; by default 3, or 2 with look 'side'
+    maps,  # `Heatmap`s of one quantity and range
+    captions=None,  # one text for each; by default the names of the files
+    cols: int = None,  # maps in a row; by default 3, or 2 with look 'side'
     look: str = 'overlay',  # as for `draw`
-    contour: float | None = .05,  # outline of the least real share of the pixels
-    bar: bool = True,      # the colour bar; without it `draw_bar` makes one for many figures
+    contour: float | None = 0.05,  # outline of the least real share of the pixels
+    bar: bool = True,  # the colour bar; without it `draw_bar` makes one for many figures
     title: str = None,
-    opacity: float = .75,  # of the strongest colour, 0-1
+    opacity: float = 0.75,  # of the strongest colour, 0-1
 ):  # a Figure
     "Maps of several pictures under one colour bar."
     maps = list(maps)
     captions = [m.source for m in maps] if captions is None else list(captions)
-    if not maps or len(maps) != len(captions): raise RealnessError(f'{len(maps)} maps and {len(captions)} captions: give at least one map, and a caption for each')
-    if len({(m.quantity, m.direction, m.range, m.cmap) for m in maps}) > 1: raise RealnessError('maps of different quantities or ranges share no colour bar: draw them one by one')
+    if not maps or len(maps) != len(captions):
+        raise RealnessError(
+            f'{len(maps)} maps and {len(captions)} captions: give at least one map, and a caption for each'
+        )
+    if len({(m.quantity, m.direction, m.range, m.cmap) for m in maps}) > 1:
+        raise RealnessError(
+            'maps of different quantities or ranges share no colour bar: draw them one by one'
+        )
     k = 1 + (look == 'side')
     cols = min(len(maps), cols or (2 if k == 2 else 3))
-    rows, tall = -(-len(maps)//cols), min(1.5, max(m.height/m.width for m in maps))
-    lines = max(_caption(c, 34*k).count('\n') + bool(c) for c in captions)
+    rows, tall = -(-len(maps) // cols), min(1.5, max(m.height / m.width for m in maps))
+    lines = max(_caption(c, 34 * k).count('\n') + bool(c) for c in captions)
     with style():
-        fig, axes = new_figure(2.2*cols*k, rows*(2.15*tall + .14*lines + .06) + .5*bar + .2*bool(title), rows, cols*k, squeeze=False)
-        for a in axes.flat: a.set_axis_off()
+        fig, axes = new_figure(
+            2.2 * cols * k,
+            rows * (2.15 * tall + 0.14 * lines + 0.06) + 0.5 * bar + 0.2 * bool(title),
+            rows,
+            cols * k,
+            squeeze=False,
+        )
+        for a in axes.flat:
+            a.set_axis_off()
         for i, (m, c) in enumerate(zip(maps, captions)):
-            own = axes[i//cols, i % cols*k:][:k]
+            own = axes[i // cols, i % cols * k :][:k]
             m, cmap, ramp = _looks(m, look, None, opacity, None, None)
             _panel(own, m, look, cmap, opacity, ramp, contour, False)
-            own[0].text(0, -.03, _caption(c, 34*k), transform=own[0].transAxes, va='top', fontsize=7, parse_math=False)
-        if bar: _bar(fig, maps[0], maps[0].cmap, ax=list(axes.flat), **_UNDER)
-        if title: fig.suptitle(title, x=.01, ha='left', fontsize=8, parse_math=False)
+            own[0].text(
+                0,
+                -0.03,
+                _caption(c, 34 * k),
+                transform=own[0].transAxes,
+                va='top',
+                fontsize=7,
+                parse_math=False,
+            )
+        if bar:
+            _bar(fig, maps[0], maps[0].cmap, ax=list(axes.flat), **_UNDER)
+        if title:
+            fig.suptitle(title, x=0.01, ha='left', fontsize=8, parse_math=False)
     return fig
 
+
 def draw_bar(
-    m,                 # a `Heatmap`
-    width: float = 4.  # inches
+    m,  # a `Heatmap`
+    width: float = 4.0,  # inches
 ):  # a Figure
     "Only the colour bar of a map, for a page of many maps."
     with style():
-        fig, ax = new_figure(width, .6)
+        fig, ax = new_figure(width, 0.6)
         _bar(fig, m, m.cmap, cax=ax)
     return fig
 
+
 def jpeg(
-    fig,              # a Figure
-    dpi: float = 100  # dots an inch
+    fig,  # a Figure
+    dpi: float = 100,  # dots an inch
 ) -> bytes:
     "A figure as a small JPEG, for pages with many photographs."
     from PIL import Image
+
     out = io.BytesIO()
     Image.open(io.BytesIO(_render(fig, 'png', dpi))).convert('RGB').save(out, 'JPEG', quality=80)
     return out.getvalue()

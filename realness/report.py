@@ -17,218 +17,425 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from fastcore.xml import (A, B, Code, Details, Div, Figcaption, Figure, H2, H3, Img, Li, Nav, Ol, P, Pre, Section, Span, Summary, Table, Tbody, Td, Th,
-                          Thead, Tr, Ul, to_xml)
+from fastcore.xml import (
+    H2,
+    H3,
+    A,
+    B,
+    Code,
+    Details,
+    Div,
+    Figcaption,
+    Figure,
+    Img,
+    Li,
+    Nav,
+    Ol,
+    P,
+    Pre,
+    Section,
+    Span,
+    Summary,
+    Table,
+    Tbody,
+    Td,
+    Th,
+    Thead,
+    Tr,
+    Ul,
+    to_xml,
+)
 
 from .cache import VectorCache
 from .config import RealnessError, atomic_write, base_dir, cache_dir, track
-from .data import TABLE, DatasetInfo, Problems, check_split, dataset_info, is_ai, read_table, table_digest
+from realness.data import (
+    TABLE,
+    DatasetInfo,
+    Problems,
+    check_split,
+    dataset_info,
+    is_ai,
+    read_table,
+    table_digest,
+)
 from .metrics import answer_word, bootstrap_ci, paired_bootstrap, regression_metrics
-from .plots import _interval, _num, draw_bar, draw_many, jpeg, plot_curves, plot_deciles, plot_distribution, plot_residuals, plot_scatter, plot_table, png
+from realness.plots import (
+    _interval,
+    _num,
+    draw_bar,
+    draw_many,
+    jpeg,
+    plot_curves,
+    plot_deciles,
+    plot_distribution,
+    plot_residuals,
+    plot_scatter,
+    plot_table,
+    png,
+)
 from .regression.evaluate import NAMES, Judged, judge_run, parts_table, short_table, uncertainty_lines
 from .regression.predict import load
 from .regression.runs import RunConfig
 from .regression.uncertainty import deciles
 
 # %% ../nbs/35_report.ipynb #f38bbc4f
-def _uri(data, kind): return f'data:image/{kind};base64,{base64.b64encode(data).decode()}'
+def _uri(data, kind):
+    return f'data:image/{kind};base64,{base64.b64encode(data).decode()}'
+
 
 PIXELS = 130  # of the page to an inch of a figure: its small print is then 13 pixels high
 
+
 def _figure(fig, alt, caption=''):
     "A matplotlib figure, sharp on a screen of twice the density and on paper."
-    w, h = (round(PIXELS*v) for v in fig.get_size_inches())
-    return Figure(Img(src=_uri(png(fig, 220), 'png'), alt=alt, width=w, height=h), *([Figcaption(caption)] if caption else []))
+    w, h = (round(PIXELS * v) for v in fig.get_size_inches())
+    return Figure(
+        Img(src=_uri(png(fig, 220), 'png'), alt=alt, width=w, height=h),
+        *([Figcaption(caption)] if caption else []),
+    )
 
-def _cell(v): return '' if v is None or isinstance(v, float) and not np.isfinite(v) else f'{v:.3f}' if isinstance(v, float) else str(v)
+
+def _cell(v):
+    return (
+        ''
+        if v is None or (isinstance(v, float) and not np.isfinite(v))
+        else f'{v:.3f}'
+        if isinstance(v, float)
+        else str(v)
+    )
+
 
 def _table(df, index=False):
     "A frame as a table; numbers stand to the right."
     d = df.reset_index() if index else df
     right = [d[c].dtype.kind in 'iuf' for c in d]
     row = lambda r: Tr(*(Td(_cell(v), cls='num' if n else 'text') for v, n in zip(r, right)))
-    return Div(Table(Thead(Tr(*(Th('' if c == 'index' else str(c), scope='col') for c in d.columns))), Tbody(*map(row, d.itertuples(index=False)))), cls='wide')
+    return Div(
+        Table(
+            Thead(Tr(*(Th('' if c == 'index' else str(c), scope='col') for c in d.columns))),
+            Tbody(*map(row, d.itertuples(index=False))),
+        ),
+        cls='wide',
+    )
+
 
 def _pairs(pairs):
     "Names and values as a table; what is not known is left out."
-    return Div(Table(Tbody(*(Tr(Th(k, scope='row'), Td(_cell(v))) for k, v in pairs if v not in (None, '')))), cls='wide')
+    return Div(
+        Table(Tbody(*(Tr(Th(k, scope='row'), Td(_cell(v))) for k, v in pairs if v not in (None, '')))),
+        cls='wide',
+    )
 
 # %% ../nbs/35_report.ipynb #8c8ea266
 @dataclass
 class Facts:
     "What is known of a run and its data."
+
     run: Path
     predictor: object
-    config: dict                 # config.json
-    settings: dict               # settings.json
-    data: Path | None = None     # the data folder, if any
+    config: dict  # config.json
+    settings: dict  # settings.json
+    data: Path | None = None  # the data folder, if any
     checked: dict = field(default_factory=dict)  # split -> (good rows, table of problems)
     judged: Judged | None = None
     shown: pd.DataFrame | None = None  # filename, MOS, p and what else is known of the pictures judged
-    source: str = ''             # where `shown` comes from, in words
+    source: str = ''  # where `shown` comes from, in words
     clip: str | None = None
 
     info = property(lambda self: self.predictor.model.data)
     ready = property(lambda self: self.shown is not None and len(self.shown) > 2)
-    main = property(lambda self: next(iter(self.judged.scored)) if self.judged else NAMES[self.predictor.main])
+    main = property(
+        lambda self: next(iter(self.judged.scored)) if self.judged else NAMES[self.predictor.main]
+    )
 
     def csv(self, name):
         "A table of the run folder; None where it is not there or cannot be read."
-        try: return pd.read_csv(self.run/name, keep_default_na=name != 'rows.csv')
-        except (OSError, ValueError): return None
+        try:
+            return pd.read_csv(self.run / name, keep_default_na=name != 'rows.csv')
+        except (OSError, ValueError):
+            return None
 
 # %% ../nbs/35_report.ipynb #e29f4fc2
 def _digest(folder):
     "`table_digest` of a split's table as it lies on disk; empty where there is none."
-    if not (folder/TABLE).is_file(): return ''
-    df = read_table(folder/TABLE, Problems(), ('filename', 'MOS'))
+    if not (folder / TABLE).is_file():
+        return ''
+    df = read_table(folder / TABLE, Problems(), ('filename', 'MOS'))
     df['MOS'] = pd.to_numeric(df.MOS, errors='coerce')
     return table_digest(df.dropna(subset='MOS'))
 
+
 def own_data(
-    settings: dict  # of a run folder
+    settings: dict,  # of a run folder
 ) -> Path | None:
     "The data a run was trained on, where they lie in `datasets/` or among the demo data: the training table must be the same."
-    places = [base_dir()/'datasets', *sorted(cache_dir().glob('demo/*'))]
-    return next((p for p in places if settings.get('table') and settings['table'] in (_digest(p/'train'), _digest(p))), None)
+    places = [base_dir() / 'datasets', *sorted(cache_dir().glob('demo/*'))]
+    return next(
+        (
+            p
+            for p in places
+            if settings.get('table') and settings['table'] in (_digest(p / 'train'), _digest(p))
+        ),
+        None,
+    )
+
 
 def _splits(data, split):
     "Folders to check by name, and the one to judge on (None where there is none)."
     data = Path(data)
-    if not data.is_dir(): raise RealnessError(f'{data}: there is no such folder; name the one that holds train/ and {split}/')
-    found = {s: data/s for s in ('train', split) if (data/s).is_dir()} or ({data.name or 'data': data} if (data/TABLE).is_file() else {})
-    if not found: raise RealnessError(f'{data}: holds no train/, no {split}/ and no {TABLE}; name the folder that holds train/ and {split}/')
-    if split not in found and split != 'test' and data not in found.values(): raise RealnessError(f'{data}: holds no {split}/; it holds {", ".join(found)}')
+    if not data.is_dir():
+        raise RealnessError(f'{data}: there is no such folder; name the one that holds train/ and {split}/')
+    found = {s: data / s for s in ('train', split) if (data / s).is_dir()} or (
+        {data.name or 'data': data} if (data / TABLE).is_file() else {}
+    )
+    if not found:
+        raise RealnessError(
+            f'{data}: holds no train/, no {split}/ and no {TABLE}; name the folder that holds train/ and {split}/'
+        )
+    if split not in found and split != 'test' and data not in found.values():
+        raise RealnessError(f'{data}: holds no {split}/; it holds {", ".join(found)}')
     return found, found.get(split) or (data if data in found.values() else None)
 
 # %% ../nbs/35_report.ipynb #b8741f87
 def _of_test(f, folder, name):
     "Judge on the good rows of a checked split."
     df = f.checked[name][0]
-    if not len(df): return
+    if not len(df):
+        return
     f.judged = judge_run(f.run, df, f.predictor)
     p, rows = f.judged.predictions[f.main], f.judged.scored[f.main]
-    f.shown = f.judged.rows.assign(p=p, **{c: [r[c] for r in rows] for c in ('mos_lo', 'mos_hi', 'domain_score', 'out_of_domain')})
-    f.source = f'{len(df)} pictures of {f.data.name}, split {name}' if folder != f.data else f'{len(df)} pictures of {f.data.name}'
+    f.shown = f.judged.rows.assign(
+        p=p, **{c: [r[c] for r in rows] for c in ('mos_lo', 'mos_hi', 'domain_score', 'out_of_domain')}
+    )
+    f.source = (
+        f'{len(df)} pictures of {f.data.name}, split {name}'
+        if folder != f.data
+        else f'{len(df)} pictures of {f.data.name}'
+    )
+
 
 def _of_kept(f):
     "Predictions kept in the run folder: of an evaluation, else of the cross-validation."
     for where in sorted(f.run.glob('evaluations/*/predictions.csv')):
-        if (t := f.csv(where.relative_to(f.run))) is None or not len(t): continue
-        f.shown = t.rename(columns={t.columns[2]: 'p'})   # the main head's stand first
+        if (t := f.csv(where.relative_to(f.run))) is None or not len(t):
+            continue
+        f.shown = t.rename(columns={t.columns[2]: 'p'})  # the main head's stand first
         f.source = f'{len(t)} pictures, as kept by the evaluation {where.parent.name}'
         return
-    if (t := f.csv(f'cv_predictions_{f.predictor.main}.csv')) is None: return
+    if (t := f.csv(f'cv_predictions_{f.predictor.main}.csv')) is None:
+        return
     f.shown = t[['filename', 'MOS']].assign(p=t.filter(like='repeat_').mean(axis=1))
-    if (rows := f.csv('rows.csv')) is not None: f.shown = f.shown.merge(rows[['filename', 'description']], how='left')
+    if (rows := f.csv('rows.csv')) is not None:
+        f.shown = f.shown.merge(rows[['filename', 'description']], how='left')
     train = f.checked.get('train', (None,))[0]
-    if train is not None and set(f.shown.filename) <= set(train.get('filename', ())): f.shown = f.shown.merge(train[['filename', 'path']])
-    f.source = f'{len(t)} training pictures, each predicted by heads that were not fitted on it (cross-validation)'
+    if train is not None and set(f.shown.filename) <= set(train.get('filename', ())):
+        f.shown = f.shown.merge(train[['filename', 'path']])
+    f.source = (
+        f'{len(t)} training pictures, each predicted by heads that were not fitted on it (cross-validation)'
+    )
 
 # %% ../nbs/35_report.ipynb #8afc5d63
 def _json(path):
-    if not path.is_file(): return {}
-    try: return json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as e: raise RealnessError(f'{path}: is not JSON ({e}); train again or copy it again') from None
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as e:
+        raise RealnessError(f'{path}: is not JSON ({e}); train again or copy it again') from None
+
 
 def gather(
-    run: Path | str,               # a run folder
-    data: Path | str | None = None,  # holds train/ and test/, or is one split; by default the run's own data where they are found
+    run: Path | str,  # a run folder
+    data: Path
+    | str
+    | None = None,  # holds train/ and test/, or is one split; by default the run's own data where they are found
     split: str = 'test',
-    clip: str | None = None,       # maps by this CLIP model and the sentence
+    clip: str | None = None,  # maps by this CLIP model and the sentence
     device: str | None = None,
-    say=lambda s: None,            # told what is being done
+    say=lambda s: None,  # told what is being done
 ) -> Facts:
     "Everything a report needs but its pictures; `RealnessError` for a missing run or data folder."
     run, cache = Path(run), VectorCache()
-    f = Facts(run, load(run, device, cache=cache), _json(run/'config.json'), _json(run/'settings.json'), clip=clip)
+    f = Facts(
+        run,
+        load(run, device, cache=cache),
+        _json(run / 'config.json'),
+        _json(run / 'settings.json'),
+        clip=clip,
+    )
     f.data = Path(data).resolve() if data else own_data(f.settings)
     if f.data:
         found, judge = _splits(f.data, split)
         for name, folder in found.items():
             say(f'Checking {name}')
             good, problems = check_split(folder, known=cache, sentence=False)
-            f.checked[name] = good.assign(path=[str(folder/'images'/n) for n in good.filename]), problems
+            f.checked[name] = good.assign(path=[str(folder / 'images' / n) for n in good.filename]), problems
         if judge:
             say(f'Judging on {judge.name}')
             _of_test(f, judge, next(n for n, p in found.items() if p == judge))
-    if f.shown is None: _of_kept(f)
+    if f.shown is None:
+        _of_kept(f)
     return f
 
 # %% ../nbs/35_report.ipynb #9ea25203
-def _none(why): return P(why, cls='none')
+def _none(why):
+    return P(why, cls='none')
+
 
 def _too_few(f):
     n = 0 if f.shown is None else len(f.shown)
-    return [_none(f'{n} picture{" is" if n == 1 else "s are"} too few for this: at least 3.' if n else 'No pictures were judged.')]
+    return [
+        _none(
+            f'{n} picture{" is" if n == 1 else "s are"} too few for this: at least 3.'
+            if n
+            else 'No pictures were judged.'
+        )
+    ]
+
 
 def _beats(f):
     "The main head against the best predictor anybody could write in a line."
     trivial = {k: v for k, v in f.judged.predictions.items() if k not in f.judged.scored and np.ptp(v) > 0}
     p = f.judged.predictions[f.main]
-    if not trivial or np.ptp(p) == 0: return []
+    if not trivial or np.ptp(p) == 0:
+        return []
     t = f.judged.table.query('metric == "srocc" and part == "all"').set_index('model').value[list(trivial)]
-    if t.isna().all(): return []
+    if t.isna().all():
+        return []
     best = t.idxmax()
     d = paired_bootstrap(f.shown.MOS, p, trivial[best])
-    if np.isnan(d.lo): return []
+    if np.isnan(d.lo):
+        return []
     word = 'better' if d.lo > 0 else 'worse' if d.hi < 0 else 'not clearly better'
-    return [Li(f'It ranks {word} than the best trivial predictor ({best}): a difference of {_interval(d.difference, d.lo, d.hi)} in SROCC on the same pictures.')]
+    return [
+        Li(
+            f'It ranks {word} than the best trivial predictor ({best}): a difference of {_interval(d.difference, d.lo, d.hi)} in SROCC on the same pictures.'
+        )
+    ]
+
 
 def _coverage(f):
     "What was measured of intervals and domain, as sentences."
     out = uncertainty_lines(f.judged.table) if f.judged is not None else []
     held = f.config.get('metrics', {}).get('coverage_90', {})
-    return out+[f'{NAMES[m]}: in cross-validation the 90 % intervals held {100*c["value"]:.1f} % [{100*c["lo"]:.1f}, {100*c["hi"]:.1f}] of {c["n"]} pictures that neither head nor interval had seen' for m, c in held.items()]
+    return out + [
+        f'{NAMES[m]}: in cross-validation the 90 % intervals held {100 * c["value"]:.1f} % [{100 * c["lo"]:.1f}, {100 * c["hi"]:.1f}] of {c["n"]} pictures that neither head nor interval had seen'
+        for m, c in held.items()
+    ]
+
 
 def _glance(f):
     "What a reader in a hurry should know."
-    out = [P(B('Mind: '), f.info.note or 'the scores of this data set are not human.', cls='warn')] if f.info.human is False else []
-    if f.shown is None: return out+[_none('No pictures with scores were given or found, so nothing is judged here. Name the data: realness report RUN --data DIR.')]
+    out = (
+        [P(B('Mind: '), f.info.note or 'the scores of this data set are not human.', cls='warn')]
+        if f.info.human is False
+        else []
+    )
+    if f.shown is None:
+        return out + [
+            _none(
+                'No pictures with scores were given or found, so nothing is judged here. Name the data: realness report RUN --data DIR.'
+            )
+        ]
     items = [Li('Judged on ', B(f.source), '.')]
     if f.ready and np.isfinite((r := bootstrap_ci(f.shown.MOS, f.shown.p)).value):
-        items.append(Li(f'{f.main}: SROCC ', B(_interval(*r)), ' (1 = every pair in the right order, 0 = chance).'))
-    if f.ready and f.judged is not None: items += _beats(f)
-    items += [Li(s+'.') for s in _coverage(f)]
+        items.append(
+            Li(f'{f.main}: SROCC ', B(_interval(*r)), ' (1 = every pair in the right order, 0 = chance).')
+        )
+    if f.ready and f.judged is not None:
+        items += _beats(f)
+    items += [Li(s + '.') for s in _coverage(f)]
     bad = int(sum((p.level == 'error').sum() for _, p in f.checked.values()))
-    if bad: items.append(Li(A(f'{bad} problem{"s"*(bad > 1)} in the data', href='#data'), ': those rows were left out.'))
-    return out+[Ul(*items)]+[P(s, cls='warn') for s in (f.judged.remarks if f.judged is not None else [])]
+    if bad:
+        items.append(
+            Li(A(f'{bad} problem{"s" * (bad > 1)} in the data', href='#data'), ': those rows were left out.')
+        )
+    return out + [Ul(*items)] + [P(s, cls='warn') for s in (f.judged.remarks if f.judged is not None else [])]
 
 # %% ../nbs/35_report.ipynb #6680f7d9
 def _run(f):
     "What the run is."
     s, m, scale = f.settings, f.config.get('metrics', {}), f.info.mos_scale
-    encs = [(f'{k} encoder', f'{e["info"]["name"]}: {e["info"]["tag"]}, {e["info"]["width"]} numbers, {"frozen" if e["frozen"] else "fine-tuned"}, licence {e["info"]["licence"]}')
-            for k, e in f.config.get('encoders', {}).items()]
-    shown = [('name', f.run.resolve().name), ('trained on', f.info.name or 'unknown data'), ('training pictures', m.get('n_train')), ('head', s.get('head')),
-             ('the main head sees', {'both': 'picture and sentence', 'image': 'the picture', 'text': 'the sentence'}[f.predictor.main]), *encs,
-             ('range of the MOS', ' to '.join(f'{v:.3g}' for v in f.info.mos_range)), ('on a scale of 0-100', f'{scale["mean"]:g} + {scale["sd"]:g} x MOS' if scale else ''), ('scores by people', {True: 'yes', False: 'no: made'}.get(f.info.human, 'not said')),
-             ('weights (digest)', f.predictor.run_id), ('version of realness', f.config.get('realness')), ('seed', s.get('seed'))]
+    encs = [
+        (
+            f'{k} encoder',
+            f'{e["info"]["name"]}: {e["info"]["tag"]}, {e["info"]["width"]} numbers, {"frozen" if e["frozen"] else "fine-tuned"}, licence {e["info"]["licence"]}',
+        )
+        for k, e in f.config.get('encoders', {}).items()
+    ]
+    shown = [
+        ('name', f.run.resolve().name),
+        ('trained on', f.info.name or 'unknown data'),
+        ('training pictures', m.get('n_train')),
+        ('head', s.get('head')),
+        (
+            'the main head sees',
+            {'both': 'picture and sentence', 'image': 'the picture', 'text': 'the sentence'}[
+                f.predictor.main
+            ],
+        ),
+        *encs,
+        ('range of the MOS', ' to '.join(f'{v:.3g}' for v in f.info.mos_range)),
+        ('on a scale of 0-100', f'{scale["mean"]:g} + {scale["sd"]:g} x MOS' if scale else ''),
+        ('scores by people', {True: 'yes', False: 'no: made'}.get(f.info.human, 'not said')),
+        ('weights (digest)', f.predictor.run_id),
+        ('version of realness', f.config.get('realness')),
+        ('seed', s.get('seed')),
+    ]
     rest = {k: v for k, v in s.items() if k not in ('head', 'seed', 'encoders')}
-    return [_pairs(shown), *([Details(Summary('All settings'), _pairs([(k, str(v)) for k, v in rest.items()]))] if rest else [])]
+    return [
+        _pairs(shown),
+        *([Details(Summary('All settings'), _pairs([(k, str(v)) for k, v in rest.items()]))] if rest else []),
+    ]
+
 
 _READ = 'Value and 95 % bootstrap interval over the pictures, unfitted. SROCC and PLCC: higher is better; RMSE, in units of the MOS: lower is better.'
-_TRIVIAL = ('The rows called CORE are this run. The others are what anybody could write in a line, fitted on the same training pictures: their mean; being told which pictures are photographs; '
-            'the first word of the sentence; its words counted (TF-IDF) with a ridge regression.')
+_TRIVIAL = (
+    'The rows called CORE are this run. The others are what anybody could write in a line, fitted on the same training pictures: their mean; being told which pictures are photographs; '
+    'the first word of the sentence; its words counted (TF-IDF) with a ridge regression.'
+)
+
 
 def _quality(f):
     "Metrics beside trivial predictors, and within parts."
-    if f.judged is None: return _kept_quality(f)
+    if f.judged is None:
+        return _kept_quality(f)
     t = f.judged.table
-    if not len(t): return _too_few(f)
-    whole = t[t.value.notna() & (t.part == 'all')].assign(kind=lambda d: np.where(d.model.isin(list(f.judged.scored)), 'model', 'trivial'))
+    if not len(t):
+        return _too_few(f)
+    whole = t[t.value.notna() & (t.part == 'all')].assign(
+        kind=lambda d: np.where(d.model.isin(list(f.judged.scored)), 'model', 'trivial')
+    )
     out = [P(_READ), P(_TRIVIAL), _table(short_table(t), index=True)]
     if (whole.metric == 'srocc').any():
         said = '; '.join(f'{r.model} {_num(r.value, 2)}' for r in whole[whole.metric == 'srocc'].itertuples())
         out.append(_figure(plot_table(whole, 'srocc'), f'SROCC of each predictor with its interval. {said}.'))
     parts = parts_table(t)
-    return out+([H3('Within parts'), P('Telling photographs from generated pictures is half of the whole; ranking within each kind is the harder half.'), _table(parts.replace(dict(part=dict(ai='AI', photo='photographs'))))] if len(parts) else [])
+    return out + (
+        [
+            H3('Within parts'),
+            P(
+                'Telling photographs from generated pictures is half of the whole; ranking within each kind is the harder half.'
+            ),
+            _table(parts.replace(dict(part=dict(ai='AI', photo='photographs')))),
+        ]
+        if len(parts)
+        else []
+    )
+
 
 def _kept_quality(f):
     "Metrics of predictions that were kept, where no pictures were given."
-    if not f.ready: return _too_few(f)
+    if not f.ready:
+        return _too_few(f)
     t = regression_metrics(f.shown.MOS, f.shown.p).assign(model=f.main, part='all')
-    return [P(_READ), P('Computed from predictions that were kept; the trivial predictors can only stand beside them where the data have a test.'), _table(short_table(t), index=True)]
+    return [
+        P(_READ),
+        P(
+            'Computed from predictions that were kept; the trivial predictors can only stand beside them where the data have a test.'
+        ),
+        _table(short_table(t), index=True),
+    ]
 
 # %% ../nbs/35_report.ipynb #c1201e59
 def _training(f):
@@ -236,20 +443,67 @@ def _training(f):
     out, h, cv = [], f.csv('history.csv'), f.csv('cv.csv')
     if h is not None and len(h):
         last = h.iloc[-1]
-        out.append(_figure(plot_curves(h), f'Loss and validation SROCC over {len(h)} epochs; in the last one training loss {last.train_loss:.3f}, validation loss {last.val_loss:.3f}.'))
+        out.append(
+            _figure(
+                plot_curves(h),
+                f'Loss and validation SROCC over {len(h)} epochs; in the last one training loss {last.train_loss:.3f}, validation loss {last.val_loss:.3f}.',
+            )
+        )
     else:
         chosen = {m: h['params'] for m, h in f.config.get('heads', {}).items() if h.get('params')}
-        out.append(P(f'A {f.settings.get("head", "kernel")} head is fitted in one go, so there are no epochs to draw. What it chose by inner cross-validation on the training pictures:' if chosen
-                     else 'The run folder holds no history of epochs.'))
-        if chosen: out.append(_table(pd.DataFrame([dict(head=NAMES.get(m, m), **{'inner mean squared error' if k == 'score' else k: f'{v:.3g}' if isinstance(v, float) else str(v) for k, v in p.items()}) for m, p in chosen.items()]).fillna('')))
-    return out+([H3('Cross-validation'), *_cv(f, cv)] if cv is not None and len(cv) else [])
+        out.append(
+            P(
+                f'A {f.settings.get("head", "kernel")} head is fitted in one go, so there are no epochs to draw. What it chose by inner cross-validation on the training pictures:'
+                if chosen
+                else 'The run folder holds no history of epochs.'
+            )
+        )
+        if chosen:
+            out.append(
+                _table(
+                    pd.DataFrame(
+                        [
+                            dict(
+                                head=NAMES.get(m, m),
+                                **{
+                                    'inner mean squared error' if k == 'score' else k: f'{v:.3g}'
+                                    if isinstance(v, float)
+                                    else str(v)
+                                    for k, v in p.items()
+                                },
+                            )
+                            for m, p in chosen.items()
+                        ]
+                    ).fillna('')
+                )
+            )
+    return out + ([H3('Cross-validation'), *_cv(f, cv)] if cv is not None and len(cv) else [])
+
 
 def _cv(f, cv):
-    t = pd.DataFrame({'head': [NAMES.get(m, m) for m in cv.modality], 'metric': cv.metric.str.upper(), 'fold mean': cv.fold_mean, 'fold sd': cv.fold_sd,
-                      'pooled [95 % interval]': [_interval(r.pooled, r.pooled_lo, r.pooled_hi) for r in cv.itertuples()]})
-    d = cv.rename(columns=dict(pooled='value', pooled_lo='lo', pooled_hi='hi')).assign(model=t['head'], direction='higher')
+    t = pd.DataFrame(
+        {
+            'head': [NAMES.get(m, m) for m in cv.modality],
+            'metric': cv.metric.str.upper(),
+            'fold mean': cv.fold_mean,
+            'fold sd': cv.fold_sd,
+            'pooled [95 % interval]': [
+                _interval(r.pooled, r.pooled_lo, r.pooled_hi) for r in cv.itertuples()
+            ],
+        }
+    )
+    d = cv.rename(columns=dict(pooled='value', pooled_lo='lo', pooled_hi='hi')).assign(
+        model=t['head'], direction='higher'
+    )
     said = f'{f.settings.get("cv")} folds, {f.settings.get("repeats")} times, {cv.n.iloc[0]} training pictures; unfitted.'
-    return [P(said), _table(t), _figure(plot_table(d, 'srocc'), f'SROCC of cross-validation by head: {"; ".join(f"{r.model} {_num(r.value, 2)}" for r in d[d.metric == "srocc"].itertuples())}.')]
+    return [
+        P(said),
+        _table(t),
+        _figure(
+            plot_table(d, 'srocc'),
+            f'SROCC of cross-validation by head: {"; ".join(f"{r.model} {_num(r.value, 2)}" for r in d[d.metric == "srocc"].itertuples())}.',
+        ),
+    ]
 
 # %% ../nbs/35_report.ipynb #196ef997
 def _kinds(f):
@@ -257,163 +511,340 @@ def _kinds(f):
     ai = is_ai(f.shown)
     return None if ai is None else np.where(ai, 'AI', 'photo')
 
+
 def _words(f):
     "The answer words; None where there are no sentences."
-    if 'description' not in f.shown or not f.shown.description.fillna('').str.strip().any(): return None
+    if 'description' not in f.shown or not f.shown.description.fillna('').str.strip().any():
+        return None
     return np.array([answer_word(d).capitalize() or 'no answer word' for d in f.shown.description])
+
 
 def _scatter(f):
     "True against predicted, and how both are spread."
-    if not f.ready: return _too_few(f)
+    if not f.ready:
+        return _too_few(f)
     s = f.shown
     band = ('90 % interval', s.mos_lo, s.mos_hi) if 'mos_lo' in s and s.mos_lo.notna().all() else None
     alt = f'Predicted MOS along, {_num(s.p.min(), 2)} to {_num(s.p.max(), 2)}; true MOS up, {_num(s.MOS.min(), 2)} to {_num(s.MOS.max(), 2)}; {len(s)} pictures, with the fitted curve'
     spread = f'Histograms: true MOS, mean {_num(s.MOS.mean(), 2)}, sd {_num(s.MOS.std(ddof=0), 2)}; predicted, mean {_num(s.p.mean(), 2)}, sd {_num(s.p.std(ddof=0), 2)}.'
-    return [_figure(plot_scatter(s.MOS, s.p, groups=_kinds(f), band=band), alt+(' and the 90 % interval of the predictions.' if band else '.'),
-                    'Every mark a picture.'+(' The band is what the run itself says: nine of ten true MOS should lie in it.' if band else '')),
-            _figure(plot_distribution({'true': s.MOS, 'predicted': s.p}), spread, 'Predictions spread less than the truth where the model knows little.')]
+    return [
+        _figure(
+            plot_scatter(s.MOS, s.p, groups=_kinds(f), band=band),
+            alt + (' and the 90 % interval of the predictions.' if band else '.'),
+            'Every mark a picture.'
+            + (
+                ' The band is what the run itself says: nine of ten true MOS should lie in it.'
+                if band
+                else ''
+            ),
+        ),
+        _figure(
+            plot_distribution({'true': s.MOS, 'predicted': s.p}),
+            spread,
+            'Predictions spread less than the truth where the model knows little.',
+        ),
+    ]
+
 
 def _residuals(f):
     "Where it errs."
-    if not f.ready: return _too_few(f)
+    if not f.ready:
+        return _too_few(f)
     groups = {k: v for k, v in (('answer word', _words(f)), ('AI or photo', _kinds(f))) if v is not None}
-    if not groups: return [_none('Neither sentences nor names say what kind of picture each is (a column is_ai, or names like f12.png and r12.png), so errors are not split.')]
-    err = f.shown.p-f.shown.MOS
+    if not groups:
+        return [
+            _none(
+                'Neither sentences nor names say what kind of picture each is (a column is_ai, or names like f12.png and r12.png), so errors are not split.'
+            )
+        ]
+    err = f.shown.p - f.shown.MOS
     means = '; '.join(f'{g} {_num(err[v == g].mean(), 2)}' for v in groups.values() for g in sorted(set(v)))
-    return [_figure(plot_residuals(f.shown.MOS, f.shown.p, groups), f'Predicted minus true MOS by {" and by ".join(groups)}; means: {means}.',
-                    'A diamond is the mean of a group, the bar its 95 % interval. A bar that leaves 0 out is a bias.')]
+    return [
+        _figure(
+            plot_residuals(f.shown.MOS, f.shown.p, groups),
+            f'Predicted minus true MOS by {" and by ".join(groups)}; means: {means}.',
+            'A diamond is the mean of a group, the bar its 95 % interval. A bar that leaves 0 out is a bias.',
+        )
+    ]
 
 # %% ../nbs/35_report.ipynb #9b4dc492
 def _sure(f):
     "Intervals and deciles."
-    out = [P(s+'.') for s in _coverage(f) if 'intervals' in s]
+    out = [P(s + '.') for s in _coverage(f) if 'intervals' in s]
     kept = f.csv('calibration.csv')
     if f.ready and len(f.shown) >= 6:
         t = deciles(f.shown.MOS.to_numpy(), f.shown.p.to_numpy())
-        out.append(_figure(plot_deciles(t, 'pictures judged here'), _tenths(t, 'of the pictures judged here'), 'Off the dashed line: predictions are too high (below it) or too low (above it).'))
+        out.append(
+            _figure(
+                plot_deciles(t, 'pictures judged here'),
+                _tenths(t, 'of the pictures judged here'),
+                'Off the dashed line: predictions are too high (below it) or too low (above it).',
+            )
+        )
     if kept is not None and (kept.modality == f.predictor.main).any():
         t = kept[kept.modality == f.predictor.main]
-        out.append(_figure(plot_deciles(t, 'training pictures, held out'), _tenths(t, 'of held-out training pictures'), 'What the run learned its calibration and intervals from.'))
+        out.append(
+            _figure(
+                plot_deciles(t, 'training pictures, held out'),
+                _tenths(t, 'of held-out training pictures'),
+                'What the run learned its calibration and intervals from.',
+            )
+        )
     return out or [_none('Too few pictures, and the run folder holds no calibration.')]
 
-def _tenths(t, of): return f'Mean true against mean predicted MOS in {len(t)} groups {of}: ' + '; '.join(f'{_num(r.predicted, 2)} predicted, {_num(r.true, 2)} true' for r in t.itertuples()) + '.'
+
+def _tenths(t, of):
+    return (
+        f'Mean true against mean predicted MOS in {len(t)} groups {of}: '
+        + '; '.join(f'{_num(r.predicted, 2)} predicted, {_num(r.true, 2)} true' for r in t.itertuples())
+        + '.'
+    )
+
 
 def _domain(f):
     "Pictures far from the training pictures."
-    if f.shown is None or 'domain_score' not in f.shown or f.shown.domain_score.isna().all(): return [_none('No domain scores: the run has none, or no pictures were judged.')]
-    d = f.shown.assign(domain_score=f.shown.domain_score.astype(float)).sort_values('domain_score', ascending=False)
+    if f.shown is None or 'domain_score' not in f.shown or f.shown.domain_score.isna().all():
+        return [_none('No domain scores: the run has none, or no pictures were judged.')]
+    d = f.shown.assign(domain_score=f.shown.domain_score.astype(float)).sort_values(
+        'domain_score', ascending=False
+    )
     far = d[d.domain_score > 1]
-    out = [P(f'{len(far)} of {len(d)} pictures lie further from the training pictures than 95 % of unseen pictures of their kind (domain score above 1). Their predictions are less sure.')]
-    out.append(_figure(plot_distribution({'pictures judged': d.domain_score}, 'domain score (higher = stranger)', {'out of domain above': 1.}), f'Domain scores from {d.domain_score.min():.2f} to {d.domain_score.max():.2f}; {len(far)} above 1.'))
-    if len(far): out.append(Details(Summary(f'The strangest {min(10, len(far))}'), _table(far.head(10)[['filename', 'domain_score', 'MOS', 'p']].rename(columns=dict(domain_score='domain score', p='predicted')))))
+    out = [
+        P(
+            f'{len(far)} of {len(d)} pictures lie further from the training pictures than 95 % of unseen pictures of their kind (domain score above 1). Their predictions are less sure.'
+        )
+    ]
+    out.append(
+        _figure(
+            plot_distribution(
+                {'pictures judged': d.domain_score},
+                'domain score (higher = stranger)',
+                {'out of domain above': 1.0},
+            ),
+            f'Domain scores from {d.domain_score.min():.2f} to {d.domain_score.max():.2f}; {len(far)} above 1.',
+        )
+    )
+    if len(far):
+        out.append(
+            Details(
+                Summary(f'The strangest {min(10, len(far))}'),
+                _table(
+                    far.head(10)[['filename', 'domain_score', 'MOS', 'p']].rename(
+                        columns=dict(domain_score='domain score', p='predicted')
+                    )
+                ),
+            )
+        )
     return out
 
 # %% ../nbs/35_report.ipynb #1e97aad0
-SHOWN = 4      # pictures at each end
+SHOWN = 4  # pictures at each end
 MAP_SIDE = 560  # pixels of the longer side of a picture on the page
+
 
 def _light(m, side=MAP_SIDE):
     "A small copy of a map and its picture."
     from PIL import Image
-    k = min(1., side/max(m.width, m.height))
-    size = tuple(max(1, round(k*v)) for v in (m.width, m.height))
+
+    k = min(1.0, side / max(m.width, m.height))
+    size = tuple(max(1, round(k * v)) for v in (m.width, m.height))
     a = np.asarray(Image.fromarray(m.array).resize(size, Image.Resampling.BOX))
     return replace(m, array=a, image=m.image.resize(size, Image.Resampling.LANCZOS))
+
 
 def _mapper(f):
     "What makes a map of a row."
     from realness.localization.clip import load_clip
     from realness.localization.heatmap import heatmap
     from realness.localization.localizer import Localizer
-    if not f.clip: return lambda r, loc=Localizer.load(): heatmap(r.path, variant='learned', localizer=loc)
+
+    if not f.clip:
+        return lambda r, loc=Localizer.load(): heatmap(r.path, variant='learned', localizer=loc)
     return lambda r, clip=load_clip(f.clip): heatmap(r.path, getattr(r, 'description', '') or None, clip)
+
 
 def _maps(f, rows):
     "A map for each row, or the reason why there is none."
-    try: make, out = _mapper(f), []
-    except RealnessError as e: return [str(e)]*len(rows)
+    try:
+        make, out = _mapper(f), []
+    except RealnessError as e:
+        return [str(e)] * len(rows)
     for r in track(rows, 'maps'):
-        try: out.append(make(r))
-        except RealnessError as e: out.append(str(e))
+        try:
+            out.append(make(r))
+        except RealnessError as e:
+            out.append(str(e))
     return out
+
 
 def _card(r, m):
     "A picture, its map, and what was predicted."
-    lo, hi = (float(v) if v is not None else np.nan for v in (getattr(r, 'mos_lo', None), getattr(r, 'mos_hi', None)))
-    said = [B(r.filename), f': predicted {_interval(r.p, lo, hi, 2)}, true {_num(r.MOS, 2)}, {_num(abs(r.p-r.MOS), 2)} off.']
-    if text := getattr(r, 'description', ''): said += [' ', Span(textwrap.shorten(str(text), 400, placeholder=' …'), cls='says')]
-    if m is None or isinstance(m, str): return Figure(Figcaption(*said, *([Span(f' No map: {m}', cls='none')] if m else [])))
+    lo, hi = (
+        float(v) if v is not None else np.nan
+        for v in (getattr(r, 'mos_lo', None), getattr(r, 'mos_hi', None))
+    )
+    said = [
+        B(r.filename),
+        f': predicted {_interval(r.p, lo, hi, 2)}, true {_num(r.MOS, 2)}, {_num(abs(r.p - r.MOS), 2)} off.',
+    ]
+    if text := getattr(r, 'description', ''):
+        said += [' ', Span(textwrap.shorten(str(text), 400, placeholder=' …'), cls='says')]
+    if m is None or isinstance(m, str):
+        return Figure(Figcaption(*said, *([Span(f' No map: {m}', cls='none')] if m else [])))
     box = next((b['box'] for b in m.boxes()), None)
     where = f' least real at {box[0]}, {box[1]} ({box[2]} x {box[3]} pixels)' if box else ' an even map'
     data = jpeg(draw_many([_light(m)], [''], look='side', bar=False), 150)
-    return Figure(Img(src=_uri(data, 'jpeg'), alt=f'{r.filename} and its map: {m.direction} {m.array.min():.2f} to {m.array.max():.2f},{where}.'), Figcaption(*said), cls='card')
+    return Figure(
+        Img(
+            src=_uri(data, 'jpeg'),
+            alt=f'{r.filename} and its map: {m.direction} {m.array.min():.2f} to {m.array.max():.2f},{where}.',
+        ),
+        Figcaption(*said),
+        cls='card',
+    )
+
 
 def _ends(f):
     "Best and worst predictions."
-    if f.shown is None or not len(f.shown): return _too_few(f)
-    d = f.shown.assign(off=(f.shown.p-f.shown.MOS).abs()).sort_values(['off', 'filename'])
-    k = min(SHOWN, max(1, len(d)//2))
-    groups = {'Worst: furthest off': d[::-1].head(k), **({'Best: nearest to the truth': d.head(k)} if len(d) > 1 else {})}
+    if f.shown is None or not len(f.shown):
+        return _too_few(f)
+    d = f.shown.assign(off=(f.shown.p - f.shown.MOS).abs()).sort_values(['off', 'filename'])
+    k = min(SHOWN, max(1, len(d) // 2))
+    groups = {
+        'Worst: furthest off': d[::-1].head(k),
+        **({'Best: nearest to the truth': d.head(k)} if len(d) > 1 else {}),
+    }
     rows = [r for g in groups.values() for r in g.itertuples()]
-    maps = _maps(f, rows) if 'path' in d else [None]*len(rows)
+    maps = _maps(f, rows) if 'path' in d else [None] * len(rows)
     real = [m for m in maps if m is not None and not isinstance(m, str)]
     out, cards = [], iter([_card(r, m) for r, m in zip(rows, maps)])
     if real:
-        out.append(P(f'Left the picture, right its map ({real[0].variant}, {real[0].model}); the outline holds the least real twentieth of the pixels. A map is a second guess about the picture, not the reason of the prediction. All maps share this scale:'))
-        out.append(_figure(draw_bar(_light(real[0])), f'Colour scale of the maps: {real[0].quantity}, {real[0].lo:g} to {real[0].hi:g}, brighter = less real.'))
-    elif 'path' not in d: out.append(P('Pictures and maps need the data: realness report RUN --data DIR.', cls='none'))
-    for name, g in groups.items(): out += [H3(name), Div(*(next(cards) for _ in range(len(g))), cls='cards')]
+        out.append(
+            P(
+                f'Left the picture, right its map ({real[0].variant}, {real[0].model}); the outline holds the least real twentieth of the pixels. A map is a second guess about the picture, not the reason of the prediction. All maps share this scale:'
+            )
+        )
+        out.append(
+            _figure(
+                draw_bar(_light(real[0])),
+                f'Colour scale of the maps: {real[0].quantity}, {real[0].lo:g} to {real[0].hi:g}, brighter = less real.',
+            )
+        )
+    elif 'path' not in d:
+        out.append(P('Pictures and maps need the data: realness report RUN --data DIR.', cls='none'))
+    for name, g in groups.items():
+        out += [H3(name), Div(*(next(cards) for _ in range(len(g))), cls='cards')]
     return out
 
 # %% ../nbs/35_report.ipynb #b26c4ca8
 def _data(f):
     "What is wrong with the data, and what a reader should know of them."
-    if not f.checked: return [_none('No data were given or found.')]
+    if not f.checked:
+        return [_none('No data were given or found.')]
     out = [P(s, cls='warn') for s in (f.judged.remarks if f.judged is not None else [])]
     for name, (good, found) in f.checked.items():
         none = int((~good.description.str.strip().astype(bool)).sum()) if len(good) else 0
-        out.append(P(B(name), f': {len(good)} good rows, {(found.level == "error").sum()} problems, {(found.level == "note").sum()} notes'+(f'; {none} without a sentence' if none else '')+'.'))
-        if len(found): out.append(_table(found.head(50).assign(row=found.row.map(lambda r: str(r) if r else ''))))
-        if len(found) > 50: out.append(P(f'… and {len(found)-50} more: realness data check prints all.'))
+        out.append(
+            P(
+                B(name),
+                f': {len(good)} good rows, {(found.level == "error").sum()} problems, {(found.level == "note").sum()} notes'
+                + (f'; {none} without a sentence' if none else '')
+                + '.',
+            )
+        )
+        if len(found):
+            out.append(_table(found.head(50).assign(row=found.row.map(lambda r: str(r) if r else ''))))
+        if len(found) > 50:
+            out.append(P(f'… and {len(found) - 50} more: realness data check prints all.'))
     return out
 
+
 def _terms(name, info):
-    return Li(B(name or 'unknown data'), ': ', info.licence or 'no licence is known, so nothing may be passed on that comes from these data', '.' if not info.licence.endswith('.') else '')
+    return Li(
+        B(name or 'unknown data'),
+        ': ',
+        info.licence or 'no licence is known, so nothing may be passed on that comes from these data',
+        '.' if not info.licence.endswith('.') else '',
+    )
+
 
 def _licence(f):
     "Whose terms bind the weights and this page."
     infos = {(f.info.name or 'the training data'): f.info}
-    if f.data: infos.setdefault((d := _info(f)).name or f.data.name, d)
-    encs = [Li(B(e['info']['tag']), f': {e["info"]["licence"]}') for e in f.config.get('encoders', {}).values()]
-    shows = [w for w, c in (('pictures', 'path'), ('sentences', 'description')) if f.shown is not None and c in f.shown]
-    page = f' This page shows {" and ".join(shows)} of the data, so it may be passed on only where their licence allows it.' if shows else ''
-    return [P('The licence of the training data binds the use of the weights.'+page), H3('Data'), Ul(*(_terms(k, v) for k, v in infos.items())), H3('Encoders'), Ul(*encs)]
+    if f.data:
+        infos.setdefault((d := _info(f)).name or f.data.name, d)
+    encs = [
+        Li(B(e['info']['tag']), f': {e["info"]["licence"]}') for e in f.config.get('encoders', {}).values()
+    ]
+    shows = [
+        w
+        for w, c in (('pictures', 'path'), ('sentences', 'description'))
+        if f.shown is not None and c in f.shown
+    ]
+    page = (
+        f' This page shows {" and ".join(shows)} of the data, so it may be passed on only where their licence allows it.'
+        if shows
+        else ''
+    )
+    return [
+        P('The licence of the training data binds the use of the weights.' + page),
+        H3('Data'),
+        Ul(*(_terms(k, v) for k, v in infos.items())),
+        H3('Encoders'),
+        Ul(*encs),
+    ]
+
 
 def _info(f):
-    try: return dataset_info(f.data, f.checked.get('train', (None,))[0])
-    except (RealnessError, TypeError, AttributeError): return DatasetInfo(f.data.name)
+    try:
+        return dataset_info(f.data, f.checked.get('train', (None,))[0])
+    except (RealnessError, TypeError, AttributeError):
+        return DatasetInfo(f.data.name)
+
 
 def train_command(
-    settings: dict  # of a run folder
+    settings: dict,  # of a run folder
 ) -> str:
     "The command that trains this run again, with placeholders for folders."
     plain, out = asdict(RunConfig()), ['realness train --data DATA --out RUN']
     for k, v in settings.items():
-        if k not in plain or k == 'val_share' or v == plain[k] and k not in ('encoders', 'head'): continue
-        out.append(f'--{k.replace("_", "-")}'+('' if v is True else f' {shlex.quote(str(v))}'))
+        if k not in plain or k == 'val_share' or (v == plain[k] and k not in ('encoders', 'head')):
+            continue
+        out.append(f'--{k.replace("_", "-")}' + ('' if v is True else f' {shlex.quote(str(v))}'))
     return ' '.join(out)
+
 
 def _made(f):
     lines = [train_command(f.settings)] if f.settings else []
-    lines.append(f'realness report {shlex.quote(f.run.resolve().name)}'+(f' --data {shlex.quote(f.data.name)}' if f.data else '')+(f' --clip {shlex.quote(str(f.clip))}' if f.clip else ''))
-    return [P('The run and this page, from the command line (folders by their last name):'), Pre(Code('\n'.join(lines))), P('The same run and data give the same page, byte by byte, on the same machine.')]
+    lines.append(
+        f'realness report {shlex.quote(f.run.resolve().name)}'
+        + (f' --data {shlex.quote(f.data.name)}' if f.data else '')
+        + (f' --clip {shlex.quote(str(f.clip))}' if f.clip else '')
+    )
+    return [
+        P('The run and this page, from the command line (folders by their last name):'),
+        Pre(Code('\n'.join(lines))),
+        P('The same run and data give the same page, byte by byte, on the same machine.'),
+    ]
 
-SECTIONS = dict(glance=('At a glance', _glance), run=('The run', _run), quality=('How good it is', _quality), scatter=('Predicted and true', _scatter), residuals=('Where it errs', _residuals),
-                sure=('How sure it is', _sure), domain=('Pictures unlike the training pictures', _domain), ends=('Best and worst', _ends), training=('How it was trained', _training),
-                data=('The data and their warnings', _data), licence=('Licences', _licence), made=('How this page was made', _made))
+
+SECTIONS = dict(
+    glance=('At a glance', _glance),
+    run=('The run', _run),
+    quality=('How good it is', _quality),
+    scatter=('Predicted and true', _scatter),
+    residuals=('Where it errs', _residuals),
+    sure=('How sure it is', _sure),
+    domain=('Pictures unlike the training pictures', _domain),
+    ends=('Best and worst', _ends),
+    training=('How it was trained', _training),
+    data=('The data and their warnings', _data),
+    licence=('Licences', _licence),
+    made=('How this page was made', _made),
+)
 
 # %% ../nbs/35_report.ipynb #6aeae942
-CSS = '''
+CSS = """
 :root{color-scheme:light}*{box-sizing:border-box}
 body{margin:0;font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;color:#1c1c1c;background:#fff}
 main,header{max-width:72rem;margin:0 auto;padding:0 1.5rem}
@@ -428,43 +859,57 @@ th{font-weight:600}thead th{border-bottom:1.5px solid #666}tbody th{white-space:
 .warn{border-left:4px solid #b35c00;background:#fdf3e4;padding:.5rem .8rem;max-width:46rem}.none{color:#666}
 details{margin:.6rem 0}summary{cursor:pointer;color:#1b3a5b}pre{background:#f4f4f4;padding:.7rem;overflow-x:auto;white-space:pre-wrap;overflow-wrap:anywhere}
 @media print{body{font-size:10.5pt}main,header{max-width:none;padding:0}nav{display:none}h2,h3{break-after:avoid}figure,tr,pre{break-inside:avoid}.cards{grid-template-columns:1fr 1fr}.warn{background:none}a{color:inherit;text-decoration:none}}
-'''
+"""
+
 
 def _page(title, lead, nav, body):
     "The whole document."
     mark = base64.b64encode(hashlib.sha256(CSS.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{mark}'; base-uri 'none'; form-action 'none'"
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{mark}'; base-uri 'none'; form-action 'none'"
+    )
     t = html.escape(title)
-    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="referrer" content="no-referrer">'
-            f'<link rel="icon" href="data:,"><title>{t}</title><style>{CSS}</style></head>\n<body><header><h1>{t}</h1>{to_xml(lead)}{to_xml(nav)}</header>\n<main>{body}</main></body></html>\n')
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="referrer" content="no-referrer">'
+        f'<link rel="icon" href="data:,"><title>{t}</title><style>{CSS}</style></head>\n<body><header><h1>{t}</h1>{to_xml(lead)}{to_xml(nav)}</header>\n<main>{body}</main></body></html>\n'
+    )
 
 # %% ../nbs/35_report.ipynb #c1a33766
 def _section(f, key):
     "A section's elements; one that cannot be made says why."
     title, make = SECTIONS[key]
-    try: content = make(f)
-    except RealnessError as e: content = [_none(f'Left out: {e}')]
+    try:
+        content = make(f)
+    except RealnessError as e:
+        content = [_none(f'Left out: {e}')]
     return to_xml(Section(H2(title), *content, id=key))
 
+
 def report(
-    run: Path | str,                 # a run folder
-    data: Path | str | None = None,  # holds train/ and test/, or is one split; by default the run's own data where they are found
-    out: Path | str | None = None,   # the page; by default RUN/report.html
-    split: str = 'test',             # which split of the data to judge on
-    clip: str | None = None,         # a CLIP model: maps follow the sentence; None: the learned localizer
+    run: Path | str,  # a run folder
+    data: Path
+    | str
+    | None = None,  # holds train/ and test/, or is one split; by default the run's own data where they are found
+    out: Path | str | None = None,  # the page; by default RUN/report.html
+    split: str = 'test',  # which split of the data to judge on
+    clip: str | None = None,  # a CLIP model: maps follow the sentence; None: the learned localizer
     device: str | None = None,
-    say=None,                        # told what is being done
+    say=None,  # told what is being done
 ) -> Path:  # the page
     "Write one self-contained HTML page about a run; `RealnessError` for a missing run or data folder."
-    out = Path(out) if out else Path(run)/'report.html'
-    if out.is_dir() or out.suffix.lower() not in ('.html', '.htm'): raise RealnessError(f'{out}: the page is a file that ends in .html')
+    out = Path(out) if out else Path(run) / 'report.html'
+    if out.is_dir() or out.suffix.lower() not in ('.html', '.htm'):
+        raise RealnessError(f'{out}: the page is a file that ends in .html')
     say = say or (lambda s: None)
     f = gather(run, data, split, clip, device, say)
     say('Drawing figures and maps')
     body = '\n'.join(_section(f, k) for k in SECTIONS)
     nav = Nav(Ol(*(Li(A(t, href=f'#{k}')) for k, (t, _) in SECTIONS.items())), **{'aria-label': 'Contents'})
-    lead = P(f'A predictor of how real a picture looks (MOS; higher = more real), trained on {f.info.name or "unknown data"}.')
+    lead = P(
+        f'A predictor of how real a picture looks (MOS; higher = more real), trained on {f.info.name or "unknown data"}.'
+    )
     page = _page(f'Report on {f.run.resolve().name}', lead, nav, body)
-    with atomic_write(out) as tmp: tmp.write_bytes(page.encode('utf-8', 'backslashreplace'))
+    with atomic_write(out) as tmp:
+        tmp.write_bytes(page.encode('utf-8', 'backslashreplace'))
     return out

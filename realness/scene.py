@@ -13,73 +13,104 @@ import numpy as np
 from .images import load_image
 
 # %% ../nbs/02_scene.ipynb #a18ef299
-_SHAPES = np.arange(.2, 10, .001)
+_SHAPES = np.arange(0.2, 10, 0.001)
+
 
 @cache
 def _ratios():
     from scipy.special import gamma
-    return gamma(2/_SHAPES)**2/(gamma(1/_SHAPES)*gamma(3/_SHAPES))
+
+    return gamma(2 / _SHAPES) ** 2 / (gamma(1 / _SHAPES) * gamma(3 / _SHAPES))
+
 
 def fit_ggd(
-    x  # numbers, any shape, mean near 0
+    x,  # numbers, any shape, mean near 0
 ) -> tuple:  # (shape: 2 = Gaussian, 1 = Laplace; variance)
     "A generalised Gaussian by moments (Sharifi and Leon-Garcia 1995)."
     x = np.ravel(x)
-    v = float(np.mean(x*x))
-    r = float(np.mean(np.abs(x)))**2/max(v, 1e-12)
-    return float(_SHAPES[np.argmin(np.abs(_ratios()-r))]), v
+    v = float(np.mean(x * x))
+    r = float(np.mean(np.abs(x))) ** 2 / max(v, 1e-12)
+    return float(_SHAPES[np.argmin(np.abs(_ratios() - r))]), v
+
 
 def fit_aggd(
-    x  # numbers, any shape
+    x,  # numbers, any shape
 ) -> tuple:  # (shape, mean, variance of the negative side, of the positive side)
     "An asymmetric generalised Gaussian by moments (Lasmar et al. 2009)."
     from scipy.special import gamma
+
     x = np.ravel(x)
-    l, r = (float(np.sqrt(np.mean(s*s))) if len(s) else 1e-6 for s in (x[x < 0], x[x > 0]))
-    g = l/max(r, 1e-9)
-    ratio = float(np.mean(np.abs(x)))**2/max(float(np.mean(x*x)), 1e-12)*(g**3+1)*(g+1)/(g*g+1)**2
-    a = float(_SHAPES[np.argmin(np.abs(_ratios()-ratio))])
-    return a, (r-l)*gamma(2/a)/gamma(1/a)*np.sqrt(gamma(1/a)/gamma(3/a)), l*l, r*r
+    l, r = (float(np.sqrt(np.mean(s * s))) if len(s) else 1e-6 for s in (x[x < 0], x[x > 0]))
+    g = l / max(r, 1e-9)
+    ratio = (
+        float(np.mean(np.abs(x))) ** 2
+        / max(float(np.mean(x * x)), 1e-12)
+        * (g**3 + 1)
+        * (g + 1)
+        / (g * g + 1) ** 2
+    )
+    a = float(_SHAPES[np.argmin(np.abs(_ratios() - ratio))])
+    return a, (r - l) * gamma(2 / a) / gamma(1 / a) * np.sqrt(gamma(1 / a) / gamma(3 / a)), l * l, r * r
 
 # %% ../nbs/02_scene.ipynb #a6c79ab8
 def _one_size(grey):
     "20 numbers of one size."
     from scipy.ndimage import gaussian_filter
-    mean = gaussian_filter(grey, 7/6)
-    sd = np.sqrt(np.maximum(gaussian_filter(grey*grey, 7/6)-mean*mean, 0))
-    mscn = (grey-mean)/(sd+1)
-    pairs = [v for shift in ((0, 1), (1, 0), (1, 1), (1, -1)) for v in fit_aggd(mscn*np.roll(mscn, shift, (0, 1)))]
-    return [*fit_ggd(mscn), *pairs, np.log(sd.mean()+.1), sd.std()/(sd.mean()+.1)]
 
-RINGS = (.01, .03, .06, .12, .2, .3, .4, .5)   # cycles a pixel
+    mean = gaussian_filter(grey, 7 / 6)
+    sd = np.sqrt(np.maximum(gaussian_filter(grey * grey, 7 / 6) - mean * mean, 0))
+    mscn = (grey - mean) / (sd + 1)
+    pairs = [
+        v
+        for shift in ((0, 1), (1, 0), (1, 1), (1, -1))
+        for v in fit_aggd(mscn * np.roll(mscn, shift, (0, 1)))
+    ]
+    return [*fit_ggd(mscn), *pairs, np.log(sd.mean() + 0.1), sd.std() / (sd.mean() + 0.1)]
+
+
+RINGS = (0.01, 0.03, 0.06, 0.12, 0.2, 0.3, 0.4, 0.5)  # cycles a pixel
+
 
 def _spectrum(grey):
     "Log mean amplitude in each ring."
-    f = np.abs(np.fft.rfft2(grey-grey.mean()))
+    f = np.abs(np.fft.rfft2(grey - grey.mean()))
     r = np.hypot(np.fft.fftfreq(grey.shape[0])[:, None], np.fft.rfftfreq(grey.shape[1])[None])
     ring = [f[(r >= lo) & (r < hi)] for lo, hi in zip(RINGS, RINGS[1:])]
-    return [np.log((v.mean() if v.size else 0)+1) for v in ring]
+    return [np.log((v.mean() if v.size else 0) + 1) for v in ring]
+
 
 def _colour(a):
     "Saturation and brightness (mean, sd), red-green and yellow-blue (mean, sd), colourfulness; for values 0-255."
     top, low = a.max(2), a.min(2)
-    sat, bright = np.where(top > 0, (top-low)/np.maximum(top, 1), 0), top/255
-    rg, yb = a[..., 0]-a[..., 1], (a[..., 0]+a[..., 1])/2-a[..., 2]
-    return [sat.mean(), sat.std(), bright.mean(), bright.std(), rg.mean(), rg.std(), yb.mean(), yb.std(), np.hypot(rg.std(), yb.std())+.3*np.hypot(rg.mean(), yb.mean())]
+    sat, bright = np.where(top > 0, (top - low) / np.maximum(top, 1), 0), top / 255
+    rg, yb = a[..., 0] - a[..., 1], (a[..., 0] + a[..., 1]) / 2 - a[..., 2]
+    return [
+        sat.mean(),
+        sat.std(),
+        bright.mean(),
+        bright.std(),
+        rg.mean(),
+        rg.std(),
+        yb.mean(),
+        yb.std(),
+        np.hypot(rg.std(), yb.std()) + 0.3 * np.hypot(rg.mean(), yb.mean()),
+    ]
 
 # %% ../nbs/02_scene.ipynb #1652f6f6
 SCENE_WIDTH = 76
 
+
 def scene_statistics(
-    image  # anything `load_image` takes
+    image,  # anything `load_image` takes
 ) -> np.ndarray:  # float32, 76 numbers
     "Natural-scene statistics of a picture at the size it has."
     from PIL import Image
+
     im = load_image(image)
     a, out = np.asarray(im, np.float32), []
-    first = grey = a@np.array([.299, .587, .114], np.float32)
+    first = grey = a @ np.array([0.299, 0.587, 0.114], np.float32)
     for k in range(3):
         out += _one_size(grey)
-        size = max(1, grey.shape[1]//2), max(1, grey.shape[0]//2)
+        size = max(1, grey.shape[1] // 2), max(1, grey.shape[0] // 2)
         grey = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC))
     return np.nan_to_num(np.array([*out, *_spectrum(first), *_colour(a)], np.float32), posinf=0, neginf=0)

@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -28,13 +28,30 @@ from .images import ImageError, file_digest
 from .regression.predict import RowTable, collect
 
 # %% ../nbs/36_sentences.ipynb #6f19e3a9
-COLUMNS = ('filename', 'MOS', 'description', 'status', 'problem', 'sentence_source', 'said', 'tokens_in', 'tokens_out', 'asked', 'digest')
+COLUMNS = (
+    'filename',
+    'MOS',
+    'description',
+    'status',
+    'problem',
+    'sentence_source',
+    'said',
+    'tokens_in',
+    'tokens_out',
+    'asked',
+    'digest',
+)
 _CONTROL = re.compile(r'[\x00-\x1f\x7f]+')
 
-ANEW, AGAIN = ('error', 'unreadable'), ('marked', 'refused')  # what is asked again always, and where it is wished
+ANEW, AGAIN = (
+    ('error', 'unreadable'),
+    ('marked', 'refused'),
+)  # what is asked again always, and where it is wished
+
 
 class DescriptionTable(RowTable):
     "A CSV of descriptions that grows row by row; answers of another model, or to another question, are refused."
+
     columns, mark, what, maker = COLUMNS, 'asked', 'descriptions', 'the model and question'
 
     def open(self, items, again=False):
@@ -45,142 +62,229 @@ class DescriptionTable(RowTable):
 
     def todo(self, items, again=False):
         "(items to ask about, rows for items whose picture is known by another name)"
-        drop, same = ANEW + AGAIN*again, {r['digest']: r for r in self.done.values() if r['digest'] and r['status'] not in ANEW}
+        drop, same = (
+            ANEW + AGAIN * again,
+            {r['digest']: r for r in self.done.values() if r['digest'] and r['status'] not in ANEW},
+        )
         todo, known = [], {}
         for shown, file in items:
             r, digest = self.done.get(shown), _digest(file)
             if r is None or r['digest'] != digest:
-                r = same[digest] | dict(filename=shown, tokens_in='', tokens_out='') if digest in same else None
-                if r: known[shown] = r
-            if r is None or r['status'] in drop: todo.append((shown, file))
+                r = (
+                    same[digest] | dict(filename=shown, tokens_in='', tokens_out='')
+                    if digest in same
+                    else None
+                )
+                if r:
+                    known[shown] = r
+            if r is None or r['status'] in drop:
+                todo.append((shown, file))
         failed = {s for s, _ in todo if s in self.done and self.done[s]['status'] in ANEW}
         return sorted(todo, key=lambda i: i[0] in failed), known
 
-    def cells(self, row): return ['' if row[c] is None else row[c] for c in self.columns]
+    def cells(self, row):
+        return ['' if row[c] is None else row[c] for c in self.columns]
+
 
 def _digest(file):
-    try: return file_digest(file)
-    except OSError: return ''
+    try:
+        return file_digest(file)
+    except OSError:
+        return ''
 
-def _count(v): return int(float(v or 0))    # a spreadsheet may have made 100.0 of 100
 
-def _typed(r): return r | {c: _count(r[c]) if r[c] not in (None, '') else None for c in ('tokens_in', 'tokens_out')} | dict(MOS=r['MOS'] or None)
+def _count(v):
+    return int(float(v or 0))  # a spreadsheet may have made 100.0 of 100
+
+
+def _typed(r):
+    return (
+        r
+        | {c: _count(r[c]) if r[c] not in (None, '') else None for c in ('tokens_in', 'tokens_out')}
+        | dict(MOS=r['MOS'] or None)
+    )
+
 
 @contextmanager
 def alone(
-    path: Path  # a table
+    path: Path,  # a table
 ):
     "One process at a time writes a table: two would ask the same questions."
     from filelock import FileLock, Timeout
-    lock = FileLock(cache_dir('locks')/f'{question_digest(path.resolve())}.lock', timeout=0)
-    try: lock.acquire()
-    except Timeout: raise RealnessError(f'{path}: another run is writing it; wait for it, or name another file') from None
-    try: yield
-    finally: lock.release()
+
+    lock = FileLock(cache_dir('locks') / f'{question_digest(path.resolve())}.lock', timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RealnessError(f'{path}: another run is writing it; wait for it, or name another file') from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 # %% ../nbs/36_sentences.ipynb #c076e9e2
-def _wait(backoff, most=300.):
+def _wait(backoff, most=300.0):
     "Seconds before the next try: what the server says, else growing with chance."
     from tenacity import wait_exponential, wait_random
-    grow = wait_exponential(backoff, max=60*backoff) + wait_random(0, backoff)
+
+    grow = wait_exponential(backoff, max=60 * backoff) + wait_random(0, backoff)
+
     def wait(state):
         after = getattr(state.outcome.exception(), 'after', None)
-        return grow(state) if after is None else min(after, most) + grow(state)*.1
+        return grow(state) if after is None else min(after, most) + grow(state) * 0.1
+
     return wait
 
+
 def _tries(retries, backoff, stopped):
-    from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_after_attempt, stop_any, stop_when_event_set
-    return Retrying(retry=retry_if_exception_type(Later), stop=stop_any(stop_after_attempt(retries+1), stop_when_event_set(stopped)),
-                    wait=_wait(backoff), sleep=sleep_using_event(stopped), reraise=True)
+    from tenacity import (
+        Retrying,
+        retry_if_exception_type,
+        sleep_using_event,
+        stop_after_attempt,
+        stop_any,
+        stop_when_event_set,
+    )
+
+    return Retrying(
+        retry=retry_if_exception_type(Later),
+        stop=stop_any(stop_after_attempt(retries + 1), stop_when_event_set(stopped)),
+        wait=_wait(backoff),
+        sleep=sleep_using_event(stopped),
+        reraise=True,
+    )
+
 
 def ask_one(
-    item,              # (name as shown, file)
-    describer,         # see `realness.describers`
+    item,  # (name as shown, file)
+    describer,  # see `realness.describers`
     prompt: str,
     max_words: int = MAX_WORDS,
-    retries: int = 6,      # tries after the first
-    backoff: float = 1.,   # seconds before the second try, at least
-    stopped=None           # a `threading.Event`: no more tries once it is set
+    retries: int = 6,  # tries after the first
+    backoff: float = 1.0,  # seconds before the second try, at least
+    stopped=None,  # a `threading.Event`: no more tries once it is set
 ) -> dict:  # a row with `COLUMNS`, but for `asked`
     "Ask about one picture; whatever is wrong with this picture or answer is in the row."
     shown, file = item
-    row = dict.fromkeys(COLUMNS) | dict(filename=shown, description='', status='error', sentence_source=describer.name, digest=_digest(file))
+    row = dict.fromkeys(COLUMNS) | dict(
+        filename=shown, description='', status='error', sentence_source=describer.name, digest=_digest(file)
+    )
     tries = _tries(retries, backoff, stopped or threading.Event())
-    try: r = tries(describer, file, prompt)
-    except (ImageError, Never, Later) as e: return row | dict(status='unreadable' if isinstance(e, ImageError) else 'error', problem=' '.join(str(e).split()))
+    try:
+        r = tries(describer, file, prompt)
+    except (ImageError, Never, Later) as e:
+        return row | dict(
+            status='unreadable' if isinstance(e, ImageError) else 'error', problem=' '.join(str(e).split())
+        )
     a = check_answer(r.text, max_words, r.cut, r.refused)
-    return row | dict(description=a.description, status=a.status, problem=a.problem, said=_CONTROL.sub(' ', r.text).strip()[:2000], tokens_in=r.tokens_in, tokens_out=r.tokens_out)
+    return row | dict(
+        description=a.description,
+        status=a.status,
+        problem=a.problem,
+        said=_CONTROL.sub(' ', r.text).strip()[:2000],
+        tokens_in=r.tokens_in,
+        tokens_out=r.tokens_out,
+    )
 
 # %% ../nbs/36_sentences.ipynb #3465cb87
 def gather(
-    work: list,     # what to do
-    do,             # a function of one piece of work
-    each,           # called with every result, in the calling thread, as it comes
+    work: list,  # what to do
+    do,  # a function of one piece of work
+    each,  # called with every result, in the calling thread, as it comes
     parallel: int,  # pieces at once
-    stopped,        # a `threading.Event`, set when nothing more shall be begun
-    grace: float = 20.  # seconds to wait, after a stop, for what is under way
+    stopped,  # a `threading.Event`, set when nothing more shall be begun
+    grace: float = 20.0,  # seconds to wait, after a stop, for what is under way
 ):  # yields after each piece
     "Do work in threads that keep no process alive; no result that has come in is lost, whatever stops it."
     came, under_way, work = SimpleQueue(), 0, iter(work)
+
     def one(w):
-        try: came.put((do(w), None))
-        except BaseException as e: came.put((None, e))
+        try:
+            came.put((do(w), None))
+        except BaseException as e:
+            came.put((None, e))
+
     try:
         while True:
-            for w in islice(work, parallel-under_way):
+            for w in islice(work, parallel - under_way):
                 threading.Thread(target=one, args=(w,), daemon=True).start()
                 under_way += 1
-            if not under_way: return
+            if not under_way:
+                return
             result, wrong = came.get()
             under_way -= 1
-            if wrong: raise wrong
+            if wrong:
+                raise wrong
             each(result)
             yield
     except BaseException as e:
         stopped.set()
-        if under_way and isinstance(e, KeyboardInterrupt): print(f'waiting up to {grace:.0f} s for answers under way; Ctrl-C again does not wait', file=sys.stderr)
-        _last(came, each, under_way, time.monotonic()+grace)
+        if under_way and isinstance(e, KeyboardInterrupt):
+            print(
+                f'waiting up to {grace:.0f} s for answers under way; Ctrl-C again does not wait',
+                file=sys.stderr,
+            )
+        _last(came, each, under_way, time.monotonic() + grace)
         raise
+
 
 def _last(came, each, under_way, until):
     "Take what comes in before a time."
     while under_way:
-        try: result, wrong = came.get(timeout=max(0, until-time.monotonic()))
-        except Empty: return
+        try:
+            result, wrong = came.get(timeout=max(0, until - time.monotonic()))
+        except Empty:
+            return
         under_way -= 1
-        if not wrong: each(result)
+        if not wrong:
+            each(result)
 
 # %% ../nbs/36_sentences.ipynb #e253e927
 @dataclass
 class Described:
     "What came of a call: rows in the order asked for, and what it took."
-    rows: list                    # of dicts with `COLUMNS`
-    asked: int = 0                # questions answered in this call
-    left: int = 0                 # pictures not asked about, because of a limit
-    tokens_in: int = 0            # of this call, as far as the server says
+
+    rows: list  # of dicts with `COLUMNS`
+    asked: int = 0  # questions answered in this call
+    left: int = 0  # pictures not asked about, because of a limit
+    tokens_in: int = 0  # of this call, as far as the server says
     tokens_out: int = 0
-    seconds: float = 0.
-    price: tuple | None = None    # for a million tokens, in and out
+    seconds: float = 0.0
+    price: tuple | None = None  # for a million tokens, in and out
     table: Path | None = None
 
     @property
-    def counts(self): return {s: n for s in STATUSES if (n := sum(r['status'] == s for r in self.rows))}
+    def counts(self):
+        return {s: n for s in STATUSES if (n := sum(r['status'] == s for r in self.rows))}
 
     @property
     def cost(self):
         "Of this call, in the currency of `price`; None where there is none."
-        return None if self.price is None else (self.tokens_in*self.price[0]+self.tokens_out*self.price[1])/1e6
+        return (
+            None
+            if self.price is None
+            else (self.tokens_in * self.price[0] + self.tokens_out * self.price[1]) / 1e6
+        )
 
     @property
     def sentences(self) -> dict:  # name -> (sentence, source)
         "Every sentence there is."
-        return {r['filename']: (r['description'], r['sentence_source']) for r in self.rows if r['description']}
+        return {
+            r['filename']: (r['description'], r['sentence_source']) for r in self.rows if r['description']
+        }
 
     def __repr__(self):
-        bits = [f'{len(self.rows)} pictures: ' + (', '.join(f'{n} {s}' for s, n in self.counts.items()) or 'none asked'), f'{self.asked} answers in {self.seconds:.0f} s']
-        if self.left: bits.append(f'{self.left} left by the limit')
-        if self.tokens_in or self.tokens_out: bits.append(f'{self.tokens_in:,} tokens in, {self.tokens_out:,} out')
-        if self.cost is not None: bits.append(f'cost {self.cost:.4f}')
+        bits = [
+            f'{len(self.rows)} pictures: '
+            + (', '.join(f'{n} {s}' for s, n in self.counts.items()) or 'none asked'),
+            f'{self.asked} answers in {self.seconds:.0f} s',
+        ]
+        if self.left:
+            bits.append(f'{self.left} left by the limit')
+        if self.tokens_in or self.tokens_out:
+            bits.append(f'{self.tokens_in:,} tokens in, {self.tokens_out:,} out')
+        if self.cost is not None:
+            bits.append(f'cost {self.cost:.4f}')
         return '; '.join(bits)
 
 # %% ../nbs/36_sentences.ipynb #65a4fc59
@@ -188,154 +292,280 @@ def _mark(describer, prompt):
     "What an answer depends on; the fall-back reads no question."
     return question_digest(*describer.mark, prompt if describer.name != 'fallback' else '')
 
+
 def _table(out, describer, prompt, overwrite=False):
     "The table, or an error that says what was asked otherwise when it was written."
-    try: return DescriptionTable(out, _mark(describer, prompt), overwrite)
+    try:
+        return DescriptionTable(out, _mark(describer, prompt), overwrite)
     except RealnessError as e:
-        if not (other := _otherwise(out, dict(sentence_source=describer.name, prompt=prompt, **describer.about))): raise
-        raise RealnessError(f'{out}: was asked otherwise ({other}); ask the same, name another file, or say --overwrite') from e
+        if not (
+            other := _otherwise(out, dict(sentence_source=describer.name, prompt=prompt, **describer.about))
+        ):
+            raise
+        raise RealnessError(
+            f'{out}: was asked otherwise ({other}); ask the same, name another file, or say --overwrite'
+        ) from e
+
 
 def _about(out):
     "STEM.json, if there is one; an error where it is something else."
     path = Path(out).with_suffix('.json')
-    try: old = json.loads(path.read_text(encoding='utf-8'))
-    except FileNotFoundError: return {}
-    except (OSError, ValueError): old = None
-    if not isinstance(old, dict) or 'asked' not in old: raise RealnessError(f'{path}: lies there and is not about descriptions, and the question would be kept in it; name another table')
+    try:
+        old = json.loads(path.read_text(encoding='utf-8'))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        old = None
+    if not isinstance(old, dict) or 'asked' not in old:
+        raise RealnessError(
+            f'{path}: lies there and is not about descriptions, and the question would be kept in it; name another table'
+        )
     return old
+
 
 def _otherwise(out, now):
     "What STEM.json says that differs; '' where there is none."
     old = _about(out)
-    return '; '.join(f'{k} {old[k]!r}, now {now[k]!r}' for k in ('sentence_source', 'prompt', 'side', 'clip', 'localizer', 'limits') if k in old and k in now and old[k] != now[k])
+    return '; '.join(
+        f'{k} {old[k]!r}, now {now[k]!r}'
+        for k in ('sentence_source', 'prompt', 'side', 'clip', 'localizer', 'limits')
+        if k in old and k in now and old[k] != now[k]
+    )
+
 
 def _say_what(path, describer, prompt, mark, table, price, res, before):
     "STEM.json beside a table: the question, the model, and what it has taken so far, answers that were replaced too."
     rows = list(table.done.values())
-    tokens = {c: max(sum(_count(r[c]) for r in rows), before.get(c, 0)+getattr(res, c)) for c in ('tokens_in', 'tokens_out')}
-    d = dict(format=1, prompt=prompt, asked=mark, sentence_source=describer.name, **describer.about, rows=len(rows), statuses=dict(Counter(r['status'] for r in rows)), **tokens)
-    if price: d['cost'] = (tokens['tokens_in']*price[0]+tokens['tokens_out']*price[1])/1e6
-    d['written'] = datetime.now(timezone.utc).isoformat(timespec='seconds')
-    with atomic_write(path.with_suffix('.json')) as tmp: tmp.write_text(json.dumps(d, ensure_ascii=False, indent=1)+'\n', encoding='utf-8')
+    tokens = {
+        c: max(sum(_count(r[c]) for r in rows), before.get(c, 0) + getattr(res, c))
+        for c in ('tokens_in', 'tokens_out')
+    }
+    d = dict(
+        format=1,
+        prompt=prompt,
+        asked=mark,
+        sentence_source=describer.name,
+        **describer.about,
+        rows=len(rows),
+        statuses=dict(Counter(r['status'] for r in rows)),
+        **tokens,
+    )
+    if price:
+        d['cost'] = (tokens['tokens_in'] * price[0] + tokens['tokens_out'] * price[1]) / 1e6
+    d['written'] = datetime.now(UTC).isoformat(timespec='seconds')
+    with atomic_write(path.with_suffix('.json')) as tmp:
+        tmp.write_text(json.dumps(d, ensure_ascii=False, indent=1) + '\n', encoding='utf-8')
+
 
 class _Patience:
     "Stops a run whose questions all fail."
-    def __init__(self, most): self.most, self.n = most, 0
+
+    def __init__(self, most):
+        self.most, self.n = most, 0
+
     def __call__(self, row):
-        self.n = self.n+1 if row['status'] == 'error' else 0
-        if self.n >= self.most: raise RealnessError(f'the last {self.n} questions failed, so no more are asked; the last one: {row["problem"]}')
+        self.n = self.n + 1 if row['status'] == 'error' else 0
+        if self.n >= self.most:
+            raise RealnessError(
+                f'the last {self.n} questions failed, so no more are asked; the last one: {row["problem"]}'
+            )
+
 
 def describe(
-    asked: list,                     # pictures and folders, or what `collect` made of them
-    describer,                       # an `Endpoint`, `Local`, `Fallback`, or anything that is called like them
-    out: Path | str | None = None,   # a CSV to write, and to go on with; None keeps nothing
+    asked: list,  # pictures and folders, or what `collect` made of them
+    describer,  # an `Endpoint`, `Local`, `Fallback`, or anything that is called like them
+    out: Path | str | None = None,  # a CSV to write, and to go on with; None keeps nothing
     prompt: str | Path | None = None,  # the question, with {max_words}; a `Path` is read; see `make_prompt`
-    max_words: int = MAX_WORDS,      # of an answer
-    parallel: int | None = None,     # questions at once; the describer's own limit by default
-    retries: int = 6, backoff: float = 1.,  # see `ask_one`
-    limit: int | None = None,        # at most so many questions in this call
-    again: bool = False,             # ask anew where the answer was marked or refused
-    overwrite: bool = False,         # throw an existing table away
-    price: tuple | None = None,      # for a million tokens in and out
-    patience: int = 12               # errors in a row that stop the run
+    max_words: int = MAX_WORDS,  # of an answer
+    parallel: int | None = None,  # questions at once; the describer's own limit by default
+    retries: int = 6,
+    backoff: float = 1.0,  # see `ask_one`
+    limit: int | None = None,  # at most so many questions in this call
+    again: bool = False,  # ask anew where the answer was marked or refused
+    overwrite: bool = False,  # throw an existing table away
+    price: tuple | None = None,  # for a million tokens in and out
+    patience: int = 12,  # errors in a row that stop the run
 ) -> Described:
     "Describe pictures. Every answer is on disk before the next is waited for; the same call goes on where it stopped, and asks nothing twice."
-    if parallel is not None and parallel < 1: raise RealnessError(f'parallel {parallel}: at least one question at a time')
-    if limit is not None and limit < 0: raise RealnessError(f'limit {limit}: a number of questions, 0 or more')
+    if parallel is not None and parallel < 1:
+        raise RealnessError(f'parallel {parallel}: at least one question at a time')
+    if limit is not None and limit < 0:
+        raise RealnessError(f'limit {limit}: a number of questions, 0 or more')
     items = asked if asked and isinstance(asked[0], tuple) else collect(asked)
     text = make_prompt(prompt, max_words)
     mark = _mark(describer, text)
-    res, began, run = Described([], price=price, table=Path(out) if out else None), time.perf_counter(), dict(max_words=max_words, retries=retries, backoff=backoff)
-    if out is None: return _run(items, describer, text, mark, res, _Memory(), limit, parallel, patience, run, began)
+    res, began, run = (
+        Described([], price=price, table=Path(out) if out else None),
+        time.perf_counter(),
+        dict(max_words=max_words, retries=retries, backoff=backoff),
+    )
+    if out is None:
+        return _run(items, describer, text, mark, res, _Memory(), limit, parallel, patience, run, began)
     with alone(Path(out)):
         before = {} if overwrite else _about(out)
         table = _table(out, describer, text, overwrite)
-        try: return _run(items, describer, text, mark, res, table, limit, parallel, patience, run, began, again)
+        try:
+            return _run(
+                items, describer, text, mark, res, table, limit, parallel, patience, run, began, again
+            )
         finally:
-            if table.live.is_file(): _say_what(Path(out), describer, text, mark, table, price, res, before)
+            if table.live.is_file():
+                _say_what(Path(out), describer, text, mark, table, price, res, before)
+
 
 class _Memory:
     "A table that is nowhere."
-    def __init__(self): self.done = {}
-    def open(self, items, again=False): return items
-    def add(self, rows): self.done.update({r['filename']: r for r in rows})
-    def close(self, order): pass
+
+    def __init__(self):
+        self.done = {}
+
+    def open(self, items, again=False):
+        return items
+
+    def add(self, rows):
+        self.done.update({r['filename']: r for r in rows})
+
+    def close(self, order):
+        pass
+
 
 def _replaces(row, old):
     "Whether a row takes the place of an older one: an error does not take a sentence away from the same picture."
     return old is None or row['status'] not in ANEW or old['status'] in ANEW or old['digest'] != row['digest']
 
+
 def _run(items, describer, prompt, mark, res, table, limit, parallel, patience, run, began, again=False):
     todo = table.open(items, again)
     work, stopped, had_enough = todo[:limit], threading.Event(), _Patience(patience)
+
     def each(row):
-        if _replaces(row, table.done.get(row['filename'])): table.add([row | dict(asked=mark)])
+        if _replaces(row, table.done.get(row['filename'])):
+            table.add([row | dict(asked=mark)])
         res.asked += row['status'] not in ANEW
-        res.tokens_in, res.tokens_out = res.tokens_in+(row['tokens_in'] or 0), res.tokens_out+(row['tokens_out'] or 0)
-        if not stopped.is_set(): had_enough(row)
+        res.tokens_in, res.tokens_out = (
+            res.tokens_in + (row['tokens_in'] or 0),
+            res.tokens_out + (row['tokens_out'] or 0),
+        )
+        if not stopped.is_set():
+            had_enough(row)
+
     do = lambda item: ask_one(item, describer, prompt, stopped=stopped, **run)
     try:
-        for _ in track(gather(work, do, each, parallel or describer.parallel, stopped), 'describing', len(work)): pass
+        for _ in track(
+            gather(work, do, each, parallel or describer.parallel, stopped), 'describing', len(work)
+        ):
+            pass
     finally:
-        if stopped.is_set(): describer.close()   # whoever still waits for an answer ends now
+        if stopped.is_set():
+            describer.close()  # whoever still waits for an answer ends now
         table.close([s for s, _ in items])
-        res.rows, res.left, res.seconds = [_typed(table.done[s]) for s, _ in items if s in table.done], len(todo)-len(work), time.perf_counter()-began
+        res.rows, res.left, res.seconds = (
+            [_typed(table.done[s]) for s, _ in items if s in table.done],
+            len(todo) - len(work),
+            time.perf_counter() - began,
+        )
     return res
 
 # %% ../nbs/36_sentences.ipynb #67153f8f
 def fill_in(
     asked: list,  # pictures and folders
-    find,         # a `realness.regression.predict.Sentences`
-    describer,    # see `describe`
-    **kwargs      # for `describe`
+    find,  # a `realness.regression.predict.Sentences`
+    describer,  # see `describe`
+    **kwargs,  # for `describe`
 ):  # a function like `find`, and the `Described`
     "Sentences with the missing ones described."
     items = collect(asked)
     res = describe([i for i in items if not find(*i)[0]], describer, **kwargs)
     new = res.sentences
+
     def found(shown, file):
         s = find(shown, file)
         return s if s[0] else new.get(shown, s)
+
     return found, res
 
 # %% ../nbs/36_sentences.ipynb #6fa7127c
 def plan(
-    asked: list,                    # pictures and folders
+    asked: list,  # pictures and folders
     describer,
     out: Path | str | None = None,  # the table
-    prompt: str | Path | None = None, max_words: int = MAX_WORDS, again: bool = False, overwrite: bool = False, limit: int | None = None, price: tuple | None = None, # see `describe`
-) -> dict:  # pictures, kept, to_ask, bytes (to be sent), tokens_in, tokens_out, cost: None where nothing is known
+    prompt: str | Path | None = None,
+    max_words: int = MAX_WORDS,
+    again: bool = False,
+    overwrite: bool = False,
+    limit: int | None = None,
+    price: tuple | None = None,  # see `describe`
+) -> (
+    dict
+):  # pictures, kept, to_ask, bytes (to be sent), tokens_in, tokens_out, cost: None where nothing is known
     "What `describe` would do, without asking or writing anything."
     items, text = collect(asked), make_prompt(prompt, max_words)
     table = _table(out, describer, text) if out and Path(out).is_file() and not overwrite else None
     done, todo = (table.done, table.todo(items, again)[0]) if table else ({}, items)
-    kept, todo = len(items)-len(todo), todo[:limit]
-    mean = lambda c: (lambda v: sum(v)/len(v) if v else None)([_count(r[c]) for r in done.values() if r[c]])
-    tokens = {c: None if mean(c) is None else round(mean(c)*len(todo)) for c in ('tokens_in', 'tokens_out')}
-    cost = None if price is None or None in tokens.values() else (tokens['tokens_in']*price[0]+tokens['tokens_out']*price[1])/1e6
-    return dict(pictures=len(items), kept=kept, to_ask=len(todo), bytes=_bytes(todo, describer), **tokens, cost=cost, prompt=text)
+    kept, todo = len(items) - len(todo), todo[:limit]
+    mean = lambda c: (lambda v: sum(v) / len(v) if v else None)([_count(r[c]) for r in done.values() if r[c]])
+    tokens = {c: None if mean(c) is None else round(mean(c) * len(todo)) for c in ('tokens_in', 'tokens_out')}
+    cost = (
+        None
+        if price is None or None in tokens.values()
+        else (tokens['tokens_in'] * price[0] + tokens['tokens_out'] * price[1]) / 1e6
+    )
+    return dict(
+        pictures=len(items),
+        kept=kept,
+        to_ask=len(todo),
+        bytes=_bytes(todo, describer),
+        **tokens,
+        cost=cost,
+        prompt=text,
+    )
+
 
 def _bytes(items, describer, sample=5):
     "To be sent, estimated from a few pictures; None where nothing leaves the machine."
-    if not hasattr(describer, 'url'): return None
+    if not hasattr(describer, 'url'):
+        return None
     sizes = []
-    for _, f in items[::max(1, len(items)//sample)][:sample]:
-        try: sizes.append(len(small_jpeg(f, describer.side))*4/3)
-        except ImageError: pass
-    return round(sum(sizes)/len(sizes)*len(items)) if sizes else 0
+    for _, f in items[:: max(1, len(items) // sample)][:sample]:
+        try:
+            sizes.append(len(small_jpeg(f, describer.side)) * 4 / 3)
+        except ImageError:
+            pass
+    return round(sum(sizes) / len(sizes) * len(items)) if sizes else 0
 
 # %% ../nbs/36_sentences.ipynb #64a5141b
 def make_describer(
-    base_url: str | None = None, model: str | None = None,  # an endpoint, and a model's name there
-    local: str | None = None,    # a vision-language model: a name or a folder
-    fallback: bool = False,      # no language model
-    key_env: str = 'OPENAI_API_KEY', parallel: int = 4, timeout: float = 120., side: int | None = None, max_tokens: int = 200, allow_http: bool = False,  # see `Endpoint`
-    device: str | None = None
+    base_url: str | None = None,
+    model: str | None = None,  # an endpoint, and a model's name there
+    local: str | None = None,  # a vision-language model: a name or a folder
+    fallback: bool = False,  # no language model
+    key_env: str = 'OPENAI_API_KEY',
+    parallel: int = 4,
+    timeout: float = 120.0,
+    side: int | None = None,
+    max_tokens: int = 200,
+    allow_http: bool = False,  # see `Endpoint`
+    device: str | None = None,
 ):
     "An `Endpoint`, a `Local` model or the `Fallback`."
     given = [n for n, on in (('--base-url', base_url), ('--local', local), ('--fallback', fallback)) if on]
-    if len(given) != 1: raise RealnessError('say who describes: --base-url URL --model NAME, --local NAME_OR_FOLDER, or --fallback' + (f'; not {" and ".join(given)} at once' if given else ''))
+    if len(given) != 1:
+        raise RealnessError(
+            'say who describes: --base-url URL --model NAME, --local NAME_OR_FOLDER, or --fallback'
+            + (f'; not {" and ".join(given)} at once' if given else '')
+        )
     size = {} if side is None else dict(side=side)
-    if base_url: return Endpoint(base_url, model or '', key_env, parallel, timeout, max_tokens=max_tokens, allow_http=allow_http, **size)
-    if model: raise RealnessError('--model names a model of an endpoint: give --base-url too, or --local')
+    if base_url:
+        return Endpoint(
+            base_url,
+            model or '',
+            key_env,
+            parallel,
+            timeout,
+            max_tokens=max_tokens,
+            allow_http=allow_http,
+            **size,
+        )
+    if model:
+        raise RealnessError('--model names a model of an endpoint: give --base-url too, or --local')
     return Local(local, device, max_tokens=max_tokens, **size) if local else Fallback(device=device)

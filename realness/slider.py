@@ -19,101 +19,137 @@ from .images import load_image
 from .planted import plant
 
 # %% ../nbs/37_slider.ipynb #34fdc09e
-_CSS = ('.realness-slider{max-width:100%;margin:1em 0}.realness-slider figure{margin:0}.realness-slider img{width:100%;height:auto;display:block}'
-        '.realness-slider figcaption{min-height:3em;margin:.4em 0;font-size:.9em}.realness-slider label{display:flex;flex-wrap:wrap;gap:.2em .8em;align-items:center}'
-        '.realness-slider input{flex:1 1 14em;min-width:0;height:1.8em}')
-_NO_SCRIPT = '.realness-slider figure[hidden]{display:block!important}.realness-slider label{display:none!important}'
-_MOVE = ("var b=this.closest('.realness-slider'),n=this.value;b.querySelectorAll('figure').forEach(function(f,i){f.hidden=i!=n});"
-         "this.setAttribute('aria-valuetext',b.querySelectorAll('figcaption')[n].textContent)")
+_CSS = (
+    '.realness-slider{max-width:100%;margin:1em 0}.realness-slider figure{margin:0}.realness-slider img{width:100%;height:auto;display:block}'
+    '.realness-slider figcaption{min-height:3em;margin:.4em 0;font-size:.9em}.realness-slider label{display:flex;flex-wrap:wrap;gap:.2em .8em;align-items:center}'
+    '.realness-slider input{flex:1 1 14em;min-width:0;height:1.8em}'
+)
+_NO_SCRIPT = (
+    '.realness-slider figure[hidden]{display:block!important}.realness-slider label{display:none!important}'
+)
+_MOVE = (
+    "var b=this.closest('.realness-slider'),n=this.value;b.querySelectorAll('figure').forEach(function(f,i){f.hidden=i!=n});"
+    "this.setAttribute('aria-valuetext',b.querySelectorAll('figcaption')[n].textContent)"
+)
+
 
 def _webp(im, width, quality):
     "A picture as a data URI, made smaller where it is wider than `width`."
     from PIL import Image
-    im = im if im.width <= width else im.resize((width, max(1, round(im.height*width/im.width))), Image.Resampling.LANCZOS)
+
+    im = (
+        im
+        if im.width <= width
+        else im.resize((width, max(1, round(im.height * width / im.width))), Image.Resampling.LANCZOS)
+    )
     out = io.BytesIO()
     im.save(out, 'WEBP', quality=quality, method=4)
     return 'data:image/webp;base64,' + base64.b64encode(out.getvalue()).decode(), im.size
 
+
 @dataclass
 class Slider:
     "One of several pictures, chosen with a slider; shows itself as HTML that needs neither kernel nor network."
-    pictures: list        # anything `load_image` takes
-    captions: list        # what each of them shows, plain text
-    label: str            # what the slider changes
-    start: int = 0        # the picture shown first
-    width: int = 640      # pixels; wider pictures are made smaller
-    quality: int = 70     # of the WebP pictures, 0-100
+
+    pictures: list  # anything `load_image` takes
+    captions: list  # what each of them shows, plain text
+    label: str  # what the slider changes
+    start: int = 0  # the picture shown first
+    width: int = 640  # pixels; wider pictures are made smaller
+    quality: int = 70  # of the WebP pictures, 0-100
 
     def __post_init__(self):
-        if len(self.pictures) < 2: raise RealnessError('a slider needs two pictures or more')
-        if len(self.pictures) != len(self.captions): raise RealnessError(f'{len(self.pictures)} pictures but {len(self.captions)} captions: give one for each')
-        if not 0 <= self.start < len(self.pictures): raise RealnessError(f'start must lie in 0-{len(self.pictures)-1}, not {self.start}')
+        if len(self.pictures) < 2:
+            raise RealnessError('a slider needs two pictures or more')
+        if len(self.pictures) != len(self.captions):
+            raise RealnessError(
+                f'{len(self.pictures)} pictures but {len(self.captions)} captions: give one for each'
+            )
+        if not 0 <= self.start < len(self.pictures):
+            raise RealnessError(f'start must lie in 0-{len(self.pictures) - 1}, not {self.start}')
 
-    def __repr__(self): return f'Slider({self.label}: {len(self.pictures)} pictures)'
+    def __repr__(self):
+        return f'Slider({self.label}: {len(self.pictures)} pictures)'
 
     def _figure(self, n):
         "The width and the HTML of one picture."
         url, (w, h) = _webp(load_image(self.pictures[n]), self.width, self.quality)
         said = html.escape(str(self.captions[n]), quote=True)
-        return w, f'<figure{"" if n == self.start else " hidden"}><img alt="{said}" width="{w}" height="{h}" src="{url}"/><figcaption>{said}</figcaption></figure>'
+        return (
+            w,
+            f'<figure{"" if n == self.start else " hidden"}><img alt="{said}" width="{w}" height="{h}" src="{url}"/><figcaption>{said}</figcaption></figure>',
+        )
 
     def _repr_html_(self):
         figures = [self._figure(n) for n in range(len(self.pictures))]
         wide = max(w for w, _ in figures)
         now = html.escape(str(self.captions[self.start]), quote=True)
-        bar = (f'<label><span>{html.escape(self.label)}</span><input type="range" min="0" max="{len(figures)-1}" step="1" value="{self.start}" autocomplete="off" '
-               f'aria-valuetext="{now}" oninput="{_MOVE}"/></label>')
-        return (f'<div class="realness-slider" style="width:{wide}px"><style>{_CSS}</style>{"".join(f for _, f in figures)}{bar}<noscript><style>{_NO_SCRIPT}</style></noscript></div>')
+        bar = (
+            f'<label><span>{html.escape(self.label)}</span><input type="range" min="0" max="{len(figures) - 1}" step="1" value="{self.start}" autocomplete="off" '
+            f'aria-valuetext="{now}" oninput="{_MOVE}"/></label>'
+        )
+        return f'<div class="realness-slider" style="width:{wide}px"><style>{_CSS}</style>{"".join(f for _, f in figures)}{bar}<noscript><style>{_NO_SCRIPT}</style></noscript></div>'
 
     def save(
         self,
-        path  # ends in .html
+        path,  # ends in .html
     ) -> Path:  # the path
         "Write the slider as a page of its own: one file, no outside request."
         path = Path(path)
-        if path.suffix.lower() not in ('.html', '.htm'): raise RealnessError(f'{path}: a slider is saved as .html')
+        if path.suffix.lower() not in ('.html', '.htm'):
+            raise RealnessError(f'{path}: a slider is saved as .html')
         head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(self.label)}</title>'
-        with atomic_write(path) as tmp: tmp.write_text(f'<!doctype html><html lang="en"><head>{head}</head><body>{self._repr_html_()}</body></html>', encoding='utf-8')
+        with atomic_write(path) as tmp:
+            tmp.write_text(
+                f'<!doctype html><html lang="en"><head>{head}</head><body>{self._repr_html_()}</body></html>',
+                encoding='utf-8',
+            )
         return path
 
 # %% ../nbs/37_slider.ipynb #7d0dd455
 def picture_of(
-    m,                     # a `Heatmap`
-    opacity: float = .75,  # of the strongest colour, 0-1; it grows with the value
-    beside: bool = False   # the picture without the map to the left
+    m,  # a `Heatmap`
+    opacity: float = 0.75,  # of the strongest colour, 0-1; it grows with the value
+    beside: bool = False,  # the picture without the map to the left
 ):  # a Pillow picture
     "A map over its picture, without frame and scale."
     import matplotlib
     from PIL import Image
-    if m.image is None: raise RealnessError('this map has no picture to lie on')
+
+    if m.image is None:
+        raise RealnessError('this map has no picture to lie on')
     photo, p = np.asarray(load_image(m.image), dtype=np.float32), m.position()
-    share = (opacity*p)[..., None]
-    out = photo*(1-share) + 255*matplotlib.colormaps[m.cmap](p)[..., :3]*share
+    share = (opacity * p)[..., None]
+    out = photo * (1 - share) + 255 * matplotlib.colormaps[m.cmap](p)[..., :3] * share
     return Image.fromarray(np.rint(np.concatenate([photo, out], 1) if beside else out).astype(np.uint8))
 
 # %% ../nbs/37_slider.ipynb #c72213ad
-STRENGTHS = (0, .2, .4, .6, .8, 1)
+STRENGTHS = (0, 0.2, 0.4, 0.6, 0.8, 1)
+
 
 def defect_slider(
-    image,                     # anything `load_image` takes
-    kind: str,                 # a name out of `DEFECTS`
-    box: tuple,                # where: x, y, w, h in pixels
-    strengths=STRENGTHS,       # 0 is the picture as it is
-    seed: int = 0,             # of the outline and the details
-    make=None,                 # makes a `Heatmap` from a picture; by default the learned localizer does
-    **kwargs                   # see `Slider`
+    image,  # anything `load_image` takes
+    kind: str,  # a name out of `DEFECTS`
+    box: tuple,  # where: x, y, w, h in pixels
+    strengths=STRENGTHS,  # 0 is the picture as it is
+    seed: int = 0,  # of the outline and the details
+    make=None,  # makes a `Heatmap` from a picture; by default the learned localizer does
+    **kwargs,  # see `Slider`
 ) -> Slider:
     "One picture with a defect that grows, beside its map; each caption gives the mean of the map on the defect and elsewhere."
     from PIL import Image
 
     from realness.localization.heatmap import heatmap
+
     make = make or (lambda im: heatmap(im, variant='learned'))
     photo = np.asarray(load_image(image))
-    on = plant(photo, kind, box, 1, seed).mask > .3
+    on = plant(photo, kind, box, 1, seed).mask > 0.3
     pictures, captions = [], []
     for s in strengths:
         m = make(Image.fromarray(plant(photo, kind, box, s, seed).image if s else photo))
         pictures.append(picture_of(m, beside=True))
         where = 'on the defect' if s else 'where the defect will be'
-        captions.append(f'{kind}, strength {s:g}. Mean of the map {where}: {m.array[on].mean():.2f}; elsewhere: {m.array[~on].mean():.2f}')
+        captions.append(
+            f'{kind}, strength {s:g}. Mean of the map {where}: {m.array[on].mean():.2f}; elsewhere: {m.array[~on].mean():.2f}'
+        )
     return Slider(pictures, captions, f'strength of the defect ({kind})', **kwargs)

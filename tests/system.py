@@ -1,4 +1,5 @@
 "Commands run as processes of their own, and small data of noise: what the system tests share."
+
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ from PIL import Image
 
 # A process that has imported the model libraries, but nothing of realness, and forks for each command: a command then
 # starts in a moment instead of ten seconds, and is still a process with its own imports, that can be killed.
-WARM = '''
+WARM = """
 import gc, json, os, runpy, signal, sys, traceback
 import huggingface_hub, pandas, safetensors.torch, scipy.stats, sklearn.model_selection, sklearn.svm, timm, torch, torchvision, transformers
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
@@ -52,42 +53,59 @@ for line in iter(sys.stdin.readline, ''):
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # taking the libraries down takes seconds
-'''
+"""
 
 
 def environment(cache, **more):
     "The variables of a command: a cache of its own, no model hub, nothing of the caller's realness."
     mine = ('PROJECT_ROOT', 'REALNESS_ENCODERS', 'REALNESS_CACHE', 'REALNESS_PROGRESS')
     env = {k: v for k, v in os.environ.items() if k not in mine}
-    return env | dict(HF_HUB_OFFLINE='1', OMP_WAIT_POLICY='passive', REALNESS_CACHE=str(cache),
-                      MPLBACKEND='Agg', PYTHONIOENCODING='utf-8', COLUMNS='200') | more
+    return (
+        env
+        | dict(
+            HF_HUB_OFFLINE='1',
+            OMP_WAIT_POLICY='passive',
+            REALNESS_CACHE=str(cache),
+            MPLBACKEND='Agg',
+            PYTHONIOENCODING='utf-8',
+            COLUMNS='200',
+        )
+        | more
+    )
 
 
 class Job:
     "A started command; its output goes to files, so that none of it is lost with a kill."
+
     def __init__(self, argv, cwd, env, stdin='', warm=None):
         self.dir = Path(tempfile.mkdtemp(dir=cwd, prefix='.job-'))
-        self.files = [self.dir/n for n in ('in', 'out', 'err')]
-        for f, text in zip(self.files, (stdin, '', '')): f.write_text(text, encoding='utf-8')
+        self.files = [self.dir / n for n in ('in', 'out', 'err')]
+        for f, text in zip(self.files, (stdin, '', '')):
+            f.write_text(text, encoding='utf-8')
         self.warm = warm
-        if warm: self.pid = warm.ask(dict(argv=argv, cwd=str(cwd), env=env, files=[str(f) for f in self.files]))
+        if warm:
+            self.pid = warm.ask(dict(argv=argv, cwd=str(cwd), env=env, files=[str(f) for f in self.files]))
         else:
             with open(self.files[0]) as i, open(self.files[1], 'w') as o, open(self.files[2], 'w') as e:
-                self.process = subprocess.Popen([sys.executable, *argv], cwd=cwd, env=env, stdin=i, stdout=o, stderr=e)
+                self.process = subprocess.Popen(
+                    [sys.executable, *argv], cwd=cwd, env=env, stdin=i, stdout=o, stderr=e
+                )
             self.pid = self.process.pid
         self.code = None
 
     def poll(self):
         "The exit code (minus the signal that ended it), or None while it runs."
-        if self.code is None: self.code = self.warm.ask(dict(wait=self.pid)) if self.warm else self.process.poll()
+        if self.code is None:
+            self.code = self.warm.ask(dict(wait=self.pid)) if self.warm else self.process.poll()
         return self.code
 
     def until(self, done, limit=120):
         "Wait for `done()` and return whether it came while the command still ran."
-        end = time.time()+limit
+        end = time.time() + limit
         while time.time() < end and self.poll() is None:
-            if done(): return True
-            time.sleep(.02)
+            if done():
+                return True
+            time.sleep(0.02)
         return False
 
     def kill(self, how):
@@ -95,23 +113,31 @@ class Job:
         os.kill(self.pid, how)
         return self.end()
 
-    def said(self): return '\n'.join(f.read_text(encoding='utf-8') for f in self.files[1:])
+    def said(self):
+        return '\n'.join(f.read_text(encoding='utf-8') for f in self.files[1:])
 
     def end(self, limit=240):
         self.until(lambda: False, limit)
         assert self.code is not None, f'still running after {limit} s: {self.said()}'
-        return SimpleNamespace(code=self.code, out=self.files[1].read_text(encoding='utf-8'), err=self.files[2].read_text(encoding='utf-8'))
+        return SimpleNamespace(
+            code=self.code,
+            out=self.files[1].read_text(encoding='utf-8'),
+            err=self.files[2].read_text(encoding='utf-8'),
+        )
 
 
 class Warm:
     "The forking process."
+
     def __init__(self):
         env = environment(tempfile.gettempdir(), PYTHONWARNINGS='ignore')
-        self.process = subprocess.Popen([sys.executable, '-c', WARM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, text=True)
+        self.process = subprocess.Popen(
+            [sys.executable, '-c', WARM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, text=True
+        )
         assert self.process.stdout.readline() == 'ready\n'
 
     def ask(self, job):
-        self.process.stdin.write(json.dumps(job)+'\n')
+        self.process.stdin.write(json.dumps(job) + '\n')
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
@@ -123,23 +149,25 @@ class Warm:
 def noise(seed, size=(512, 384)):
     "A picture of coarse noise; smoother with a higher seed, so that there is something to see."
     rng = np.random.default_rng(seed)
-    n = 4+seed % 7*6
-    return Image.fromarray(rng.integers(0, 256, (n*3, n*4, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    n = 4 + seed % 7 * 6
+    return Image.fromarray(rng.integers(0, 256, (n * 3, n * 4, 3), np.uint8)).resize(
+        size, Image.Resampling.BICUBIC
+    )
 
 
 def write_table(split, rows, header='filename,MOS,description', encoding='utf-8'):
     split.mkdir(parents=True, exist_ok=True)
-    (split/'image_descriptions.csv').write_bytes('\n'.join([header, *rows, '']).encode(encoding))
+    (split / 'image_descriptions.csv').write_bytes('\n'.join([header, *rows, '']).encode(encoding))
 
 
 def write_split(split, n, seed=0, size=(512, 384)):
     "A split of `n` pictures, half of them called photographs."
-    (split/'images').mkdir(parents=True)
+    (split / 'images').mkdir(parents=True)
     rows = []
     for i in range(n):
         name = f'{"rf"[i % 2]}{i}.png'
-        noise(seed+i, size).save(split/'images'/name, compress_level=1)
-        mos, answer = (seed+i) % 7/3-1+i/100, ('No', 'Somewhat', 'Yes')[i % 3]
-        rows.append(f'{name},{mos:.4f},"{answer}, picture {seed+i} has light, sky and stones."')
+        noise(seed + i, size).save(split / 'images' / name, compress_level=1)
+        mos, answer = (seed + i) % 7 / 3 - 1 + i / 100, ('No', 'Somewhat', 'Yes')[i % 3]
+        rows.append(f'{name},{mos:.4f},"{answer}, picture {seed + i} has light, sky and stones."')
     write_table(split, rows)
     return split

@@ -1,4 +1,5 @@
 "The full pair, ResNet-50 and BERT, at its real shape with random weights."
+
 import os
 import time
 
@@ -13,17 +14,28 @@ from realness.regression.realism_dataset import RealismDataset, make_loader, tra
 from realness.regression.regression_model import COREModel
 from realness.regression.train import Learner, seed_everything
 
-SMALL = dict(hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128,
-             hidden_dropout_prob=0., attention_probs_dropout_prob=0.)
+SMALL = dict(
+    hidden_size=64,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=128,
+    hidden_dropout_prob=0.0,
+    attention_probs_dropout_prob=0.0,
+)
 
 
-def pair(config=None): return ImageEncoder('resnet50', weights='random'), TextEncoder('bert-base-uncased', weights='random', config=config)
+def pair(config=None):
+    return ImageEncoder('resnet50', weights='random'), TextEncoder(
+        'bert-base-uncased', weights='random', config=config
+    )
 
 
-def state(module): return {k: v.clone() for k, v in module.state_dict().items()}
+def state(module):
+    return {k: v.clone() for k, v in module.state_dict().items()}
 
 
-def changed(module, before): return [k for k, v in module.state_dict().items() if not torch.equal(v, before[k])]
+def changed(module, before):
+    return [k for k, v in module.state_dict().items() if not torch.equal(v, before[k])]
 
 
 @pytest.fixture(scope='module')
@@ -37,6 +49,7 @@ def full():
 def batch():
     "Eight small pictures, sentences and MOS."
     from realness.images import to_tensor
+
     x = torch.stack([to_tensor(noise(i), (64, 96)) for i in range(8)])
     return x, [f'{("No", "Yes")[i % 2]}, picture {i}' for i in range(8)], torch.linspace(-1.5, 1.5, 8)
 
@@ -58,14 +71,20 @@ def test_shapes(full):
 @pytest.mark.parametrize('frozen', ['image', 'text', 'both', 'none'])
 def test_freezing_freezes(batch, frozen):
     seed_everything(0)
-    model = COREModel(*pair(SMALL), freeze_image=frozen in ('image', 'both'), freeze_text=frozen in ('text', 'both')).train()
+    model = COREModel(
+        *pair(SMALL), freeze_image=frozen in ('image', 'both'), freeze_text=frozen in ('text', 'both')
+    ).train()
     parts = dict(image=model.image_encoder, text=model.text_encoder, head=model.heads['both'])
     before = {k: state(m) for k, m in parts.items()}
     x, said, mos = batch
     opt = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
-    torch.nn.functional.mse_loss(model(x[:4], *model.text_encoder.tokens(said[:4], pad=False)), mos[:4]).backward()
+    torch.nn.functional.mse_loss(
+        model(x[:4], *model.text_encoder.tokens(said[:4], pad=False)), mos[:4]
+    ).backward()
     opt.step()
-    still = {k for k, m in parts.items() if not changed(m, before[k])}           # running means of a frozen encoder count too
+    still = {
+        k for k, m in parts.items() if not changed(m, before[k])
+    }  # running means of a frozen encoder count too
     assert still == {'image': {'image'}, 'text': {'text'}, 'both': {'image', 'text'}, 'none': set()}[frozen]
 
 
@@ -81,20 +100,26 @@ def test_overfits_eight(batch):
         loss.backward()
         opt.step()
         losses.append(loss.item())
-        if losses[-1] < .02: break
-    assert losses[0] > .5 and losses[-1] < .02, losses
+        if losses[-1] < 0.02:
+            break
+    assert losses[0] > 0.5 and losses[-1] < 0.02, losses
 
 
 def test_one_epoch_of_fine_tuning(full, tmp_path):
     "8 pictures of 512x384 through ResNet-50 and BERT-base and back, two steps; half a minute on two cores (REALNESS_LONG=1: 32 pictures)."
     n = 32 if os.environ.get('REALNESS_LONG') else 8
-    df = load_split(write_split(tmp_path/'train', n+4, size=(512, 384)))
-    sets = [RealismDataset(d.reset_index(drop=True), tokenizer=full.text_encoder, transform=t)
-            for d, t in ((df[:n], train_transform()), (df[n:], None))]
-    before, t = {k: state(m) for k, m in dict(image=full.image_encoder, text=full.text_encoder).items()}, time.time()
+    df = load_split(write_split(tmp_path / 'train', n + 4, size=(512, 384)))
+    sets = [
+        RealismDataset(d.reset_index(drop=True), tokenizer=full.text_encoder, transform=t)
+        for d, t in ((df[:n], train_transform()), (df[n:], None))
+    ]
+    before, t = (
+        {k: state(m) for k, m in dict(image=full.image_encoder, text=full.text_encoder).items()},
+        time.time(),
+    )
     learner = Learner(full, make_loader(sets[0], 4, True), make_loader(sets[1], 4), accumulate=4)
     history = learner.fit(1)
-    took = time.time()-t
+    took = time.time() - t
     print(f'{took:.0f} s')
     assert isinstance(history, pd.DataFrame) and len(history) == 1 and history.notna().all(axis=None)
     assert full(torch.rand(1, 3, 384, 512)).isfinite()

@@ -2,6 +2,7 @@
 
 One Chromium, one JupyterLab and one app serve all tests of this file.
 """
+
 import json
 import re
 import signal
@@ -13,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from browser import browser, copied, free_port, jupyter_env, jupyterlab, opened, page, run_notebook, wait_for  # noqa: F401
+from browser import browser, copied, free_port, jupyter_env, jupyterlab, opened, page, run_notebook, wait_for
 from PIL import Image
 
 from realness.config import RealnessError
 
 ROOT = Path(__file__).resolve().parent.parent
-LIMIT = 100                       # milliseconds from a slider to a new picture
+LIMIT = 100  # milliseconds from a slider to a new picture
 NAME = '<img src=x onerror=window.hacked=1>.png'
 SAYS = '<script>window.hacked=1</script> Yes. The square is full of noise.'
 
@@ -27,11 +28,11 @@ SAYS = '<script>window.hacked=1</script> Yes. The square is full of noise.'
 def pictures(folder, names, size=(160, 128)):
     "Small pictures, each with a square of noise."
     folder.mkdir(parents=True)
-    y, x = np.mgrid[:size[1], :size[0]]
+    y, x = np.mgrid[: size[1], : size[0]]
     for i, n in enumerate(names):
-        a = np.stack([x*255/size[0], y*255/size[1], 0*x+40*i], -1)
+        a = np.stack([x * 255 / size[0], y * 255 / size[1], 0 * x + 40 * i], -1)
         a[20:80, 30:90] = np.random.default_rng(i).integers(0, 256, (60, 60, 3))
-        Image.fromarray(a.astype(np.uint8)).save(folder/n)
+        Image.fromarray(a.astype(np.uint8)).save(folder / n)
     return folder
 
 
@@ -40,44 +41,62 @@ def place(tmp_path_factory):
     "A split with sentences and MOS, a bare folder, and a cache."
     root = tmp_path_factory.mktemp('explorer')
     names = ['f0.png', 'f1.png', NAME, 'f3.png']
-    pictures(root/'split'/'images', names)
-    says = ['Yes. The square in the middle is full of noise, and the colours are flat.', 'Somewhat. The square is noisy.', SAYS, 'Yes. The lower left is green.']
-    pd.DataFrame(dict(filename=names, MOS=[-1.5, .5, 1, -.2], description=says)).to_csv(root/'split'/'image_descriptions.csv', index=False)
-    (root/'split'/'images'/'f3.png').write_bytes(b'no picture')
-    pictures(root/'bare', ['a.png', 'b.png'])
+    pictures(root / 'split' / 'images', names)
+    says = [
+        'Yes. The square in the middle is full of noise, and the colours are flat.',
+        'Somewhat. The square is noisy.',
+        SAYS,
+        'Yes. The lower left is green.',
+    ]
+    pd.DataFrame(dict(filename=names, MOS=[-1.5, 0.5, 1, -0.2], description=says)).to_csv(
+        root / 'split' / 'image_descriptions.csv', index=False
+    )
+    (root / 'split' / 'images' / 'f3.png').write_bytes(b'no picture')
+    pictures(root / 'bare', ['a.png', 'b.png'])
     return root
 
 
 # ---- what a test does on the page
 
+
 def ready(pg, n=1):
     "Wait for a finished map."
     pg.locator('.rl-canvas').first.wait_for()
-    for i in range(n): pg.locator('.rl-status').nth(i).filter(has_text='mean').wait_for()
+    for i in range(n):
+        pg.locator('.rl-status').nth(i).filter(has_text='mean').wait_for()
     pg.wait_for_function("() => [...document.querySelectorAll('.rl-canvas')].every(c => c.dataset.draws)")
 
 
 def seen(pg, k=0):
     "The pixels of a picture on the page, as text."
-    pg.wait_for_timeout(120)      # two frames, and the comm
+    pg.wait_for_timeout(120)  # two frames, and the comm
     return pg.locator('.rl-canvas').nth(k).evaluate('c => c.toDataURL()')
 
 
 def changes(pg, before, k=0, seconds=20):
     "Wait until the pixels are others; returns them."
-    pg.wait_for_function("([b, k]) => document.querySelectorAll('.rl-canvas')[k].toDataURL() !== b", arg=[before, k], timeout=1000*seconds)
+    pg.wait_for_function(
+        "([b, k]) => document.querySelectorAll('.rl-canvas')[k].toDataURL() !== b",
+        arg=[before, k],
+        timeout=1000 * seconds,
+    )
     return seen(pg, k)
 
 
-def slider(pg, name): return pg.locator('.widget-hslider, .jupyter-widget-selection-slider, .widget-inline-hbox').filter(has=pg.get_by_text(name, exact=True)).first
+def slider(pg, name):
+    return (
+        pg.locator('.widget-hslider, .jupyter-widget-selection-slider, .widget-inline-hbox')
+        .filter(has=pg.get_by_text(name, exact=True))
+        .first
+    )
 
 
 def drag(pg, handle, dx):
     b = handle.bounding_box()
-    x, y = b['x']+b['width']/2, b['y']+b['height']/2
+    x, y = b['x'] + b['width'] / 2, b['y'] + b['height'] / 2
     pg.mouse.move(x, y)
     pg.mouse.down()
-    pg.mouse.move(x+dx, y, steps=6)
+    pg.mouse.move(x + dx, y, steps=6)
     pg.mouse.up()
 
 
@@ -86,7 +105,7 @@ def at(pg, fx, fy):
     c = pg.locator('.rl-canvas').first
     c.evaluate("c => c.scrollIntoView({ block: 'center' })")
     b = c.bounding_box()
-    return b['x']+fx*b['width'], b['y']+fy*b['height']
+    return b['x'] + fx * b['width'], b['y'] + fy * b['height']
 
 
 STOPWATCH = """([name, key, word, quick]) => new Promise((done, fail) => {
@@ -112,22 +131,31 @@ def stopwatch(pg, name, key, word='', quick=True):
 
 # ---- JupyterLab
 
+
 @pytest.fixture(scope='module')
-def lab(browser, place, tmp_path_factory):  # noqa: F811
+def lab(browser, place, tmp_path_factory):
     "The explorer's notebook, open and run in JupyterLab, on pictures of ours."
     tmp = tmp_path_factory.mktemp('lab')
-    work = copied(ROOT/'nbs'/'apps'/'explorer.ipynb', tmp/'work')
-    nb = work/'explorer.ipynb'
-    assert (text := nb.read_text(encoding='utf-8')).count("demo_data()/'test'") == 1, 'the notebook is another one'
-    nb.write_text(text.replace("demo_data()/'test'", json.dumps(str(place/'split'))[1:-1].join("''")), encoding='utf-8')
-    with jupyterlab(work, tmp, REALNESS_CACHE=str(place/'cache')) as url, opened(browser) as pg:
+    work = copied(ROOT / 'nbs' / 'apps' / 'explorer.ipynb', tmp / 'work')
+    nb = work / 'explorer.ipynb'
+    assert (text := nb.read_text(encoding='utf-8')).count("demo_data()/'test'") == 1, (
+        'the notebook is another one'
+    )
+    nb.write_text(
+        text.replace("demo_data()/'test'", json.dumps(str(place / 'split'))[1:-1].join("''")),
+        encoding='utf-8',
+    )
+    with jupyterlab(work, tmp, REALNESS_CACHE=str(place / 'cache')) as url, opened(browser) as pg:
         run_notebook(pg, url, 'explorer.ipynb')
         pg.get_by_role('option').filter(has_text='f0.png').click()
         pg.locator('.rl-facts b').filter(has_text='f0.png').wait_for()
         ready(pg)
         yield pg
         assert pg.faults == [] and pg.outside == []
-        assert pg.locator('.jp-RenderedText[data-mime-type="application/vnd.jupyter.stderr"]').all_inner_texts() == []
+        assert (
+            pg.locator('.jp-RenderedText[data-mime-type="application/vnd.jupyter.stderr"]').all_inner_texts()
+            == []
+        )
 
 
 def test_sentence(lab):
@@ -150,34 +178,43 @@ def test_drag_of_a_slider(lab):
     bare = changes(lab, before)
     assert slider(lab, 'Opacity').locator('.widget-readout').inner_text() == '0.00'
     drag(lab, handle, 400)
-    assert changes(lab, bare) != before                 # 1.00 is more than .75
+    assert changes(lab, bare) != before  # 1.00 is more than .75
 
 
 def test_slider_time(lab):
     "From slider to picture in less than 100 ms: what the browser draws itself, and what the kernel makes from kept windows."
-    own = [stopwatch(lab, 'Contrast', k) for k in ('ArrowRight', 'ArrowRight', 'ArrowLeft', 'ArrowRight', 'ArrowLeft')]
-    for key in ('ArrowRight',)*4: stopwatch(lab, 'Window', key, 'window', False)        # 32, 48, 64, 96: embedded once
+    own = [
+        stopwatch(lab, 'Contrast', k)
+        for k in ('ArrowRight', 'ArrowRight', 'ArrowLeft', 'ArrowRight', 'ArrowLeft')
+    ]
+    for key in ('ArrowRight',) * 4:
+        stopwatch(lab, 'Window', key, 'window', False)  # 32, 48, 64, 96: embedded once
     lab.locator('.rl-status').first.filter(has_text=re.compile('window 96.*ms|window 96.* s')).wait_for()
-    moves = ['ArrowLeft', 'ArrowRight']*4
+    moves = ['ArrowLeft', 'ArrowRight'] * 4
     kept = [stopwatch(lab, 'Window', k, 'window', False) for k in moves]
-    print(f'\nslider to picture: contrast {sorted(own)[2]:.0f} ms; window {sorted(kept)[3]:.0f} ms (medians; all {[round(t) for t in own+kept]})')
+    print(
+        f'\nslider to picture: contrast {sorted(own)[2]:.0f} ms; window {sorted(kept)[3]:.0f} ms (medians; all {[round(t) for t in own + kept]})'
+    )
     assert sorted(own)[2] < LIMIT, own
-    assert sorted(kept)[2] < LIMIT, kept                # of eight: what else the machine does only adds
-    for _ in range(4): stopwatch(lab, 'Window', 'ArrowLeft', 'window', False)
+    assert sorted(kept)[2] < LIMIT, kept  # of eight: what else the machine does only adds
+    for _ in range(4):
+        stopwatch(lab, 'Window', 'ArrowLeft', 'window', False)
 
 
 def test_sharpens(lab):
     "A fine map sharpens while the kernel answers; a coarser one asked for meanwhile overtakes it."
-    step = "([name, n]) => { const h = [...document.querySelectorAll('.rl-app .widget-label')].find(e => e.textContent === name).parentElement.querySelector('.noUi-handle'); h.focus(); " \
-           "for (let i = 0; i < Math.abs(n); i++) h.dispatchEvent(new KeyboardEvent('keydown', { key: n > 0 ? 'ArrowRight' : 'ArrowLeft', bubbles: true, cancelable: true })) }"
+    step = (
+        "([name, n]) => { const h = [...document.querySelectorAll('.rl-app .widget-label')].find(e => e.textContent === name).parentElement.querySelector('.noUi-handle'); h.focus(); "
+        "for (let i = 0; i < Math.abs(n); i++) h.dispatchEvent(new KeyboardEvent('keydown', { key: n > 0 ? 'ArrowRight' : 'ArrowLeft', bubbles: true, cancelable: true })) }"
+    )
     busy = lab.locator('.rl-status.busy')
-    where = at(lab, .7, .6)
-    lab.evaluate(step, ['Stride', 1])                       # 4 pixels: 434 windows
+    where = at(lab, 0.7, 0.6)
+    lab.evaluate(step, ['Stride', 1])  # 4 pixels: 434 windows
     busy.filter(has_text='sharpening').first.wait_for()
     lab.mouse.click(*where)
     lab.get_by_text('At the pin: x 11').wait_for()
     assert busy.count(), 'the map was there before the place: nothing was tried'
-    lab.evaluate(step, ['Stride', 3])                       # 32 pixels: all there
+    lab.evaluate(step, ['Stride', 3])  # 32 pixels: all there
     lab.locator('.rl-status').first.filter(has_text='stride 32 · no embedding needed').wait_for()
     lab.evaluate(step, ['Stride', -4])
     lab.locator('.rl-canvas').first.press('Escape')
@@ -186,18 +223,21 @@ def test_sharpens(lab):
 
 def test_place_and_box(lab):
     "Hover, click and a dragged box say what is there; findings are kept."
-    lab.mouse.move(*at(lab, .4, .4))
+    lab.mouse.move(*at(lab, 0.4, 0.4))
     lab.locator('.rl-tip').filter(has_text=re.compile(r'^-?\d')).wait_for()
     lab.get_by_text('Under the pointer').wait_for()
-    lab.mouse.click(*at(lab, .4, .4))
+    lab.mouse.click(*at(lab, 0.4, 0.4))
     lab.get_by_text(re.compile('At the pin: x 6[34], y 5[01]')).wait_for()
-    assert lab.locator('.rl-app ol li').count() == 2                                      # both clauses
-    assert lab.locator('.rl-app ol li.near').inner_text().split('\n')[0] in ('The square in the middle is full of noise', 'the colours are flat')
+    assert lab.locator('.rl-app ol li').count() == 2  # both clauses
+    assert lab.locator('.rl-app ol li.near').inner_text().split('\n')[0] in (
+        'The square in the middle is full of noise',
+        'the colours are flat',
+    )
     lab.get_by_role('button', name=re.compile('Keep$')).click()
     lab.locator('.rl-table tbody tr').first.wait_for()
-    lab.mouse.move(*at(lab, .2, .2))
+    lab.mouse.move(*at(lab, 0.2, 0.2))
     lab.mouse.down()
-    lab.mouse.move(*at(lab, .6, .7), steps=8)
+    lab.mouse.move(*at(lab, 0.6, 0.7), steps=8)
     lab.mouse.up()
     lab.get_by_text(re.compile(r'^Box 6[45] × 6[456] at 3[12], 2[56]$')).wait_for()
     lab.get_by_role('button', name=re.compile('Keep$')).click()
@@ -206,14 +246,16 @@ def test_place_and_box(lab):
 
 def test_export(lab, place):
     "Table and figure are written."
-    out = place/'found'
+    out = place / 'found'
     lab.get_by_label('into').fill(str(out))
     lab.get_by_label('into').press('Tab')
     lab.get_by_role('button', name='Export CSV + PNG').click()
     lab.get_by_text('Written to').wait_for()
-    df = pd.read_csv(out/'findings.csv')
-    assert df.picture.tolist() == ['images/f0.png']*2 and df.w.tolist()[0] == 64 and df['mean'].notna().all()
-    assert Image.open(out/'findings.png').size[0] > 300
+    df = pd.read_csv(out / 'findings.csv')
+    assert (
+        df.picture.tolist() == ['images/f0.png'] * 2 and df.w.tolist()[0] == 64 and df['mean'].notna().all()
+    )
+    assert Image.open(out / 'findings.png').size[0] > 300
 
 
 def test_keyboard(lab):
@@ -224,7 +266,8 @@ def test_keyboard(lab):
     assert re.match(r'83, 64: -?\d', lab.locator('.rl-live').first.inner_text())
     lab.keyboard.press('Enter')
     lab.get_by_text('At the pin: x 83, y 64').wait_for()
-    for _ in range(3): lab.keyboard.press('Shift+ArrowDown')
+    for _ in range(3):
+        lab.keyboard.press('Shift+ArrowDown')
     lab.keyboard.press('Escape')
     lab.get_by_text('Rest on a place').wait_for()
     shown = seen(lab)
@@ -264,7 +307,7 @@ def test_errors_and_escapes(lab):
     lab.get_by_role('alert').wait_for(state='detached')
     ready(lab)
     assert lab.locator('.rl-facts b').first.inner_text() == NAME
-    lab.mouse.click(*at(lab, .1, .1))
+    lab.mouse.click(*at(lab, 0.1, 0.1))
     lab.get_by_text('At the pin').wait_for()
     lab.get_by_role('button', name=re.compile('Keep$')).click()
     lab.locator('.rl-table tbody tr').nth(2).wait_for()
@@ -278,7 +321,9 @@ def test_sorting(lab):
     assert names() == [NAME, 'f0.png', 'f1.png', 'f3.png']
     lab.get_by_label('Sort').select_option('MOS')
     lab.locator('button[title="Highest first"]').click()
-    lab.wait_for_function("() => document.querySelectorAll('.rl-thumb span:not(.rl-sub)')[1].textContent === 'f1.png' && document.querySelectorAll('.rl-thumb').length === 4")
+    lab.wait_for_function(
+        "() => document.querySelectorAll('.rl-thumb span:not(.rl-sub)')[1].textContent === 'f1.png' && document.querySelectorAll('.rl-thumb').length === 4"
+    )
     assert names() == [NAME, 'f1.png', 'f3.png', 'f0.png']
     lab.get_by_placeholder('find in names and sentences').fill('GREEN')
     lab.wait_for_function("() => document.querySelectorAll('.rl-thumb').length === 1")
@@ -289,20 +334,39 @@ def test_sorting(lab):
 
 # ---- the app
 
+
 def children(pid):
     "Processes below one, where /proc tells."
-    try: own = [int(c) for t in Path(f'/proc/{pid}/task').iterdir() for c in (t/'children').read_text().split()]
-    except OSError: return []
-    return own+[g for c in own for g in children(c)]
+    try:
+        own = [
+            int(c) for t in Path(f'/proc/{pid}/task').iterdir() for c in (t / 'children').read_text().split()
+        ]
+    except OSError:
+        return []
+    return own + [g for c in own for g in children(c)]
 
 
-def test_app(browser, place, tmp_path):  # noqa: F811
+def test_app(browser, place, tmp_path):
     "`realness explore` serves a folder without sentences and without a run, on this machine only, asks nothing of the outside, and leaves nothing behind."
     port = free_port()
-    url, log = f'http://127.0.0.1:{port}/', tmp_path/'log'
-    env = jupyter_env(tmp_path, REALNESS_CACHE=str(place/'cache'), PYTHONUNBUFFERED='1')
-    argv = [sys.executable, '-m', 'realness.cli', 'explore', str(place/'bare'), '--port', str(port), '--no-browser', '--clip', 'lite-clip']
-    with open(log, 'w') as f: app = subprocess.Popen(argv, cwd=tmp_path, env=env, stdout=f, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    url, log = f'http://127.0.0.1:{port}/', tmp_path / 'log'
+    env = jupyter_env(tmp_path, REALNESS_CACHE=str(place / 'cache'), PYTHONUNBUFFERED='1')
+    argv = [
+        sys.executable,
+        '-m',
+        'realness.cli',
+        'explore',
+        str(place / 'bare'),
+        '--port',
+        str(port),
+        '--no-browser',
+        '--clip',
+        'lite-clip',
+    ]
+    with open(log, 'w') as f:
+        app = subprocess.Popen(
+            argv, cwd=tmp_path, env=env, stdout=f, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+        )
     try:
         wait_for(f'{url}voila/static/none', app, log)
         with opened(browser, 1280, 900) as pg:
@@ -321,8 +385,15 @@ def test_app(browser, place, tmp_path):  # noqa: F811
         app.send_signal(signal.SIGTERM)
         code = app.wait(30)
     assert code == 0, log.read_text()[-2000:]
-    end = time.time()+20
-    while (left := [p for p in below if Path(f'/proc/{p}').exists() and 'State:\tZ' not in Path(f'/proc/{p}/status').read_text()]) and time.time() < end: time.sleep(.2)
+    end = time.time() + 20
+    while (
+        left := [
+            p
+            for p in below
+            if Path(f'/proc/{p}').exists() and 'State:\tZ' not in Path(f'/proc/{p}/status').read_text()
+        ]
+    ) and time.time() < end:
+        time.sleep(0.2)
     assert not left, 'the app left processes behind'
 
 
@@ -330,23 +401,27 @@ def test_predictions(trained, monkeypatch):
     "With a run every picture has its predicted MOS, the one that `realness predict` gives; one sorts by the difference."
     import realness
     from realness.explorer import HeatmapExplorer
+
     monkeypatch.setenv('REALNESS_CACHE', str(trained.cache))
-    ex = HeatmapExplorer(trained.data/'test', run=trained.run)
+    ex = HeatmapExplorer(trained.data / 'test', run=trained.run)
     try:
         rows = ex.wait().atlas.rows
         assert ex.error == '' and list(ex.by.options) == ['name', 'MOS', 'predicted MOS', 'predicted − MOS']
-        np.testing.assert_allclose(rows.predicted, realness.load(trained.run)(rows.path.tolist(), rows.text.tolist()), atol=1e-6)
+        np.testing.assert_allclose(
+            rows.predicted, realness.load(trained.run)(rows.path.tolist(), rows.text.tolist()), atol=1e-6
+        )
         ex.by.value, ex.down.value = 'predicted − MOS', True
         by = [o['id'] for o in ex.wait().thumbs.items]
-        assert (np.diff((rows.predicted-rows.mos)[by]) <= 0).all() and 'difference' in ex.facts.value
-    finally: ex.close()
+        assert (np.diff((rows.predicted - rows.mos)[by]) <= 0).all() and 'difference' in ex.facts.value
+    finally:
+        ex.close()
 
 
 def test_app_mistakes(started, place, tmp_path):
     "A folder that is not there, a run that is none: one line and exit code 2."
-    got = started('-m', 'realness.cli', 'explore', tmp_path/'none').end()
+    got = started('-m', 'realness.cli', 'explore', tmp_path / 'none').end()
     assert got.code == 2 and 'there is no such folder or picture' in got.err and 'Traceback' not in got.err
-    got = started('-m', 'realness.cli', 'explore', place/'bare', '--run', place/'bare').end()
+    got = started('-m', 'realness.cli', 'explore', place / 'bare', '--run', place / 'bare').end()
     assert got.code == 2 and 'no run here' in got.err
 
 
@@ -355,5 +430,7 @@ def test_no_voila(monkeypatch):
     import importlib.util
 
     from realness.explorer import voila_command
+
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(RealnessError, match=r'pip install "realness\[explore\]"'): voila_command('x.ipynb')
+    with pytest.raises(RealnessError, match=r'pip install "realness\[explore\]"'):
+        voila_command('x.ipynb')

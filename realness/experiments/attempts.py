@@ -15,7 +15,17 @@ import numpy as np
 from ..cache import VectorCache
 from ..config import RealnessError
 from ..data import is_ai
-from .kernels import PLAIN_MIX, SUM_LOOKS, SUM_MIX, Kernels, kernel_row, mix_row, mixture, run_command, without
+from realness.experiments.kernels import (
+    PLAIN_MIX,
+    SUM_LOOKS,
+    SUM_MIX,
+    Kernels,
+    kernel_row,
+    mix_row,
+    mixture,
+    run_command,
+    without,
+)
 from .learning_curve import SAID
 from .wording import blocks_of
 from ..lab import Protocol, load_lab, make_folds, mean_of
@@ -24,46 +34,65 @@ from ..metrics import srocc
 # %% ../../nbs/experiments/55_attempts.ipynb #fda91b24
 class Weighted(Kernels):
     "Columns weighted by |correlation with the rank of the MOS| to a power, in the training rows."
+
     def __init__(self, blocks, y, power):
         super().__init__(blocks, 24)
         self.y, self.power = np.asarray(y, float), power
 
     def scaled(self, name, tr):
         from scipy.stats import rankdata
-        z = super().scaled(name, tr)
-        if name == 'answer': return z
-        r = rankdata(self.y[tr])
-        c = np.abs((z[tr]*((r-r.mean())/r.std())[:, None]).mean(0))/np.maximum(z[tr].std(0), 1e-9)
-        w = c**self.power
-        return z*w/np.sqrt((w*w).mean()+1e-12)
 
-def linear_row(kernels, y, weights, kind='ridge', size=1.):
+        z = super().scaled(name, tr)
+        if name == 'answer':
+            return z
+        r = rankdata(self.y[tr])
+        c = np.abs((z[tr] * ((r - r.mean()) / r.std())[:, None]).mean(0)) / np.maximum(z[tr].std(0), 1e-9)
+        w = c**self.power
+        return z * w / np.sqrt((w * w).mean() + 1e-12)
+
+
+def linear_row(kernels, y, weights, kind='ridge', size=1.0):
     "Ridge regression (its penalty) or partial least squares (its components) on joined blocks."
     y = np.asarray(y, float)
+
     def f(train, test):
         from sklearn.cross_decomposition import PLSRegression
         from sklearn.linear_model import Ridge
-        x = np.concatenate([w*kernels.scaled(k, train) for k, w in weights.items()], 1)
+
+        x = np.concatenate([w * kernels.scaled(k, train) for k, w in weights.items()], 1)
         m = PLSRegression(int(size), scale=False) if kind == 'pls' else Ridge(size)
         return np.ravel(m.fit(x[train], y[train]).predict(x[test]))
+
     return f
+
 
 def part_linear(kernels, mix, share):
     "A kernel of which a share of each part is linear: f(train) -> n x n."
+
     def linear(weights, tr):
-        z = np.concatenate([w*kernels.scaled(k, tr) for k, w in weights.items()], 1)
-        k = z@z.T
-        return k/np.diag(k)[tr].mean()
-    return lambda tr: sum(s*((1-share)*kernels.part(w, tr)+share*linear(w, tr)) for s, w in mix)
+        z = np.concatenate([w * kernels.scaled(k, tr) for k, w in weights.items()], 1)
+        k = z @ z.T
+        return k / np.diag(k)[tr].mean()
+
+    return lambda tr: sum(s * ((1 - share) * kernels.part(w, tr) + share * linear(w, tr)) for s, w in mix)
+
 
 def words_kernel(sentences):
     "The cosine of TF-IDF vectors of words and pairs of words, weighted by the training sentences: f(train) -> n x n."
     sentences = np.asarray(sentences, object)
+
     def f(tr):
         from sklearn.feature_extraction.text import TfidfVectorizer
-        x = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True).fit(sentences[tr]).transform(sentences)
-        return (x@x.T).toarray()
+
+        x = (
+            TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
+            .fit(sentences[tr])
+            .transform(sentences)
+        )
+        return (x @ x.T).toarray()
+
     return f
+
 
 def average_row(*rows):
     "The mean of what several rows say."
@@ -71,138 +100,219 @@ def average_row(*rows):
 
 # %% ../../nbs/experiments/55_attempts.ipynb #afefe137
 def copies_row(
-    versions: list,       # blocks of the pictures, of their first copies, …; the same names
-    y,                    # MOS, n
+    versions: list,  # blocks of the pictures, of their first copies, …; the same names
+    y,  # MOS, n
     mix: list,
     train: tuple = (0,),  # versions of a training picture that are rows
-    test: int = 0,        # version of a test picture that is judged
-    C: float = 2.,        # shared by a picture's versions
-    **settings            # of `kernel_row`
+    test: int = 0,  # version of a test picture that is judged
+    C: float = 2.0,  # shared by a picture's versions
+    **settings,  # of `kernel_row`
 ):  # f(train, test) -> predictions
     "A row of a mixture that learns from several versions of each picture."
-    n, m = len(y), max(*train, test)+1
+    n, m = len(y), max(*train, test) + 1
     names = {k for _, part in mix for k in part}
     K = Kernels({k: np.concatenate([v[k] for v in versions[:m]]) for k in names}, 12)
-    f = mix_row(K, np.tile(y, m), mix, C=C/len(train), **settings)
-    return lambda tr, te: f(np.concatenate([tr+i*n for i in train]), te+test*n)
+    f = mix_row(K, np.tile(y, m), mix, C=C / len(train), **settings)
+    return lambda tr, te: f(np.concatenate([tr + i * n for i in train]), te + test * n)
 
 # %% ../../nbs/experiments/55_attempts.ipynb #260f7b2b
 def chosen_row(
-    candidates: dict,   # name -> row
-    y,                  # MOS, n
+    candidates: dict,  # name -> row
+    y,  # MOS, n
     strata=None,
-    folds: int = 3,     # inner ones
+    folds: int = 3,  # inner ones
 ):  # f(train, test) -> predictions; f.chosen counts the names
     "The candidate with the highest inner SROCC (pooled), fitted on all training rows."
     y, chosen = np.asarray(y, float), Counter()
+
     def inner(f, train):
         cut = make_folds(len(train), folds, 1, 0, None if strata is None else strata[train])
-        return srocc(y[train], mean_of(len(train), [c.test for c in cut], [f(train[c.train], train[c.test]) for c in cut]))
+        return srocc(
+            y[train],
+            mean_of(len(train), [c.test for c in cut], [f(train[c.train], train[c.test]) for c in cut]),
+        )
+
     def f(train, test):
         said = {k: inner(c, train) for k, c in candidates.items()}
         best = max(said, key=said.get)
         chosen[best] += 1
         return candidates[best](train, test)
+
     f.chosen = chosen
     return f
 
 # %% ../../nbs/experiments/55_attempts.ipynb #8d8bdc8b
 LOOKS = 'image', 'middle', 'half'
-FIRST = mixture(dict(image=1, middle=1, half=.5, text=.8, answer=.5), LOOKS, (dict(text=.8, answer=.5),))
-FINE_JOINT = dict(image=1, middle=1, low=1, fine_sd=1, half=.5, text=.8, text_middle=.8, answer=.7)
+FIRST = mixture(dict(image=1, middle=1, half=0.5, text=0.8, answer=0.5), LOOKS, (dict(text=0.8, answer=0.5),))
+FINE_JOINT = dict(image=1, middle=1, low=1, fine_sd=1, half=0.5, text=0.8, text_middle=0.8, answer=0.7)
 FINE_MIX = mixture(FINE_JOINT, (*SUM_LOOKS, 'fine_sd'))
 WIDE_MIX = mixture(FINE_JOINT, (*SUM_LOOKS, 'fine_sd', 'fine_middle'))
-TEXT_MIX = mixture(dict(image=1, middle=1, half=.5, text=.8, text_middle=.8, answer=.5), LOOKS)
+TEXT_MIX = mixture(dict(image=1, middle=1, half=0.5, text=0.8, text_middle=0.8, answer=0.5), LOOKS)
 
-def added(name, share=.12):
+
+def added(name, share=0.12):
     "The first sum with one more part."
-    return [((1-share)*s, w) for s, w in FIRST]+[(share, {name: 1.} if name not in ('body', 'clauses', 'named', 'length') else {name: .8, 'answer': .5})]
+    return [((1 - share) * s, w) for s, w in FIRST] + [
+        (
+            share,
+            {name: 1.0} if name not in ('body', 'clauses', 'named', 'length') else {name: 0.8, 'answer': 0.5},
+        )
+    ]
+
 
 def more_rows(K, y, sentences):
     "More to look at: name -> row."
     words, first = words_kernel(sentences), lambda tr: K(FIRST, tr)
     out = {'one kernel for each block (sum)': mix_row(K, y, FIRST, C=4)}
-    out |= {f'sum + {what}': mix_row(K, y, added(k), C=4) for k, what in dict(
-        sd='sd over the picture', max='maximum over the picture', regions='four regions side by side', low='early layers', late='late layers', scene='scene statistics',
-        fine='1.5x size', fine_middle='1.5x size, middle layer', clauses='clauses', body='sentence without its answer',
-        named='what the sentence names', length='length of the sentence').items() if k in K.blocks}
-    out['sum + TF-IDF kernel'] = kernel_row(lambda tr: .85*first(tr)+.15*words(tr), y, C=4)
+    out |= {
+        f'sum + {what}': mix_row(K, y, added(k), C=4)
+        for k, what in dict(
+            sd='sd over the picture',
+            max='maximum over the picture',
+            regions='four regions side by side',
+            low='early layers',
+            late='late layers',
+            scene='scene statistics',
+            fine='1.5x size',
+            fine_middle='1.5x size, middle layer',
+            clauses='clauses',
+            body='sentence without its answer',
+            named='what the sentence names',
+            length='length of the sentence',
+        ).items()
+        if k in K.blocks
+    }
+    out['sum + TF-IDF kernel'] = kernel_row(lambda tr: 0.85 * first(tr) + 0.15 * words(tr), y, C=4)
     return out | {'sum + middle layer of the sentence encoder': mix_row(K, y, TEXT_MIX, C=4)}
+
 
 def machine_rows(K, y):
     "Another machine: name -> row."
-    sum_, wide, joint = (lambda **kw: mix_row(K, y, FIRST, **dict(C=4) | kw)), (lambda **kw: mix_row(K, y, WIDE_MIX, **kw)), FINE_JOINT
-    weighted = {p: Weighted(K.blocks, y, p) for p in (.25, .5, 1.)}
-    ridge, pls = linear_row(K, y, joint, 'ridge', 1.), linear_row(K, y, joint, 'pls', 3)
-    return {'plain, Gaussian process': mix_row(K, y, PLAIN_MIX, noise=.4), 'sum, Gaussian process': sum_(noise=.4),
-            'sum, average of SVR and Gaussian process': average_row(sum_(), sum_(noise=.4)),
-            'sum, target to normal scores': sum_(normal=1), 'sum, target half-way to normal scores': sum_(normal=.5),
-            'wide sum, narrower kernels (g = 2)': wide(g=2.), 'wide sum, wider kernels (g = .5)': wide(g=.5, C=4),
-            **{f'wide sum, features weighted by training correlation, power {p:g}': mix_row(k, y, WIDE_MIX) for p, k in weighted.items()},
-            'wide sum, weighted (.5), target half-way': mix_row(weighted[.5], y, WIDE_MIX, normal=.5),
-            'all blocks, ridge': ridge, 'all blocks, partial least squares (3)': pls, 'average of wide sum, ridge and PLS': average_row(wide(normal=.5), ridge, pls),
-            'sum with early layers, scene and text middle, 15 % linear': kernel_row(part_linear(K, SUM_MIX, .15), y, normal=.5)}
+    sum_, wide, joint = (
+        (lambda **kw: mix_row(K, y, FIRST, **dict(C=4) | kw)),
+        (lambda **kw: mix_row(K, y, WIDE_MIX, **kw)),
+        FINE_JOINT,
+    )
+    weighted = {p: Weighted(K.blocks, y, p) for p in (0.25, 0.5, 1.0)}
+    ridge, pls = linear_row(K, y, joint, 'ridge', 1.0), linear_row(K, y, joint, 'pls', 3)
+    return {
+        'plain, Gaussian process': mix_row(K, y, PLAIN_MIX, noise=0.4),
+        'sum, Gaussian process': sum_(noise=0.4),
+        'sum, average of SVR and Gaussian process': average_row(sum_(), sum_(noise=0.4)),
+        'sum, target to normal scores': sum_(normal=1),
+        'sum, target half-way to normal scores': sum_(normal=0.5),
+        'wide sum, narrower kernels (g = 2)': wide(g=2.0),
+        'wide sum, wider kernels (g = .5)': wide(g=0.5, C=4),
+        **{
+            f'wide sum, features weighted by training correlation, power {p:g}': mix_row(k, y, WIDE_MIX)
+            for p, k in weighted.items()
+        },
+        'wide sum, weighted (.5), target half-way': mix_row(weighted[0.5], y, WIDE_MIX, normal=0.5),
+        'all blocks, ridge': ridge,
+        'all blocks, partial least squares (3)': pls,
+        'average of wide sum, ridge and PLS': average_row(wide(normal=0.5), ridge, pls),
+        'sum with early layers, scene and text middle, 15 % linear': kernel_row(
+            part_linear(K, SUM_MIX, 0.15), y, normal=0.5
+        ),
+    }
+
 
 def joined_rows(K, y):
     "Together: name -> row."
     row, parts = lambda mix, **kw: mix_row(K, y, mix, **kw), 'early layers, scene, text middle'
-    return {f'sum + {parts}': row(SUM_MIX), f'sum + {parts}, target half-way': row(SUM_MIX, normal=.5),
-            f'sum + {parts}, target half-way, mapped back': row(SUM_MIX, normal=.5, back=True), f'sum + {parts}, 1.5x size': row(FINE_MIX),
-            'wide sum (with 1.5x size twice), C = 4': row(WIDE_MIX, C=4), 'wide sum, C = 2': row(WIDE_MIX), 'wide sum, epsilon .3': row(WIDE_MIX, epsilon=.3),
-            'wide sum, shares .5/.3/.2': row(mixture(FINE_JOINT, (*SUM_LOOKS, 'fine_sd', 'fine_middle'), shares=(.5, .3, .2))),
-            'wide sum, shares .2/.5/.3': row(mixture(FINE_JOINT, (*SUM_LOOKS, 'fine_sd', 'fine_middle'), shares=(.2, .5, .3))),
-            'wide sum, target half-way': row(WIDE_MIX, normal=.5), 'wide sum, target half-way, mapped back': row(WIDE_MIX, normal=.5, back=True),
-            'wide sum, target to normal scores': row(WIDE_MIX, normal=1)}
+    return {
+        f'sum + {parts}': row(SUM_MIX),
+        f'sum + {parts}, target half-way': row(SUM_MIX, normal=0.5),
+        f'sum + {parts}, target half-way, mapped back': row(SUM_MIX, normal=0.5, back=True),
+        f'sum + {parts}, 1.5x size': row(FINE_MIX),
+        'wide sum (with 1.5x size twice), C = 4': row(WIDE_MIX, C=4),
+        'wide sum, C = 2': row(WIDE_MIX),
+        'wide sum, epsilon .3': row(WIDE_MIX, epsilon=0.3),
+        'wide sum, shares .5/.3/.2': row(
+            mixture(FINE_JOINT, (*SUM_LOOKS, 'fine_sd', 'fine_middle'), shares=(0.5, 0.3, 0.2))
+        ),
+        'wide sum, shares .2/.5/.3': row(
+            mixture(FINE_JOINT, (*SUM_LOOKS, 'fine_sd', 'fine_middle'), shares=(0.2, 0.5, 0.3))
+        ),
+        'wide sum, target half-way': row(WIDE_MIX, normal=0.5),
+        'wide sum, target half-way, mapped back': row(WIDE_MIX, normal=0.5, back=True),
+        'wide sum, target to normal scores': row(WIDE_MIX, normal=1),
+    }
 
 # %% ../../nbs/experiments/55_attempts.ipynb #4fe18e3c
-CHOICE = ('plain svr', 'one kernel for each block (sum)', 'sum + early layers, scene, text middle', 'sum + early layers, scene, text middle, target half-way',
-          'wide sum, C = 2', 'wide sum, target half-way', 'wide sum, features weighted by training correlation, power 0.5')
+CHOICE = (
+    'plain svr',
+    'one kernel for each block (sum)',
+    'sum + early layers, scene, text middle',
+    'sum + early layers, scene, text middle, target half-way',
+    'wide sum, C = 2',
+    'wide sum, target half-way',
+    'wide sum, features weighted by training correlation, power 0.5',
+)
+
 
 def copy_rows(versions, y):
     "With re-encoded copies: name -> row."
-    row, image = lambda *a, mix=SUM_MIX: copies_row(versions, y, mix, *a, normal=.5), without(SUM_MIX, SAID)
+    row, image = lambda *a, mix=SUM_MIX: copies_row(versions, y, mix, *a, normal=0.5), without(SUM_MIX, SAID)
     out = {'early layers, scene, text middle, half-way, copies as rows': row((0, 1))}
-    if len(versions) < 3: return out
+    if len(versions) < 3:
+        return out
     for k, m in (('', SUM_MIX), ('image only, ', image)):
-        out |= {f'{k}tested on re-encoded pictures': row((0,), 2, mix=m), f'{k}tested on re-encoded pictures, copies as rows': row((0, 1), 2, mix=m)}
+        out |= {
+            f'{k}tested on re-encoded pictures': row((0,), 2, mix=m),
+            f'{k}tested on re-encoded pictures, copies as rows': row((0, 1), 2, mix=m),
+        }
     return out
 
+
 def all_rows(
-    blocks: dict,        # of `blocks_of` with fine
-    y,                   # MOS, n
-    sentences,           # n
-    copies: list = (),   # blocks of re-encoded copies; the last is for testing only
-    strata=None
+    blocks: dict,  # of `blocks_of` with fine
+    y,  # MOS, n
+    sentences,  # n
+    copies: list = (),  # blocks of re-encoded copies; the last is for testing only
+    strata=None,
 ) -> dict:  # name -> row, the plain one first
     "Every attempt."
-    K, seen = Kernels(blocks), tuple({k for _, part in WIDE_MIX for k in part}-set(SAID))
-    out = {'plain svr': mix_row(K, y, PLAIN_MIX, C=3), **more_rows(K, y, sentences), **machine_rows(K, y), **joined_rows(K, y)}
+    K, seen = Kernels(blocks), tuple({k for _, part in WIDE_MIX for k in part} - set(SAID))
+    out = {
+        'plain svr': mix_row(K, y, PLAIN_MIX, C=3),
+        **more_rows(K, y, sentences),
+        **machine_rows(K, y),
+        **joined_rows(K, y),
+    }
     out['chosen inside the fold'] = chosen_row({k: out[k] for k in CHOICE}, y, strata)
-    out['wide sum, target half-way, image only'] = mix_row(K, y, without(WIDE_MIX, SAID), normal=.5)
-    out['wide sum, target half-way, sentence only'] = mix_row(K, y, without(WIDE_MIX, seen), normal=.5)
+    out['wide sum, target half-way, image only'] = mix_row(K, y, without(WIDE_MIX, SAID), normal=0.5)
+    out['wide sum, target half-way, sentence only'] = mix_row(K, y, without(WIDE_MIX, seen), normal=0.5)
     return out | (copy_rows([blocks, *copies], y) if copies else {})
 
 # %% ../../nbs/experiments/55_attempts.ipynb #d859853d
 VERSION = 'attempts1'  # change it when a row changes; kept units are then computed anew
 
+
 def experiment(df, cache, seed=0, command='', folds=5, repeats=3, out=None, names=None, copies=2):
     "The protocol of a data set, run; `names` takes some rows only."
     y, strata = df.MOS.to_numpy(), is_ai(df)
     blocks = blocks_of(df, cache, fine=True)
-    rows = all_rows(blocks, y, df.description.tolist(), [blocks_of(df, cache, copy=i) for i in range(copies)], strata)
-    if lost := [k for k in names or () if k not in rows]: raise RealnessError(f'no attempt called {lost[0]!r}; there are: {", ".join(rows)}')
+    rows = all_rows(
+        blocks, y, df.description.tolist(), [blocks_of(df, cache, copy=i) for i in range(copies)], strata
+    )
+    if lost := [k for k in names or () if k not in rows]:
+        raise RealnessError(f'no attempt called {lost[0]!r}; there are: {", ".join(rows)}')
     p = Protocol(df, folds, repeats, seed, out, baseline='plain svr', part='attempts', command=command)
     for k, f in rows.items():
-        if names is None or k in names: p.add(k, f, version=VERSION)
+        if names is None or k in names:
+            p.add(k, f, version=VERSION)
     p.run()
     p.chosen = rows['chosen inside the fold'].chosen
     return p
 
+
 def run(data, out, seed, command):
     "All attempts, with their paired difference to the plain machine."
-    p = experiment(load_lab(data)[0], VectorCache(out/'features.db'), seed, command, out=out/'attempts')
-    said = '; '.join(f'{k}: {v}' for k, v in p.chosen.most_common())   # of the folds fitted in this run
+    p = experiment(load_lab(data)[0], VectorCache(out / 'features.db'), seed, command, out=out / 'attempts')
+    said = '; '.join(f'{k}: {v}' for k, v in p.chosen.most_common())  # of the folds fitted in this run
     return p.table().assign(chosen=lambda t: np.where(t.row == 'chosen inside the fold', said, ''))
 
 # %% ../../nbs/experiments/55_attempts.ipynb #35be6f57
-if __name__ == '__main__' and '__file__' in globals(): run_command('attempts', run)
+if __name__ == '__main__' and '__file__' in globals():
+    run_command('attempts', run)

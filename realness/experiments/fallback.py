@@ -25,24 +25,25 @@ from ..sentences import describe
 
 # %% ../../nbs/experiments/57_fallback.ipynb #d8683831
 def levels_of(
-    df,   # rows with path
-    tell  # a `Fallback`
+    df,  # rows with path
+    tell,  # a `Fallback`
 ) -> list:  # a number for each row; higher = less real
     "How weak each picture is at its weakest."
     return [level(tell.localizer.map(p)) for p in track(df.path.tolist(), 'levels')]
 
+
 def limits(
-    df,   # rows with path and filename, photographs named r*
-    tell
+    df,  # rows with path and filename, photographs named r*
+    tell,
 ) -> tuple:  # No below the first, Yes from the second
     "The limits of the answer words."
     return find_limits(levels_of(df, tell), df.filename.str.startswith('r'))
 
 # %% ../../nbs/experiments/57_fallback.ipynb #826dc748
 def described(
-    df,        # rows with filename and path
+    df,  # rows with filename and path
     out=None,  # a CSV that keeps the sentences
-    tell=None  # a describer; the fall-back by default
+    tell=None,  # a describer; the fall-back by default
 ) -> list:  # a sentence for each row
     "What the fall-back says of the pictures of a table."
     says = describe(list(zip(df.filename, df.path)), tell or Fallback(), out).sentences
@@ -52,45 +53,77 @@ def described(
 def fed(blocks, other, test):
     "Blocks whose test rows carry the sentences of other blocks."
     new = {k: np.array(blocks[k]) for k in SAID}
-    for k in SAID: new[k][test] = other[k][test]
+    for k in SAID:
+        new[k][test] = other[k][test]
     return blocks | new
+
 
 def experiment(df, says, levels, cache=None, seed=0, command='', folds=5, repeats=3, out=None):
     "The protocol of a data set and other sentences for it, run; its baseline is the true sentence."
     true, y = blocks_of(df, cache), df.MOS.to_numpy()
-    other = true | {k: v for k, v in Wording(cache=cache)(says).items() if k in SAID} | dict(level=np.reshape(levels, (-1, 1)))
+    other = (
+        true
+        | {k: v for k, v in Wording(cache=cache)(says).items() if k in SAID}
+        | dict(level=np.reshape(levels, (-1, 1)))
+    )
     a, b, seen = inputs(true, y), inputs(other, y), without(SUM_MIX, SAID)
     p = Protocol(df, folds, repeats, seed, out, baseline='true sentence', part='fallback', command=command)
     p.add('true sentence', a['both']).add('none', a['image'])
-    p.add('true in training, fall-back in the test', lambda train, test: mix_row(Kernels(fed(true, other, test), 16), y, SUM_MIX, C=2.)(train, test))
+    p.add(
+        'true in training, fall-back in the test',
+        lambda train, test: mix_row(Kernels(fed(true, other, test), 16), y, SUM_MIX, C=2.0)(train, test),
+    )
     p.add('fall-back throughout', b['both'])
-    p.add('answer word of the fall-back throughout', mix_row(Kernels(other, 16), y, without(SUM_MIX, ('text', 'text_middle')), C=2.))
-    p.add('level throughout', mix_row(Kernels(other, 16), y, [(.8*s, w) for s, w in seen]+[(.2, dict(level=1.))], C=2.))
+    p.add(
+        'answer word of the fall-back throughout',
+        mix_row(Kernels(other, 16), y, without(SUM_MIX, ('text', 'text_middle')), C=2.0),
+    )
+    p.add(
+        'level throughout',
+        mix_row(Kernels(other, 16), y, [(0.8 * s, w) for s, w in seen] + [(0.2, dict(level=1.0))], C=2.0),
+    )
     return p.add('fall-back, no picture', b['text']).add('true sentence, no picture', a['text']).run()
 
 # %% ../../nbs/experiments/57_fallback.ipynb #e9ec3a6e
 def words_table(
-    true: list,    # sentences
-    says: list,    # sentences of the fall-back
-    **about        # further columns
+    true: list,  # sentences
+    says: list,  # sentences of the fall-back
+    **about,  # further columns
 ) -> pd.DataFrame:  # word, and how many of its pictures the fall-back called no, somewhat, yes
     "Answer words: true ones in rows, the fall-back's in columns."
     a, b = ([answer_word(s) or 'none' for s in v] for v in (true, says))
-    return pd.DataFrame([dict(word=w, **{v: sum(x == w and o == v for x, o in zip(a, b)) for v in ('no', 'somewhat', 'yes')}, **about) for w in ('no', 'somewhat', 'yes')])
+    return pd.DataFrame(
+        [
+            dict(
+                word=w,
+                **{v: sum(x == w and o == v for x, o in zip(a, b)) for v in ('no', 'somewhat', 'yes')},
+                **about,
+            )
+            for w in ('no', 'somewhat', 'yes')
+        ]
+    )
+
 
 def run(data, out, seed, command):
     "What the sentences of the fall-back are worth beside the picture, and what they say."
-    df, tell, cache = load_lab(data)[0], Fallback(), VectorCache(out/'features.db')
-    says = described(df, out/'fallback-sentences.csv', tell)
-    p = experiment(df, says, levels_of(df, tell), cache, seed, command, out=out/'fallback')
-    write_csv(words_table(df.description, says, n=len(df), folds=0, seed=seed, command=command), out/'fallback_words.csv')
+    df, tell, cache = load_lab(data)[0], Fallback(), VectorCache(out / 'features.db')
+    says = described(df, out / 'fallback-sentences.csv', tell)
+    p = experiment(df, says, levels_of(df, tell), cache, seed, command, out=out / 'fallback')
+    write_csv(
+        words_table(df.description, says, n=len(df), folds=0, seed=seed, command=command),
+        out / 'fallback_words.csv',
+    )
     return beside(p, 'none')
 
 # %% ../../nbs/experiments/57_fallback.ipynb #e0b4536d
 def main(argv=None):
     "The limits with --limits, else the experiment."
     argv = sys.argv[1:] if argv is None else argv
-    if argv == ['--limits']: print('LIMITS = ({:.2f}, {:.2f})'.format(*limits(load_lab(demo_data())[0], Fallback())))
-    else: run_command('fallback', run, argv)
+    if argv == ['--limits']:
+        print('LIMITS = ({:.2f}, {:.2f})'.format(*limits(load_lab(demo_data())[0], Fallback())))
+    else:
+        run_command('fallback', run, argv)
 
-if __name__ == '__main__' and '__file__' in globals(): main()
+
+if __name__ == '__main__' and '__file__' in globals():
+    main()

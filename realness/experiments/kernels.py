@@ -21,16 +21,18 @@ from ..plots import new_figure, style
 # %% ../../nbs/experiments/50_kernels.ipynb #ace6cbcd
 PLAIN, CLIPPED = ('answer',), ('scene', 'length')  # blocks left as they are; blocks clipped at 5 sd
 
+
 def standardise(
-    x,           # n x width
-    tr,          # training rows
-    clip: float = None  # at so many sd
+    x,  # n x width
+    tr,  # training rows
+    clip: float = None,  # at so many sd
 ) -> np.ndarray:  # n x width; a training row's squared length is about 1
     "(x - mean)/sd over the training rows, divided by sqrt(width); a column that never changes becomes 0."
     x = np.asarray(x, float)
     mean, sd = x[tr].mean(0), x[tr].std(0)
-    z = np.where(sd > 1e-8, (x-mean)/np.maximum(sd, 1e-8), 0)
-    return (z if clip is None else np.clip(z, -clip, clip))/np.sqrt(x.shape[1])
+    z = np.where(sd > 1e-8, (x - mean) / np.maximum(sd, 1e-8), 0)
+    return (z if clip is None else np.clip(z, -clip, clip)) / np.sqrt(x.shape[1])
+
 
 def scaled(name, x, tr):
     "A block as kernels see it."
@@ -38,23 +40,26 @@ def scaled(name, x, tr):
 
 # %% ../../nbs/experiments/50_kernels.ipynb #b5c4a382
 def squared_distances(
-    z  # n x width
+    z,  # n x width
 ) -> np.ndarray:  # n x n float32
-    sq = (z*z).sum(1)
-    return np.maximum(sq[:, None]+sq[None]-2*z@z.T, 0).astype(np.float32)
+    sq = (z * z).sum(1)
+    return np.maximum(sq[:, None] + sq[None] - 2 * z @ z.T, 0).astype(np.float32)
+
 
 class Kernels:
     "Kernels between all pictures, made from blocks; scaled anew for each set of training rows."
+
     def __init__(
         self,
-        blocks: dict,    # block name -> n x width
-        most: int = 400, # distances (n x n) kept
+        blocks: dict,  # block name -> n x width
+        most: int = 400,  # distances (n x n) kept
     ):
         self.blocks, self.most, self.kept = blocks, most, OrderedDict()
 
     def scaled(self, name, tr):
         "A block as this kernel sees it."
-        if name not in self.blocks: raise RealnessError(f'no block {name!r}; there are: {", ".join(self.blocks)}')
+        if name not in self.blocks:
+            raise RealnessError(f'no block {name!r}; there are: {", ".join(self.blocks)}')
         return scaled(name, self.blocks[name], tr)
 
     def distances(self, name, tr):
@@ -62,114 +67,132 @@ class Kernels:
         key = name, np.asarray(tr).tobytes()
         if key not in self.kept:
             z = self.scaled(name, tr)
-            self.kept[key] = squared_distances(z), float((z[tr]**2).sum(1).mean())
-            if len(self.kept) > self.most: self.kept.popitem(last=False)
+            self.kept[key] = squared_distances(z), float((z[tr] ** 2).sum(1).mean())
+            if len(self.kept) > self.most:
+                self.kept.popitem(last=False)
         return self.kept[key]
 
-    def part(self, weights, tr, g=1.):
+    def part(self, weights, tr, g=1.0):
         "exp(-g d/length) of the weighted blocks."
-        found = [(w*w, *self.distances(k, tr)) for k, w in weights.items()]
-        length = sum(w*l for w, _, l in found)
-        return np.exp(-g/max(length, 1e-12)*sum(w*d for w, d, _ in found)).astype(float)
+        found = [(w * w, *self.distances(k, tr)) for k, w in weights.items()]
+        length = sum(w * l for w, _, l in found)
+        return np.exp(-g / max(length, 1e-12) * sum(w * d for w, d, _ in found)).astype(float)
 
-    def __call__(self, mix, tr, g=1.):
+    def __call__(self, mix, tr, g=1.0):
         "The sum over the parts of a mixture, n x n."
-        return sum(share*self.part(weights, tr, g) for share, weights in mix)
+        return sum(share * self.part(weights, tr, g) for share, weights in mix)
 
 # %% ../../nbs/experiments/50_kernels.ipynb #f71ccb35
 def normal_scores(
-    y,                 # MOS, n
-    share: float = 1.  # 0 leaves it as it is
+    y,  # MOS, n
+    share: float = 1.0,  # 0 leaves it as it is
 ) -> np.ndarray:
     "A share of the way from the MOS to the normal deviates of its ranks (Blom's scores, times its sd)."
     from scipy.stats import norm, rankdata
+
     y = np.asarray(y, float)
-    return (1-share)*y+share*norm.ppf((rankdata(y)-.5)/len(y))*y.std()
+    return (1 - share) * y + share * norm.ppf((rankdata(y) - 0.5) / len(y)) * y.std()
+
 
 def map_back(p, target, y):
     "Predictions of a target, in the unit of the MOS."
     o = np.argsort(target, kind='stable')
     return np.interp(p, target[o], np.asarray(y)[o])
 
-def solve_svr(K, t, C, epsilon=.1):
+
+def solve_svr(K, t, C, epsilon=0.1):
     "K of the training rows and their target -> function of K(new, training)."
     from sklearn.svm import SVR
+
     return SVR(kernel='precomputed', C=C, epsilon=epsilon).fit(K, t).predict
+
 
 def solve_gp(K, t, noise):
     "The posterior mean of a Gaussian process; its noise variance is given."
     from scipy.linalg import cho_factor, cho_solve
-    dual = cho_solve(cho_factor(K+noise*np.eye(len(t)), lower=True), t-t.mean())
-    return lambda k: k@dual+t.mean()
+
+    dual = cho_solve(cho_factor(K + noise * np.eye(len(t)), lower=True), t - t.mean())
+    return lambda k: k @ dual + t.mean()
 
 # %% ../../nbs/experiments/50_kernels.ipynb #b3c54b35
 def kernel_row(
-    kernel,               # f(train) -> n x n kernel between all pictures
-    y,                    # MOS, n
-    C: float = 2.,        # of the support vector regression
-    epsilon: float = .1,
+    kernel,  # f(train) -> n x n kernel between all pictures
+    y,  # MOS, n
+    C: float = 2.0,  # of the support vector regression
+    epsilon: float = 0.1,
     noise: float = None,  # given: a Gaussian process with this noise variance instead
-    normal: float = 0.,   # share of normal scores in the target
-    back: bool = False,   # map predictions back to the unit of the MOS
+    normal: float = 0.0,  # share of normal scores in the target
+    back: bool = False,  # map predictions back to the unit of the MOS
 ):  # f(train, test) -> predictions
     "A kernel machine as a row of the protocol."
     y = np.asarray(y, float)
+
     def f(train, test):
         K, t = kernel(train), normal_scores(y[train], normal)
         fit = K[np.ix_(train, train)]
         p = (solve_gp(fit, t, noise) if noise else solve_svr(fit, t, C, epsilon))(K[np.ix_(test, train)])
         return map_back(p, t, y[train]) if back else p
+
     return f
 
-def mix_row(kernels, y, mix, g=1., **settings):
+
+def mix_row(kernels, y, mix, g=1.0, **settings):
     "A row from a mixture; settings as in `kernel_row`."
     return kernel_row(lambda tr: kernels(mix, tr, g), y, **settings)
 
 # %% ../../nbs/experiments/50_kernels.ipynb #dc1ebc56
-SENTENCE = dict(text=.8, answer=.5), dict(text_middle=.8, answer=.5)
+SENTENCE = dict(text=0.8, answer=0.5), dict(text_middle=0.8, answer=0.5)
+
 
 def mixture(
-    joint: dict,           # block -> weight of the part over everything; {} for none
-    looks: tuple,          # image blocks, a part each
-    said: tuple = SENTENCE, # sentence parts; () for none
-    shares: tuple = (.3, .45, .25)  # of the joint part, of all image parts, of all sentence parts
+    joint: dict,  # block -> weight of the part over everything; {} for none
+    looks: tuple,  # image blocks, a part each
+    said: tuple = SENTENCE,  # sentence parts; () for none
+    shares: tuple = (0.3, 0.45, 0.25),  # of the joint part, of all image parts, of all sentence parts
 ) -> list:  # of (share, weights); shares add up to 1
     "A mixture of one joint part, image parts and sentence parts; a kind that is missing gives its share to the others."
-    kinds = [[joint]*bool(joint), [{k: 1.} for k in looks], list(said)]
+    kinds = [[joint] * bool(joint), [{k: 1.0} for k in looks], list(said)]
     whole = sum(s for s, k in zip(shares, kinds) if k)
-    return [(s/whole/len(k), w) for s, k in zip(shares, kinds) for w in k]
+    return [(s / whole / len(k), w) for s, k in zip(shares, kinds) for w in k]
 
-PLAIN_MIX = [(1., dict(image=1., text=1., answer=.5))]
+
+PLAIN_MIX = [(1.0, dict(image=1.0, text=1.0, answer=0.5))]
 SUM_LOOKS = 'image', 'middle', 'half', 'low', 'scene'
-SUM_MIX = mixture(dict(image=1., middle=1., low=1., half=.5, text=.8, text_middle=.8, answer=.7), SUM_LOOKS)
+SUM_MIX = mixture(
+    dict(image=1.0, middle=1.0, low=1.0, half=0.5, text=0.8, text_middle=0.8, answer=0.7), SUM_LOOKS
+)
+
 
 def without(
     mix: list,
-    names: tuple  # blocks to leave out
+    names: tuple,  # blocks to leave out
 ) -> list:  # shares add up to 1
     "A mixture without some blocks."
     left = [(s, {k: w for k, w in part.items() if k not in names}) for s, part in mix]
     left = [(s, part) for s, part in left if part]
     whole = sum(s for s, _ in left)
-    return [(s/whole, part) for s, part in left]
+    return [(s / whole, part) for s, part in left]
 
 # %% ../../nbs/experiments/50_kernels.ipynb #937faf49
 def write_csv(
     table: pd.DataFrame,
     path: Path | str,  # of the CSV
-    digits: int = 4    # behind the point
+    digits: int = 4,  # behind the point
 ) -> Path:
     "Write a table of aggregates, whole or not at all; every row must say command, seed, n and folds."
     path = Path(path)
     missing = [c for c in ('command', 'seed', 'n', 'folds') if c not in table or table[c].isna().any()]
-    if missing: raise RealnessError(f'{path}: the table does not say its {", ".join(missing)} in every row')
-    with atomic_write(path) as tmp: table.round(digits).to_csv(tmp, index=False)
+    if missing:
+        raise RealnessError(f'{path}: the table does not say its {", ".join(missing)} in every row')
+    with atomic_write(path) as tmp:
+        table.round(digits).to_csv(tmp, index=False)
     return path
 
+
 def run_command(
-    name: str,   # of the module
-    run,         # f(data, out, seed, command) -> table
-    argv=None    # the arguments; by default the process'
+    name: str,  # of the module
+    run,  # f(data, out, seed, command) -> table
+    argv=None,  # the arguments; by default the process'
 ):
     "`python -m realness.experiments.NAME --data DIR --out FOLDER` writes FOLDER/NAME.csv."
     p = argparse.ArgumentParser(prog=f'python -m realness.experiments.{name}', description=run.__doc__)
@@ -177,32 +200,45 @@ def run_command(
     p.add_argument('--out', required=True, help='a folder for the table and for what is kept to go on')
     p.add_argument('--seed', type=int, default=0)
     a = p.parse_args(argv)
-    command = f'{p.prog} --data DIR --out FOLDER'+(f' --seed {a.seed}' if a.seed else '')
-    try: return write_csv(run(a.data, Path(a.out), a.seed, command), Path(a.out)/f'{name}.csv')
-    except RealnessError as e: raise SystemExit(f'error: {e}') from None
+    command = f'{p.prog} --data DIR --out FOLDER' + (f' --seed {a.seed}' if a.seed else '')
+    try:
+        return write_csv(run(a.data, Path(a.out), a.seed, command), Path(a.out) / f'{name}.csv')
+    except RealnessError as e:
+        raise SystemExit(f'error: {e}') from None
+
 
 def committed(
-    name: str,               # of the experiment
-    folder: Path | str = '../results'  # seen from its notebook
+    name: str,  # of the experiment
+    folder: Path | str = '../results',  # seen from its notebook
 ) -> pd.DataFrame:
     "The table of the real data that is kept in the project."
-    path = Path(folder)/f'experiments-{name}.csv'
-    if not path.is_file(): raise RealnessError(f'{path}: is not there; it lies in the project, under nbs/results')
+    path = Path(folder) / f'experiments-{name}.csv'
+    if not path.is_file():
+        raise RealnessError(f'{path}: is not there; it lies in the project, under nbs/results')
     return pd.read_csv(path)
+
 
 def plot_differences(
     t: pd.DataFrame,  # of a protocol, or committed: row, diff, diff_lo, diff_hi
-    base: str,        # what the differences are to
-    title: str = None
+    base: str,  # what the differences are to
+    title: str = None,
 ):  # a Figure
     "Paired differences of pooled SROCC with their intervals, in the order of the table."
     d = t[t['diff'].notna()].reset_index(drop=True)
     with style():
-        fig, ax = new_figure(4.6, .8+.15*len(d))
-        ax.axvline(0, color='black', lw=.8)
-        ax.errorbar(d['diff'], d.index, xerr=[d['diff']-d.diff_lo, d.diff_hi-d['diff']], fmt='s', ms=3, lw=1, color='black')
+        fig, ax = new_figure(4.6, 0.8 + 0.15 * len(d))
+        ax.axvline(0, color='black', lw=0.8)
+        ax.errorbar(
+            d['diff'],
+            d.index,
+            xerr=[d['diff'] - d.diff_lo, d.diff_hi - d['diff']],
+            fmt='s',
+            ms=3,
+            lw=1,
+            color='black',
+        )
         ax.set_yticks(d.index, d.row, fontsize=6)
-        ax.set_ylim(len(d)-.4, -.6)
+        ax.set_ylim(len(d) - 0.4, -0.6)
         ax.set_xlabel(f'SROCC (pooled) - {base}', fontsize=7)
         fig.suptitle(title or '', fontsize=8)
     return fig

@@ -20,70 +20,93 @@ from ..plots import new_figure, style
 
 # %% ../../nbs/experiments/53_learning_curve.ipynb #43a4d887
 def even_order(
-    train,   # row numbers
+    train,  # row numbers
     strata,  # a class for each row of the data, or None
-    rng      # a numpy generator
+    rng,  # a numpy generator
 ) -> np.ndarray:  # the row numbers in a random order
     "A random order whose beginnings all hold about the same share of each class."
     train = rng.permutation(train)
-    if strata is None: return train
+    if strata is None:
+        return train
     c, place = np.asarray(strata)[train], np.zeros(len(train))
-    for v in np.unique(c): place[c == v] = (np.arange((c == v).sum())+rng.random())/(c == v).sum()
+    for v in np.unique(c):
+        place[c == v] = (np.arange((c == v).sum()) + rng.random()) / (c == v).sum()
     return train[np.argsort(place, kind='stable')]
 
+
 def curve(
-    rows: dict,     # name -> f(train, test) -> predictions
-    n: int,         # pictures
-    sizes: tuple,   # numbers of training pictures
+    rows: dict,  # name -> f(train, test) -> predictions
+    n: int,  # pictures
+    sizes: tuple,  # numbers of training pictures
     strata=None,
     folds: int = 5,
     draws: int = 5,
-    seed: int = 0
+    seed: int = 0,
 ) -> dict:  # (name, size) -> held-out predictions, draws x n
     "Predictions of every picture by rows trained on so many others."
-    most = n-(-(-n//folds))
-    if max(sizes) > most: raise RealnessError(f'{max(sizes)} training pictures of {n}: {folds} folds leave at most {most}')
+    most = n - (-(-n // folds))
+    if max(sizes) > most:
+        raise RealnessError(f'{max(sizes)} training pictures of {n}: {folds} folds leave at most {most}')
     out = {(k, s): np.full((draws, n), np.nan) for k in rows for s in sizes}
     for f in track(make_folds(n, folds, draws, seed, strata), 'learning curve'):
         order = even_order(f.train, strata, np.random.default_rng([seed, f.repeat, f.fold]))
-        for k, s in out: out[k, s][f.repeat, f.test] = rows[k](order[:s], f.test)
+        for k, s in out:
+            out[k, s][f.repeat, f.test] = rows[k](order[:s], f.test)
     return out
 
 # %% ../../nbs/experiments/53_learning_curve.ipynb #81fde9dd
-def mean_srocc(y, many): return float(np.mean([srocc(y, p) for p in many]))
+def mean_srocc(y, many):
+    return float(np.mean([srocc(y, p) for p in many]))
+
 
 def _interval(y, f, n_boot):
     "Value and interval of f(y, picture numbers)."
     return bootstrap_ci(y, np.arange(len(y)), lambda y, i: f(y, i.astype(int)), n_boot)
 
+
 def curve_table(
-    found: dict,        # of `curve`
-    y,                  # MOS, n
+    found: dict,  # of `curve`
+    y,  # MOS, n
     n_boot: int = 500,  # resamples
-    **about             # further columns
+    **about,  # further columns
 ) -> pd.DataFrame:  # input, train, srocc, sd, lo, hi, diff, diff_lo, diff_hi, n, draws
     "A line for each input and size."
     out = []
     for (k, s), p in found.items():
         top = found[k, max(b for a, b in found if a == k)]
         v = _interval(y, lambda t, i: mean_srocc(t, p[:, i]), n_boot)
-        d = _interval(y, lambda t, i: mean_srocc(t, p[:, i])-mean_srocc(t, top[:, i]), n_boot) if p is not top else [np.nan]*3
-        out.append(dict(input=k, train=s, srocc=v.value, sd=np.std([srocc(y, q) for q in p], ddof=1), lo=v.lo, hi=v.hi,
-                        **dict(zip(('diff', 'diff_lo', 'diff_hi'), d)), n=len(y), draws=len(p), **about))
+        d = (
+            _interval(y, lambda t, i: mean_srocc(t, p[:, i]) - mean_srocc(t, top[:, i]), n_boot)
+            if p is not top
+            else [np.nan] * 3
+        )
+        out.append(
+            dict(
+                input=k,
+                train=s,
+                srocc=v.value,
+                sd=np.std([srocc(y, q) for q in p], ddof=1),
+                lo=v.lo,
+                hi=v.hi,
+                **dict(zip(('diff', 'diff_lo', 'diff_hi'), d)),
+                n=len(y),
+                draws=len(p),
+                **about,
+            )
+        )
     return pd.DataFrame(out)
 
 # %% ../../nbs/experiments/53_learning_curve.ipynb #d0171fb9
 SIZES = 50, 100, 150, 200, 300, 400
 SAID = 'text', 'text_middle', 'answer'
 
-def inputs(
-    blocks: dict,
-    y
-) -> dict:  # name -> row
+
+def inputs(blocks: dict, y) -> dict:  # name -> row
     "The three machines."
-    K, seen = Kernels(blocks, 16), tuple({k for _, part in SUM_MIX for k in part}-set(SAID))
+    K, seen = Kernels(blocks, 16), tuple({k for _, part in SUM_MIX for k in part} - set(SAID))
     mixes = dict(both=SUM_MIX, image=without(SUM_MIX, SAID), text=without(SUM_MIX, seen))
-    return {k: mix_row(K, y, m, C=2.) for k, m in mixes.items()}
+    return {k: mix_row(K, y, m, C=2.0) for k, m in mixes.items()}
+
 
 def experiment(df, cache, seed=0, command='', sizes=SIZES, folds=5, draws=5, n_boot=500):
     "The table of a data set."
@@ -91,19 +114,30 @@ def experiment(df, cache, seed=0, command='', sizes=SIZES, folds=5, draws=5, n_b
     found = curve(inputs(blocks_of(df, cache), y), len(y), sizes, strata, folds, draws, seed)
     return curve_table(found, y, n_boot, folds=folds, seed=seed, command=command)
 
+
 def run(data, out, seed, command):
     "SROCC against the number of training pictures."
-    return experiment(load_lab(data)[0], VectorCache(out/'features.db'), seed, command)
+    return experiment(load_lab(data)[0], VectorCache(out / 'features.db'), seed, command)
+
 
 def plot_curve(
     t: pd.DataFrame,  # of `curve_table`
-    title: str = None
+    title: str = None,
 ):  # a Figure
     "SROCC with its interval against the number of training pictures."
     with style():
         fig, ax = new_figure(4, 3)
-        for (k, d), mark, shift in zip(t.groupby('input', sort=False), 'so^', (.97, 1, 1.03)):
-            ax.errorbar(d.train*shift, d.srocc, [d.srocc-d.lo, d.hi-d.srocc], marker=mark, capsize=2, lw=1.2, ms=4, label=k)
+        for (k, d), mark, shift in zip(t.groupby('input', sort=False), 'so^', (0.97, 1, 1.03)):
+            ax.errorbar(
+                d.train * shift,
+                d.srocc,
+                [d.srocc - d.lo, d.hi - d.srocc],
+                marker=mark,
+                capsize=2,
+                lw=1.2,
+                ms=4,
+                label=k,
+            )
         ax.set_xscale('log')
         ax.set_xticks(sorted(set(t.train)), [str(s) for s in sorted(set(t.train))])
         ax.minorticks_off()
@@ -112,4 +146,5 @@ def plot_curve(
     return fig
 
 # %% ../../nbs/experiments/53_learning_curve.ipynb #b0808fec
-if __name__ == '__main__' and '__file__' in globals(): run_command('learning_curve', run)
+if __name__ == '__main__' and '__file__' in globals():
+    run_command('learning_curve', run)

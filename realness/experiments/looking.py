@@ -23,54 +23,72 @@ from ..lab import Protocol, load_lab
 from ..scene import scene_statistics
 
 # %% ../../nbs/experiments/51_looking.ipynb #b90b07e3
-SCALES = dict(half=.5, small=.75, whole=1., fine=1.5)
+SCALES = dict(half=0.5, small=0.75, whole=1.0, fine=1.5)
 VIEWS = (*SCALES, 'centre', 'quarters')
+
 
 def show(
     x: torch.Tensor,  # 3 x H x W, values in 0-1
-    view: str         # one of `VIEWS`
+    view: str,  # one of `VIEWS`
 ) -> torch.Tensor:  # k x 3 x h x w
     "The pictures an encoder is shown for one way of looking."
-    h, w = x.shape[-2]//2, x.shape[-1]//2
-    if view == 'centre': return x[None, :, h//2:h//2+h, w//2:w//2+w]
-    if view == 'quarters': return torch.stack([x[:, i:i+h, j:j+w] for i in (0, h) for j in (0, w)])
-    if view not in SCALES: raise RealnessError(f'no way of looking called {view!r}: say {", ".join(VIEWS)}')
-    if view == 'whole': return x[None]
+    h, w = x.shape[-2] // 2, x.shape[-1] // 2
+    if view == 'centre':
+        return x[None, :, h // 2 : h // 2 + h, w // 2 : w // 2 + w]
+    if view == 'quarters':
+        return torch.stack([x[:, i : i + h, j : j + w] for i in (0, h) for j in (0, w)])
+    if view not in SCALES:
+        raise RealnessError(f'no way of looking called {view!r}: say {", ".join(VIEWS)}')
+    if view == 'whole':
+        return x[None]
     return F.interpolate(x[None], scale_factor=SCALES[view], mode='bicubic', antialias=True).clamp(0, 1)
 
 # %% ../../nbs/experiments/51_looking.ipynb #a4eff04f
 STAGES = (2, 3, 4, 5, 6)
 
+
 @contextmanager
 def _tapped(net, stages):
     got = {}
-    hooks = [net.blocks[i].register_forward_hook(lambda mod, inp, out, i=i: got.__setitem__(i, out)) for i in stages]
-    try: yield got
+    hooks = [
+        net.blocks[i].register_forward_hook(lambda mod, inp, out, i=i: got.__setitem__(i, out))
+        for i in stages
+    ]
+    try:
+        yield got
     finally:
-        for h in hooks: h.remove()
+        for h in hooks:
+            h.remove()
+
 
 @torch.inference_mode()
 def look(
     encoder: ImageEncoder,  # lite, or another of timm with `blocks` and `forward_features`
-    x: torch.Tensor,        # k x 3 x h x w, values in 0-1
+    x: torch.Tensor,  # k x 3 x h x w, values in 0-1
     regions: bool = False,  # the quarters of the last map as well
 ) -> dict:  # statistic -> float32 vector, averaged over the k
     "Pooled numbers of the last map (mean, sd, max) and of each stage (mean and sd, joined)."
-    with _tapped(encoder.net, STAGES) as got: z = encoder.net.forward_features(encoder.prepare(x)).float()
+    with _tapped(encoder.net, STAGES) as got:
+        z = encoder.net.forward_features(encoder.prepare(x)).float()
     out = dict(mean=z.mean((2, 3)), sd=z.std((2, 3)), max=z.amax((2, 3)))
-    for i in STAGES: out[f'stage{i}'] = torch.cat([got[i].float().mean((2, 3)), got[i].float().std((2, 3))], 1)
-    if regions: out['regions'] = F.adaptive_avg_pool2d(z, 2).flatten(2).transpose(1, 2).flatten(1)
+    for i in STAGES:
+        out[f'stage{i}'] = torch.cat([got[i].float().mean((2, 3)), got[i].float().std((2, 3))], 1)
+    if regions:
+        out['regions'] = F.adaptive_avg_pool2d(z, 2).flatten(2).transpose(1, 2).flatten(1)
     return {k: v.mean(0).numpy() for k, v in out.items()}
 
 # %% ../../nbs/experiments/51_looking.ipynb #07e47a92
 def reencode(
-    image,    # a Pillow picture
-    rng       # a numpy generator
+    image,  # a Pillow picture
+    rng,  # a numpy generator
 ):  # a Pillow picture
     "Smaller by .5-1 with a random filter, then JPEG of quality 60-95."
     from PIL import Image
-    s, r = rng.uniform(.5, 1), Image.Resampling
-    im = image.resize((round(image.width*s), round(image.height*s)), (r.BICUBIC, r.LANCZOS, r.BILINEAR)[rng.integers(3)])
+
+    s, r = rng.uniform(0.5, 1), Image.Resampling
+    im = image.resize(
+        (round(image.width * s), round(image.height * s)), (r.BICUBIC, r.LANCZOS, r.BILINEAR)[rng.integers(3)]
+    )
     b = io.BytesIO()
     im.save(b, 'JPEG', quality=int(rng.integers(60, 96)))
     return Image.open(b).convert('RGB')
@@ -78,12 +96,14 @@ def reencode(
 # %% ../../nbs/experiments/51_looking.ipynb #d60edfc5
 VERSION = 'looking1'  # changes with what is kept
 
+
 class Looker:
     "Ways of looking at many pictures, each computed once."
+
     def __init__(
         self,
-        encoder: ImageEncoder = None,    # lite by default
-        cache: VectorCache | None = None # None keeps nothing
+        encoder: ImageEncoder = None,  # lite by default
+        cache: VectorCache | None = None,  # None keeps nothing
     ):
         self.encoder, self.cache = (encoder or ImageEncoder('lite')).eval(), cache
         self.key = f'{VERSION}:{self.encoder.fingerprint()}'
@@ -91,21 +111,24 @@ class Looker:
     def _vector(self, path, view, copy):
         "The joined numbers of a look, float32."
         im = load_image(path)
-        if copy is not None: im = reencode(im, np.random.default_rng([copy, int(image_digest(path)[:8], 16)]))
-        if view == 'scene': return scene_statistics(im)
+        if copy is not None:
+            im = reencode(im, np.random.default_rng([copy, int(image_digest(path)[:8], 16)]))
+        if view == 'scene':
+            return scene_statistics(im)
         return np.concatenate(list(look(self.encoder, show(to_tensor(im), view), view == 'whole').values()))
 
     def _split(self, v, view):
         "Joined numbers (n x all) as statistics."
-        if view == 'scene': return dict(scene=v)
+        if view == 'scene':
+            return dict(scene=v)
         d = look(self.encoder, torch.zeros(1, 3, 64, 64), view == 'whole')
         return dict(zip(d, np.split(v, np.cumsum([len(a) for a in d.values()])[:-1], 1)))
 
     def __call__(
         self,
-        paths: list,             # pictures
-        view: str,               # one of `VIEWS`, or 'scene'
-        copy: int | None = None, # the seed of a re-encoded copy; None takes the picture itself
+        paths: list,  # pictures
+        view: str,  # one of `VIEWS`, or 'scene'
+        copy: int | None = None,  # the seed of a re-encoded copy; None takes the picture itself
     ) -> dict:  # statistic -> n x width
         "One way of looking at all pictures."
         keys = [f'{self.key}:{view}:{copy}:{image_digest(p)}' for p in paths]
@@ -113,23 +136,36 @@ class Looker:
         try:
             for k, p in track([(k, p) for k, p in zip(keys, paths) if k not in kept], f'looking: {view}'):
                 kept[k] = fresh[k] = self._vector(p, view, copy)
-                if self.cache and len(fresh) == 32: fresh = self.cache.put(fresh) or {}
+                if self.cache and len(fresh) == 32:
+                    fresh = self.cache.put(fresh) or {}
         finally:
-            if self.cache: self.cache.put(fresh)
+            if self.cache:
+                self.cache.put(fresh)
         return self._split(np.stack([kept[k] for k in keys]), view)
 
 # %% ../../nbs/experiments/51_looking.ipynb #39b5d97a
 def image_blocks(
     looker: Looker,
-    paths: list,             # pictures
-    fine: bool = False,      # look at 1.5x size too
-    copy: int | None = None, # of a re-encoded copy
+    paths: list,  # pictures
+    fine: bool = False,  # look at 1.5x size too
+    copy: int | None = None,  # of a re-encoded copy
 ) -> dict:  # block name -> n x width
     "The image blocks of the experiments."
     w, h = looker(paths, 'whole', copy), looker(paths, 'half', copy)
-    out = dict(image=w['mean'], sd=w['sd'], max=w['max'], regions=w['regions'], middle=w['stage5'], late=w['stage6'],
-               low=np.concatenate([w[f'stage{i}'] for i in (2, 3, 4)], 1), half=h['mean'], half_middle=h['stage5'], scene=looker(paths, 'scene', copy)['scene'])
-    if not fine: return out
+    out = dict(
+        image=w['mean'],
+        sd=w['sd'],
+        max=w['max'],
+        regions=w['regions'],
+        middle=w['stage5'],
+        late=w['stage6'],
+        low=np.concatenate([w[f'stage{i}'] for i in (2, 3, 4)], 1),
+        half=h['mean'],
+        half_middle=h['stage5'],
+        scene=looker(paths, 'scene', copy)['scene'],
+    )
+    if not fine:
+        return out
     f = looker(paths, 'fine', copy)
     return out | dict(fine=f['mean'], fine_sd=f['sd'], fine_middle=f['stage5'])
 
@@ -137,25 +173,60 @@ def image_blocks(
 def looking_mixes() -> dict:  # row -> (view, statistic) pairs, a kernel each
     "What is compared: size, crops, pooling, layers, and together."
     mean = lambda *views: [(v, 'mean') for v in views]
-    size = {f'{n}: mean': mean(v) for v, n in dict(whole='384 x 512', half='192 x 256', small='288 x 384', fine='576 x 768').items()}
-    size |= {'192 x 256 and 384 x 512': mean('half', 'whole'), '192 x 256, 384 x 512 and 576 x 768': mean('half', 'whole', 'fine')}
-    crops = {'centre crop': mean('centre'), 'four quarters, averaged': mean('quarters'), 'five crops, averaged': [('five', 'mean')], 'whole and four quarters': mean('whole', 'quarters'),
-             'four regions of the last map, side by side': [('whole', 'regions')]}
-    pooling = {'sd over the picture': [('whole', 'sd')], 'maximum over the picture': [('whole', 'max')], 'mean and sd': [('whole', 'mean'), ('whole', 'sd')],
-               'mean, sd and maximum': [('whole', k) for k in ('mean', 'sd', 'max')]}
-    layers = {f'stage {i} ({n})': [('whole', f'stage{i}')] for i, n in ((2, 'early'), (3, 'early'), (4, 'middle'), (5, 'late'), (6, 'last'))}
-    layers |= {'stages 2 to 4': [('whole', f'stage{i}') for i in (2, 3, 4)], 'mean and stage 5': [('whole', 'mean'), ('whole', 'stage5')],
-               'mean and stages 2 to 6': [('whole', 'mean'), *(('whole', f'stage{i}') for i in STAGES)]}
-    both = {'scene statistics, no network': [('scene', 'scene')], 'mean, stage 5, 192 x 256': [('whole', 'mean'), ('whole', 'stage5'), ('half', 'mean')]}
-    both['mean, stage 5, 192 x 256, stages 2 to 4, scene'] = [*both['mean, stage 5, 192 x 256'], *layers['stages 2 to 4'], ('scene', 'scene')]
-    both['all of these and 576 x 768'] = [*both['mean, stage 5, 192 x 256, stages 2 to 4, scene'], ('fine', 'mean'), ('fine', 'stage5')]
+    size = {
+        f'{n}: mean': mean(v)
+        for v, n in dict(whole='384 x 512', half='192 x 256', small='288 x 384', fine='576 x 768').items()
+    }
+    size |= {
+        '192 x 256 and 384 x 512': mean('half', 'whole'),
+        '192 x 256, 384 x 512 and 576 x 768': mean('half', 'whole', 'fine'),
+    }
+    crops = {
+        'centre crop': mean('centre'),
+        'four quarters, averaged': mean('quarters'),
+        'five crops, averaged': [('five', 'mean')],
+        'whole and four quarters': mean('whole', 'quarters'),
+        'four regions of the last map, side by side': [('whole', 'regions')],
+    }
+    pooling = {
+        'sd over the picture': [('whole', 'sd')],
+        'maximum over the picture': [('whole', 'max')],
+        'mean and sd': [('whole', 'mean'), ('whole', 'sd')],
+        'mean, sd and maximum': [('whole', k) for k in ('mean', 'sd', 'max')],
+    }
+    layers = {
+        f'stage {i} ({n})': [('whole', f'stage{i}')]
+        for i, n in ((2, 'early'), (3, 'early'), (4, 'middle'), (5, 'late'), (6, 'last'))
+    }
+    layers |= {
+        'stages 2 to 4': [('whole', f'stage{i}') for i in (2, 3, 4)],
+        'mean and stage 5': [('whole', 'mean'), ('whole', 'stage5')],
+        'mean and stages 2 to 6': [('whole', 'mean'), *(('whole', f'stage{i}') for i in STAGES)],
+    }
+    both = {
+        'scene statistics, no network': [('scene', 'scene')],
+        'mean, stage 5, 192 x 256': [('whole', 'mean'), ('whole', 'stage5'), ('half', 'mean')],
+    }
+    both['mean, stage 5, 192 x 256, stages 2 to 4, scene'] = [
+        *both['mean, stage 5, 192 x 256'],
+        *layers['stages 2 to 4'],
+        ('scene', 'scene'),
+    ]
+    both['all of these and 576 x 768'] = [
+        *both['mean, stage 5, 192 x 256, stages 2 to 4, scene'],
+        ('fine', 'mean'),
+        ('fine', 'stage5'),
+    ]
     return size | crops | pooling | layers | both
+
 
 def looks(looker, paths, views=(*VIEWS, 'scene')):
     "(view, statistic) -> n x width; `five` is the mean over four quarters and the centre."
     out = {(v, k): b for v in views for k, b in looker(paths, v).items()}
-    if {'quarters', 'centre'} <= set(views): out |= {('five', k): .8*out['quarters', k]+.2*out['centre', k] for k in ('mean', 'sd', 'max')}
+    if {'quarters', 'centre'} <= set(views):
+        out |= {('five', k): 0.8 * out['quarters', k] + 0.2 * out['centre', k] for k in ('mean', 'sd', 'max')}
     return out
+
 
 def experiment(df, cache, seed=0, command='', folds=5, repeats=3, out=None, encoder=None):
     "The protocol of a data set, run."
@@ -163,12 +234,17 @@ def experiment(df, cache, seed=0, command='', folds=5, repeats=3, out=None, enco
     K = Kernels({'scene' if k == ('scene', 'scene') else '.'.join(k): v for k, v in found.items()}, 200)
     p = Protocol(df, folds, repeats, seed, out, baseline='384 x 512: mean', part='looking', command=command)
     name = lambda v, k: 'scene' if v == 'scene' else f'{v}.{k}'
-    for row, parts in looking_mixes().items(): p.add(row, mix_row(K, p.y, [(1/len(parts), {name(*q): 1.}) for q in parts], C=3.))
+    for row, parts in looking_mixes().items():
+        p.add(row, mix_row(K, p.y, [(1 / len(parts), {name(*q): 1.0}) for q in parts], C=3.0))
     return p.run()
+
 
 def run(data, out, seed, command):
     "What resolution, crops, layers and pooling are worth, image-only."
-    return experiment(load_lab(data)[0], VectorCache(out/'features.db'), seed, command, out=out/'looking').table()
+    return experiment(
+        load_lab(data)[0], VectorCache(out / 'features.db'), seed, command, out=out / 'looking'
+    ).table()
 
 # %% ../../nbs/experiments/51_looking.ipynb #3da82cfe
-if __name__ == '__main__' and '__file__' in globals(): run_command('looking', run)
+if __name__ == '__main__' and '__file__' in globals():
+    run_command('looking', run)

@@ -18,50 +18,83 @@ from ..metrics import answer_word
 
 # %% ../../nbs/experiments/54_sentence_worth.ipynb #d78a7e86
 def shuffled(
-    rows,         # row numbers
-    rng,          # a numpy generator
-    within=None   # a class for each row of the data; a row is only given one of its own class
+    rows,  # row numbers
+    rng,  # a numpy generator
+    within=None,  # a class for each row of the data; a row is only given one of its own class
 ) -> np.ndarray:  # for each of `rows` another row, or the same where its class has no other
     "A random exchange between rows: nobody keeps its own."
     rows, out = np.asarray(rows), np.array(rows)
-    groups = [rows] if within is None else [rows[np.asarray(within)[rows] == v] for v in np.unique(np.asarray(within)[rows])]
+    groups = (
+        [rows]
+        if within is None
+        else [rows[np.asarray(within)[rows] == v] for v in np.unique(np.asarray(within)[rows])]
+    )
     for g in groups:
         g = rng.permutation(g)
         out[np.searchsorted(rows, g)] = np.roll(g, 1)
     return out
 
+
 def exchanged_row(blocks, y, seed=0, within=None, only_test=False, **settings):
     "A row whose pictures carry other pictures' sentences; `only_test`: training rows keep their own."
+
     def f(train, test):
         rng, who = np.random.default_rng([seed, *test[:4]]), np.arange(len(y))
         at = np.sort(test) if only_test else who
         who[at] = shuffled(at, rng, within)
-        return mix_row(Kernels(blocks | {k: blocks[k][who] for k in SAID}, 16), y, SUM_MIX, **settings)(train, test)
+        return mix_row(Kernels(blocks | {k: blocks[k][who] for k in SAID}, 16), y, SUM_MIX, **settings)(
+            train, test
+        )
+
     return f
 
 # %% ../../nbs/experiments/54_sentence_worth.ipynb #14128107
 def experiment(df, cache, seed=0, command='', folds=5, repeats=3, out=None):
     "The protocol of a data set, run; its baseline is the picture alone."
     blocks, y = blocks_of(df, cache), df.MOS.to_numpy()
-    words, rest = [answer_word(s) for s in df.description], Wording(cache=cache)([body(s) for s in df.description])
+    words, rest = (
+        [answer_word(s) for s in df.description],
+        Wording(cache=cache)([body(s) for s in df.description]),
+    )
     alone = inputs(blocks, y)
     p = Protocol(df, folds, repeats, seed, out, baseline='none', part='sentences', command=command)
     p.add('none', alone['image']).add('true sentence', alone['both'])
-    p.add('answer word only', mix_row(Kernels(blocks, 16), y, without(SUM_MIX, ('text', 'text_middle')), C=2.))
-    p.add('without its answer word', mix_row(Kernels(blocks | {k: rest[k] for k in ('text', 'text_middle')}, 16), y, without(SUM_MIX, ('answer',)), C=2.))
-    p.add('of another picture', exchanged_row(blocks, y, seed, C=2.))
-    p.add('of another picture with the same answer word', exchanged_row(blocks, y, seed, words, C=2.))
-    p.add('true in training, of another picture in the test', exchanged_row(blocks, y, seed, only_test=True, C=2.))
+    p.add(
+        'answer word only', mix_row(Kernels(blocks, 16), y, without(SUM_MIX, ('text', 'text_middle')), C=2.0)
+    )
+    p.add(
+        'without its answer word',
+        mix_row(
+            Kernels(blocks | {k: rest[k] for k in ('text', 'text_middle')}, 16),
+            y,
+            without(SUM_MIX, ('answer',)),
+            C=2.0,
+        ),
+    )
+    p.add('of another picture', exchanged_row(blocks, y, seed, C=2.0))
+    p.add('of another picture with the same answer word', exchanged_row(blocks, y, seed, words, C=2.0))
+    p.add(
+        'true in training, of another picture in the test',
+        exchanged_row(blocks, y, seed, only_test=True, C=2.0),
+    )
     return p.add('true sentence, no picture', alone['text']).run()
+
 
 def beside(p, base):
     "The table, with the paired difference of each row to a second baseline in vs, vs_lo, vs_hi."
     found = [dict(zip(('vs', 'vs_lo', 'vs_hi'), p.compare(k, base)[:3])) if k != base else {} for k in p.got]
     return p.table().join(pd.DataFrame(found, columns=['vs', 'vs_lo', 'vs_hi'])).assign(vs_row=base)
 
+
 def run(data, out, seed, command):
     "What a sentence is worth beside the picture."
-    return beside(experiment(load_lab(data)[0], VectorCache(out/'features.db'), seed, command, out=out/'sentence_worth'), 'answer word only')
+    return beside(
+        experiment(
+            load_lab(data)[0], VectorCache(out / 'features.db'), seed, command, out=out / 'sentence_worth'
+        ),
+        'answer word only',
+    )
 
 # %% ../../nbs/experiments/54_sentence_worth.ipynb #38508ef9
-if __name__ == '__main__' and '__file__' in globals(): run_command('sentence_worth', run)
+if __name__ == '__main__' and '__file__' in globals():
+    run_command('sentence_worth', run)

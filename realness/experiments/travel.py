@@ -26,12 +26,18 @@ from ..regression.uncertainty import Domain
 def setting(module, **values):
     "A module's constants changed for a while."
     old = {k: getattr(module, k) for k in values}
-    for k, v in values.items(): setattr(module, k, v)
-    try: yield
+    for k, v in values.items():
+        setattr(module, k, v)
+    try:
+        yield
     finally:
-        for k, v in old.items(): setattr(module, k, v)
+        for k, v in old.items():
+            setattr(module, k, v)
 
-def copies_rows(blocks, y, strata, train_copy, test_copy, seed=0, folds=5, shares=(0, .1, .5)) -> list:  # of rows
+
+def copies_rows(
+    blocks, y, strata, train_copy, test_copy, seed=0, folds=5, shares=(0, 0.1, 0.5)
+) -> list:  # of rows
     "SROCC (fold mean, sd) on pictures as they are and re-encoded, for what copies may say."
     rows, y = [], np.asarray(y, float)
     for modality in ('both', 'image'):
@@ -40,76 +46,120 @@ def copies_rows(blocks, y, strata, train_copy, test_copy, seed=0, folds=5, share
             for f in make_folds(len(y), folds, 1, seed, strata):
                 for what, b in (('as they are', blocks), ('re-encoded', blocks | test_copy)):
                     seen = {k: v.copy() for k, v in blocks.items()}
-                    for k in b: seen[k][f.test] = b[k][f.test]
-                    with setting(heads, COPY=share): p = head_row(seen, y, 'svr', modality, [train_copy] if share else ())(f.train, f.test)
+                    for k in b:
+                        seen[k][f.test] = b[k][f.test]
+                    with setting(heads, COPY=share):
+                        p = head_row(seen, y, 'svr', modality, [train_copy] if share else ())(f.train, f.test)
                     got[what].append(srocc(y[f.test], p))
-            rows += [dict(question='copies', row=f'{modality}, copies say {share}', test=k, value=np.mean(v), sd=np.std(v), metric='SROCC, fold mean') for k, v in got.items()]
+            rows += [
+                dict(
+                    question='copies',
+                    row=f'{modality}, copies say {share}',
+                    test=k,
+                    value=np.mean(v),
+                    sd=np.std(v),
+                    metric='SROCC, fold mean',
+                )
+                for k, v in got.items()
+            ]
     return rows
 
 # %% ../../nbs/experiments/56_travel.ipynb #7b090fbb
 def content_groups(
-    x,            # n x width
-    k: int = 5,   # groups
-    seed: int = 0
+    x,  # n x width
+    k: int = 5,  # groups
+    seed: int = 0,
 ) -> np.ndarray:  # group of each row
     "Groups of alike pictures: k-means on standardised features."
     from sklearn.cluster import KMeans
-    x = np.asarray(x, float)
-    return KMeans(k, n_init=5, random_state=seed).fit_predict((x-x.mean(0))/np.maximum(x.std(0), 1e-8))
 
-def group_rows(blocks, y, seed=0, k=5, shares=(0, .3, 1)) -> list:  # of rows
+    x = np.asarray(x, float)
+    return KMeans(k, n_init=5, random_state=seed).fit_predict((x - x.mean(0)) / np.maximum(x.std(0), 1e-8))
+
+
+def group_rows(blocks, y, seed=0, k=5, shares=(0, 0.3, 1)) -> list:  # of rows
     "SROCC within left-out groups (mean, sd over groups), for the share of the linear kernel."
     y, g = np.asarray(y, float), content_groups(blocks['image'], k, seed)
     rows = []
     for share in shares:
         v = []
         for i in range(k):
-            with setting(heads, LINEAR=share): p = head_row(blocks, y, 'svr', 'image')(np.flatnonzero(g != i), np.flatnonzero(g == i))
+            with setting(heads, LINEAR=share):
+                p = head_row(blocks, y, 'svr', 'image')(np.flatnonzero(g != i), np.flatnonzero(g == i))
             v.append(srocc(y[g == i], p))
-        rows.append(dict(question='left-out groups', row=f'linear share {share}', test=f'{k} groups', value=np.mean(v), sd=np.std(v), metric='SROCC, mean over groups'))
+        rows.append(
+            dict(
+                question='left-out groups',
+                row=f'linear share {share}',
+                test=f'{k} groups',
+                value=np.mean(v),
+                sd=np.std(v),
+                metric='SROCC, mean over groups',
+            )
+        )
     return rows
 
 # %% ../../nbs/experiments/56_travel.ipynb #c6162f44
 def auroc(
-    home,      # scores, n
-    strangers  # scores, m
+    home,  # scores, n
+    strangers,  # scores, m
 ) -> float:
     "How often a stranger scores higher than a home picture; ties count half."
     from scipy.stats import mannwhitneyu
-    return float(mannwhitneyu(strangers, home).statistic/(len(home)*len(strangers)))
+
+    return float(mannwhitneyu(strangers, home).statistic / (len(home) * len(strangers)))
+
 
 def stranger_rows(blocks, train_copy, test_copy, strangers, seed=0, folds=5) -> list:  # of rows
     "AUROC (mean, sd over folds) of the domain score, as it is and with every block and both parts."
     n, rows = len(blocks['image']), []
-    for name, parts in (('image and half outside, low and scene inside their main directions', uncertainty.PARTS), ('every block, both parts', dict(none=0))):
+    for name, parts in (
+        ('image and half outside, low and scene inside their main directions', uncertainty.PARTS),
+        ('every block, both parts', dict(none=0)),
+    ):
         v, flagged = [], []
         for f in make_folds(n, folds, 1, seed):
             cut = lambda b, i: {k: x[i] for k, x in pick(b, 'image').items()}
-            with setting(uncertainty, PARTS=parts): d = Domain.fit(cut(blocks, f.train), [cut(train_copy, f.train)], seed=seed)
+            with setting(uncertainty, PARTS=parts):
+                d = Domain.fit(cut(blocks, f.train), [cut(train_copy, f.train)], seed=seed)
             home = d(cut(test_copy, f.test)).numpy()
             v.append(auroc(home, d(strangers).numpy()))
             flagged.append((home > 1).mean())
-        rows += [dict(question='strangers', row=name, test=t, value=np.mean(x), sd=np.std(x), metric=m) for t, x, m in (('AUROC', v, 'AUROC, fold mean'), ('home flagged', flagged, 'share'))]
+        rows += [
+            dict(question='strangers', row=name, test=t, value=np.mean(x), sd=np.std(x), metric=m)
+            for t, x, m in (('AUROC', v, 'AUROC, fold mean'), ('home flagged', flagged, 'share'))
+        ]
     return rows
 
 # %% ../../nbs/experiments/56_travel.ipynb #8a0e694b
 def experiment(df, cache, strangers, seed=0, folds=5) -> pd.DataFrame:
     "All three, as one table; `strangers`: pictures that are not from home."
     from realness.data import is_ai
+
     blocks, _, (train_copy,) = features_of(df, 'lite', copies=1)
     encoder = ImageEncoder('lite')
     again = ImageFeatures(encoder, cache, copy=1)
     test_copy, far = again(df.path, 'copies to test on'), again(strangers, 'strangers')
     y, strata = df.MOS.to_numpy(float), is_ai(df)
-    rows = copies_rows(blocks, y, strata, train_copy, test_copy, seed, folds)+group_rows(blocks, y, seed)+stranger_rows(blocks, train_copy, test_copy, far, seed, folds)
+    rows = (
+        copies_rows(blocks, y, strata, train_copy, test_copy, seed, folds)
+        + group_rows(blocks, y, seed)
+        + stranger_rows(blocks, train_copy, test_copy, far, seed, folds)
+    )
     return pd.DataFrame(rows).assign(n=len(df), n_strangers=len(far['image']), folds=folds, seed=seed)
+
 
 def run(data, out, seed, command):
     "What travelling costs, and whether strangers are known."
     from realness.demo import demo_data
+
     demo = demo_data()
-    strangers = sorted((demo/'test'/'images').glob('*.png'))+sorted((demo/'train'/'images').glob('*.png'))[:60]
+    strangers = (
+        sorted((demo / 'test' / 'images').glob('*.png'))
+        + sorted((demo / 'train' / 'images').glob('*.png'))[:60]
+    )
     return experiment(load_lab(data)[0], VectorCache(), strangers, seed).assign(command=command)
 
 # %% ../../nbs/experiments/56_travel.ipynb #6ad5954a
-if __name__ == '__main__' and '__file__' in globals(): run_command('travel', run)
+if __name__ == '__main__' and '__file__' in globals():
+    run_command('travel', run)

@@ -21,48 +21,57 @@ from ..metrics import answer_onehot
 # %% ../../nbs/experiments/52_wording.ipynb #154da480
 _ANSWER = re.compile(r'^\W*(no|somewhat|yes)\b\W*', re.IGNORECASE)
 
-def body(
-    sentence: str
-) -> str:  # the sentence itself where nothing would be left
+
+def body(sentence: str) -> str:  # the sentence itself where nothing would be left
     "A sentence without its answer word."
     return _ANSWER.sub('', sentence.strip()) or sentence
 
-def clauses(
-    sentence: str
-) -> list:  # of text, one or more
+
+def clauses(sentence: str) -> list:  # of text, one or more
     "The parts of its body between commas, stops and `and`, of three words or more."
     b = body(sentence)
     return [c.strip() for c in re.split(r'[;,.]| and ', b) if len(c.split()) > 2] or [b]
 
 # %% ../../nbs/experiments/52_wording.ipynb #739d851c
 NAMES = dict(
-    slight=r'slight|subtl|somewhat|minor|a bit|may ', strong=r'clearly|very|overly|too|extremely|highly|obvious|complet|entirely',
+    slight=r'slight|subtl|somewhat|minor|a bit|may ',
+    strong=r'clearly|very|overly|too|extremely|highly|obvious|complet|entirely',
     human=r'hand|finger|face|facial|eye|skin|hair|arm|leg|body|people|person|man|woman|figure|anatom|pose|limb|teeth|ear',
-    animal=r'animal|dog|cat|bird|fur|horse|feather|wing', light=r'light|shadow|reflect|glow|illumin', text=r'text|letter|sign|writing|logo',
+    animal=r'animal|dog|cat|bird|fur|horse|feather|wing',
+    light=r'light|shadow|reflect|glow|illumin',
+    text=r'text|letter|sign|writing|logo',
     smooth=r'smooth|plastic|waxy|airbrush|polish|perfect|uniform|symmetr',
-    distorted=r'distort|warp|deform|malform|misshap|twist|bent|melt|merge|blend|fus', colour=r'color|colour|satur|vivid|vibrant',
+    distorted=r'distort|warp|deform|malform|misshap|twist|bent|melt|merge|blend|fus',
+    colour=r'color|colour|satur|vivid|vibrant',
     impossible=r'impossib|surreal|fantas|unreal|defy|float|physical|gravity|absurd|giant',
-    art=r'paint|illustrat|digital|render|cartoon|stylized|artific|generated|CGI|3D', scale=r'perspective|proportion|scale|size',
-    real=r'natural|realistic|real|plausib|consistent|authentic|believable')
+    art=r'paint|illustrat|digital|render|cartoon|stylized|artific|generated|CGI|3D',
+    scale=r'perspective|proportion|scale|size',
+    real=r'natural|realistic|real|plausib|consistent|authentic|believable',
+)
+
 
 def named(
-    sentences  # n
+    sentences,  # n
 ) -> np.ndarray:  # n x 13 float32, how often each kind of word occurs
     "Counts of the kinds of words in `NAMES`."
-    return np.array([[len(re.findall(rf'\b(?:{v})', s, re.I)) for v in NAMES.values()] for s in sentences], np.float32).reshape(-1, len(NAMES))
+    return np.array(
+        [[len(re.findall(rf'\b(?:{v})', s, re.I)) for v in NAMES.values()] for s in sentences], np.float32
+    ).reshape(-1, len(NAMES))
+
 
 def lengths(
-    sentences  # n
+    sentences,  # n
 ) -> np.ndarray:  # n x 3 float32: clauses, words, characters
     return np.array([[len(clauses(s)), len(s.split()), len(s)] for s in sentences], np.float32).reshape(-1, 3)
 
 # %% ../../nbs/experiments/52_wording.ipynb #2f544a17
 class Wording:
     "Blocks of sentences, computed once each."
+
     def __init__(
         self,
-        encoder: TextEncoder = None,      # lite by default
-        cache: VectorCache | None = None  # None keeps nothing
+        encoder: TextEncoder = None,  # lite by default
+        cache: VectorCache | None = None,  # None keeps nothing
     ):
         self.encoder, self.cache = (encoder or TextEncoder('lite')).eval(), cache
         self.key = f'wording1:{self.encoder.fingerprint()}'
@@ -71,34 +80,48 @@ class Wording:
     def layers(self, sentence):
         "Token vectors of each layer, the embedding first: (layers + 1) x tokens x width."
         ids, mask = self.encoder.tokens([sentence], pad=False)
-        return torch.cat(self.encoder.net(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states)
+        return torch.cat(
+            self.encoder.net(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
+        )
 
-    def _mean(self, sentence): return self.layers(sentence)[-1].mean(0)
+    def _mean(self, sentence):
+        return self.layers(sentence)[-1].mean(0)
 
     def _vector(self, s):
         h, c = self.layers(s), torch.stack([self._mean(c) for c in clauses(s)])
-        return torch.cat([h.mean(1).flatten(), h[-1].amax(0), h[-1].std(0), self._mean(body(s)), c.mean(0), c.amax(0)]).numpy()
+        return torch.cat(
+            [h.mean(1).flatten(), h[-1].amax(0), h[-1].std(0), self._mean(body(s)), c.mean(0), c.amax(0)]
+        ).numpy()
 
     def __call__(self, sentences):
         "n x width each: text0 (embedding) … text6, text, text_middle, text_max, text_sd, body, clauses, clauses_max, answer, named, length."
         sentences = list(sentences)
         keys = [f'{self.key}:{hashlib.blake2b(s.encode(), digest_size=16).hexdigest()}' for s in sentences]
         kept = self.cache.get(keys) if self.cache else {}
-        new = {k: self._vector(s) for k, s in track([o for o in zip(keys, sentences) if o[0] not in kept], 'sentences')}
-        if self.cache: self.cache.put(new)
+        new = {
+            k: self._vector(s)
+            for k, s in track([o for o in zip(keys, sentences) if o[0] not in kept], 'sentences')
+        }
+        if self.cache:
+            self.cache.put(new)
         v = np.stack([{**kept, **new}[k] for k in keys]).reshape(len(keys), -1, self.encoder.width)
-        layers = v.shape[1]-5
+        layers = v.shape[1] - 5
         out = {f'text{i}': v[:, i] for i in range(layers)}
-        out |= dict(zip(('text_max', 'text_sd', 'body', 'clauses', 'clauses_max'), np.moveaxis(v[:, layers:], 1, 0)))
-        out |= dict(text=v[:, layers-1], text_middle=v[:, (layers-1)*2//3])
+        out |= dict(
+            zip(('text_max', 'text_sd', 'body', 'clauses', 'clauses_max'), np.moveaxis(v[:, layers:], 1, 0))
+        )
+        out |= dict(text=v[:, layers - 1], text_middle=v[:, (layers - 1) * 2 // 3])
         return out | dict(answer=answer_onehot(sentences), named=named(sentences), length=lengths(sentences))
 
 # %% ../../nbs/experiments/52_wording.ipynb #7996f6c8
 def blocks_of(
-    df,                       # rows with path and description
+    df,  # rows with path and description
     cache: VectorCache = None,
-    fine: bool = False,       # look at 1.5x size too
+    fine: bool = False,  # look at 1.5x size too
     copy: int | None = None,  # of re-encoded copies of the pictures
 ) -> dict:  # block name -> n x width
     "All blocks of the experiments, by the lite encoders."
-    return {**image_blocks(Looker(cache=cache), df.path.tolist(), fine, copy), **Wording(cache=cache)(df.description)}
+    return {
+        **image_blocks(Looker(cache=cache), df.path.tolist(), fine, copy),
+        **Wording(cache=cache)(df.description),
+    }

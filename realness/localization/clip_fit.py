@@ -31,27 +31,34 @@ from .windows import Grid, to_pixels
 from ..metrics import answer_word
 
 # %% ../../nbs/29_clip_fit.ipynb #4917a93e
-SIDE, MICRO, LIMIT = 224, 8, 77   # input of the image tower, windows a forward pass, most tokens
+SIDE, MICRO, LIMIT = 224, 8, 77  # input of the image tower, windows a forward pass, most tokens
 SIZES = (64, 64, 96, 128, 128, 192, 256)  # sides of random windows, pixels; small ones oftener
 
+
 def cut(
-    im,         # a Pillow picture, mode RGB
-    box: tuple  # x0, y0, x1, y1 in pixels
+    im,  # a Pillow picture, mode RGB
+    box: tuple,  # x0, y0, x1, y1 in pixels
 ) -> np.ndarray:  # 224 x 224 x 3 uint8
     "A window as the image tower takes it."
     from PIL import Image
+
     return np.asarray(im.crop(box).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+
 
 class Frozen:
     "The two lite encoders; windows and sentences to vectors."
+
     def __init__(
         self,
-        device: str | None = None,          # 'cuda', 'mps' or 'cpu'; the best there is by default
-        cache: VectorCache | None = None    # keeps the vectors of windows of files
+        device: str | None = None,  # 'cuda', 'mps' or 'cpu'; the best there is by default
+        cache: VectorCache | None = None,  # keeps the vectors of windows of files
     ):
         from realness.regression.train import pick_device
+
         self.device, self.cache = torch.device(pick_device(device)), cache
-        self.image, self.text = (e.eval().to(self.device) for e in (ImageEncoder('lite'), TextEncoder('lite')))
+        self.image, self.text = (
+            e.eval().to(self.device) for e in (ImageEncoder('lite'), TextEncoder('lite'))
+        )
         self.mark = self.image.fingerprint() if cache else ''
 
     @torch.inference_mode()
@@ -59,7 +66,13 @@ class Frozen:
         "Vectors of the windows of one picture."
         out = [np.zeros((0, self.image.width), np.float32)]
         for i in range(0, len(boxes), MICRO):
-            x = torch.from_numpy(np.stack([cut(im, b) for b in boxes[i:i+MICRO]])).to(self.device).permute(0, 3, 1, 2).float().div_(255)
+            x = (
+                torch.from_numpy(np.stack([cut(im, b) for b in boxes[i : i + MICRO]]))
+                .to(self.device)
+                .permute(0, 3, 1, 2)
+                .float()
+                .div_(255)
+            )
             out.append(self.image(x).float().cpu().numpy())
         return np.concatenate(out)
 
@@ -69,7 +82,8 @@ class Frozen:
         kept = self.cache.get(keys) if self.cache else {}
         todo = [b for b, k in zip(boxes, keys) if k not in kept] if self.cache else list(boxes)
         new = self.windows(load_image(path), todo)
-        if not self.cache: return new
+        if not self.cache:
+            return new
         kept |= dict(zip([k for k in keys if k not in kept], new))
         self.cache.put({k: kept[k] for k in keys})
         return np.stack([kept[k] for k in keys])
@@ -78,85 +92,111 @@ class Frozen:
     def sentences(self, texts) -> np.ndarray:  # n x 384 float32
         "Vectors of sentences, at most 77 tokens of each."
         out = np.zeros((len(texts), self.text.width), np.float32)
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))      # equal lengths together
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # equal lengths together
         for i in range(0, len(order), 32):
-            ids, mask = self.text.tokens([texts[j] for j in order[i:i+32]], pad=False)
-            out[order[i:i+32]] = self.text(ids[:, :LIMIT].to(self.device), mask[:, :LIMIT].to(self.device)).float().cpu().numpy()
+            ids, mask = self.text.tokens([texts[j] for j in order[i : i + 32]], pad=False)
+            out[order[i : i + 32]] = (
+                self.text(ids[:, :LIMIT].to(self.device), mask[:, :LIMIT].to(self.device))
+                .float()
+                .cpu()
+                .numpy()
+            )
         return out
 
 # %% ../../nbs/29_clip_fit.ipynb #277b1c7c
-TWIN = .92                    # cosine of two sentence vectors from which they say the same
-ANY, UNKNOWN = -1, -1         # a sentence for every picture; a window of which nobody knows a defect
+TWIN = 0.92  # cosine of two sentence vectors from which they say the same
+ANY, UNKNOWN = -1, -1  # a sentence for every picture; a window of which nobody knows a defect
+
 
 @dataclass
 class Windows:
     "Windows with what is known of them; row by row."
-    x: np.ndarray       # n x 1280 float32
-    group: np.ndarray   # n int: the picture or photograph
-    kind: np.ndarray    # n int: 0 natural, 1… a defect, -1 unknown
-    size: np.ndarray    # n int: side in pixels, 0 = the whole picture
 
-    def __len__(self): return len(self.x)
-    def __getitem__(self, i): return Windows(self.x[i], self.group[i], self.kind[i], self.size[i])
-    def __add__(self, o): return Windows(*(np.concatenate([getattr(self, k), getattr(o, k)]) for k in ('x', 'group', 'kind', 'size')))
+    x: np.ndarray  # n x 1280 float32
+    group: np.ndarray  # n int: the picture or photograph
+    kind: np.ndarray  # n int: 0 natural, 1… a defect, -1 unknown
+    size: np.ndarray  # n int: side in pixels, 0 = the whole picture
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, i):
+        return Windows(self.x[i], self.group[i], self.kind[i], self.size[i])
+
+    def __add__(self, o):
+        return Windows(
+            *(np.concatenate([getattr(self, k), getattr(o, k)]) for k in ('x', 'group', 'kind', 'size'))
+        )
+
 
 @dataclass
 class Sentence:
     "A text with what it speaks of."
+
     text: str
-    group: int = ANY          # the picture or photograph it is about; -1 = any
-    kinds: frozenset | None = None  # defects it names, 0 = it says that all is natural; None = it fits any window of its group
+    group: int = ANY  # the picture or photograph it is about; -1 = any
+    kinds: frozenset | None = (
+        None  # defects it names, 0 = it says that all is natural; None = it fits any window of its group
+    )
+
 
 def twins(
-    vec: np.ndarray,   # m x 384
-    texts: list        # of `Sentence`
+    vec: np.ndarray,  # m x 384
+    texts: list,  # of `Sentence`
 ) -> np.ndarray:  # m x m bool
     "Which sentences about rows say the same."
-    v = vec/np.linalg.norm(vec, axis=1, keepdims=True)
+    v = vec / np.linalg.norm(vec, axis=1, keepdims=True)
     own = np.array([t.kinds is None and t.group != ANY for t in texts])
-    return (v@v.T > TWIN) & own[:, None] & own
+    return (v @ v.T > TWIN) & own[:, None] & own
+
 
 def speaks_of(
     texts: list,  # m of `Sentence`
-    n: int        # kinds there are, with 'natural'
+    n: int,  # kinds there are, with 'natural'
 ) -> tuple:  # group (m int), kinds (m x (n + 1) bool; the first column is 'unknown')
     "The labels of sentences as arrays."
-    return np.array([t.group for t in texts]), np.array([[t.kinds is None or k in t.kinds for k in (None, *range(n))] for t in texts])
+    return np.array([t.group for t in texts]), np.array(
+        [[t.kinds is None or k in t.kinds for k in (None, *range(n))] for t in texts]
+    )
+
 
 def agree(
-    w: Windows,         # n windows
+    w: Windows,  # n windows
     group: np.ndarray,  # m, and
     kinds: np.ndarray,  # m x (kinds + 1), of `speaks_of`
-    same: np.ndarray    # m x m, of `twins`
+    same: np.ndarray,  # m x m, of `twins`
 ) -> np.ndarray:  # n x m bool
     "Whether window and sentence go together."
-    fit = kinds.T[w.kind+1]
+    fit = kinds.T[w.kind + 1]
     mine = (w.group[:, None] == group) & fit
-    return (group == ANY) & fit | mine | (mine.astype(np.float32)@same.astype(np.float32) > 0)
+    return (group == ANY) & fit | mine | (mine.astype(np.float32) @ same.astype(np.float32) > 0)
 
 # %% ../../nbs/29_clip_fit.ipynb #2aac0176
 def random_boxes(
-    width: int, height: int,    # of the picture, pixels
-    n: int,                     # how many
+    width: int,
+    height: int,  # of the picture, pixels
+    n: int,  # how many
     rng: np.random.Generator,
-    sizes: tuple = SIZES        # sides to draw from
+    sizes: tuple = SIZES,  # sides to draw from
 ) -> list:  # of x0, y0, x1, y1
     "Random square windows, cut to the picture."
     out = []
     for s in rng.choice(sizes, n):
         w, h = min(int(s), width), min(int(s), height)
-        x, y = int(rng.integers(0, width-w+1)), int(rng.integers(0, height-h+1))
-        out.append((x, y, x+w, y+h))
+        x, y = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
+        out.append((x, y, x + w, y + h))
     return out
 
-ANSWERS = dict(no=0, yes=1)    # what an answer says of the windows of a row: natural, unreal; else unknown
+
+ANSWERS = dict(no=0, yes=1)  # what an answer says of the windows of a row: natural, unreal; else unknown
+
 
 def row_windows(
     frozen: Frozen,
-    df,                        # rows of `load_split`
-    crops: int,                # random windows a picture
+    df,  # rows of `load_split`
+    crops: int,  # random windows a picture
     rng: np.random.Generator,
-    first: int = 0             # group of the first row
+    first: int = 0,  # group of the first row
 ) -> Windows:
     "The whole of every picture and random windows of it."
     x, meta = [], []
@@ -165,297 +205,412 @@ def row_windows(
         boxes = [(0, 0, width, height), *random_boxes(width, height, crops, rng)]
         x.append(frozen.file(r.path, boxes))
         kind = ANSWERS.get(answer_word(r.description), UNKNOWN)
-        meta += [(first+i, kind, 0 if j == 0 else b[2]-b[0]) for j, b in enumerate(boxes)]
+        meta += [(first + i, kind, 0 if j == 0 else b[2] - b[0]) for j, b in enumerate(boxes)]
     return Windows(np.concatenate(x), *np.array(meta).T)
 
+
 def common_sentences(
-    kinds: dict  # kind -> its number
+    kinds: dict,  # kind -> its number
 ) -> list:  # of `Sentence`
     "What fits every photograph: the texts that `realness.localization.scores` asks with."
-    return [*(Sentence(t, ANY, frozenset([0])) for t in (*NATURAL, 'This part looks natural.')), *(Sentence(t, ANY, frozenset(kinds.values())) for t in UNREAL)]
+    return [
+        *(Sentence(t, ANY, frozenset([0])) for t in (*NATURAL, 'This part looks natural.')),
+        *(Sentence(t, ANY, frozenset(kinds.values())) for t in UNREAL),
+    ]
+
 
 def row_sentences(
-    df,              # rows of `load_split`
-    first: int = 0   # group of the first row
+    df,  # rows of `load_split`
+    first: int = 0,  # group of the first row
 ) -> list:  # of `Sentence`
     "Every description and its clauses, and the texts for natural and unreal that fit every picture with that answer."
-    own = [Sentence(t, first+i) for i, d in enumerate(df.description) for t in dict.fromkeys([d, *clauses(d)])]
+    own = [
+        Sentence(t, first + i) for i, d in enumerate(df.description) for t in dict.fromkeys([d, *clauses(d)])
+    ]
     return own + common_sentences(dict(unreal=ANSWERS['yes']))
 
 # %% ../../nbs/29_clip_fit.ipynb #dd553af7
-SHOWS, CLEAN = .25, .02            # share of a window from which it shows a defect, and below which it is clean
-ALL_SAYS = SAYS | MORE_SAYS        # kind -> what one would say about it; {} is the place
+SHOWS, CLEAN = 0.25, 0.02  # share of a window from which it shows a defect, and below which it is clean
+ALL_SAYS = SAYS | MORE_SAYS  # kind -> what one would say about it; {} is the place
+
 
 def on_boxes(
-    mask: np.ndarray,           # H x W
-    n: int,                     # how many
-    rng: np.random.Generator
+    mask: np.ndarray,  # H x W
+    n: int,  # how many
+    rng: np.random.Generator,
 ) -> list:  # of x0, y0, x1, y1
     "Random windows whose middle lies on the defect."
-    ys, xs = np.nonzero(mask > .5)
+    ys, xs = np.nonzero(mask > 0.5)
     (h, w), out = mask.shape, []
     for s in rng.choice(SIZES, n):
         s, i = int(min(s, h, w)), int(rng.integers(len(xs)))
-        x, y = int(np.clip(xs[i]-s//2, 0, w-s)), int(np.clip(ys[i]-s//2, 0, h-s))
-        out.append((x, y, x+s, y+s))
+        x, y = int(np.clip(xs[i] - s // 2, 0, w - s)), int(np.clip(ys[i] - s // 2, 0, h - s))
+        out.append((x, y, x + s, y + s))
     return out
 
+
 def labels(
-    mask: np.ndarray,   # H x W
+    mask: np.ndarray,  # H x W
     boxes: list,
-    kind: int           # of the defect
+    kind: int,  # of the defect
 ) -> np.ndarray:  # n int: `kind`, 0 for clean, -2 for neither
     "What each window shows."
     share = np.array([mask[y0:y1, x0:x1].mean() for x0, y0, x1, y1 in boxes])
     return np.where(share > SHOWS, kind, np.where(share < CLEAN, 0, -2))
 
 # %% ../../nbs/29_clip_fit.ipynb #f74dbbb9
-def _cap(s): return s[0].upper()+s[1:]
+def _cap(s):
+    return s[0].upper() + s[1:]
+
 
 def defect_sentences(
-    says: dict,        # kind -> what one would say about it; {} is the place
-    kinds: dict,       # kind -> its number
+    says: dict,  # kind -> what one would say about it; {} is the place
+    kinds: dict,  # kind -> its number
     kind: str,
-    where: str,        # in words
-    photo,             # a `realness.demo.Photograph`
-    group: int,        # of the photograph
-    rng: np.random.Generator
+    where: str,  # in words
+    photo,  # a `realness.demo.Photograph`
+    group: int,  # of the photograph
+    rng: np.random.Generator,
 ) -> list:  # of `Sentence`
     "What one would say about one defect."
     own, out = frozenset([kinds[kind]]), []
     about = ANY if where.startswith(('in the ', 'at the ')) or where.endswith(' side') else group
     for s in says[kind]:
-        word, tails = ('Yes', TAILS) if rng.random() < .6 else ('Somewhat', MILD)
+        word, tails = ('Yes', TAILS) if rng.random() < 0.6 else ('Somewhat', MILD)
         end = tails[int(rng.integers(len(tails)))].format(photo.subject)
-        out += [Sentence(_cap(s.format(where)), about, own), Sentence(_cap(' '.join(s.replace('{}', '').split())), ANY, own),
-                Sentence(f'{word}. {_cap(s.format(where))}{end}.', group, own)]
-        if rng.random() < .4: out.append(Sentence(f'{word}. {_cap(s.format(where))}{end}, while {photo.things} seem fine.', group, own))
+        out += [
+            Sentence(_cap(s.format(where)), about, own),
+            Sentence(_cap(' '.join(s.replace('{}', '').split())), ANY, own),
+            Sentence(f'{word}. {_cap(s.format(where))}{end}.', group, own),
+        ]
+        if rng.random() < 0.4:
+            out.append(
+                Sentence(f'{word}. {_cap(s.format(where))}{end}, while {photo.things} seem fine.', group, own)
+            )
     return out
 
+
 def clean_sentences(
-    photo,      # a `realness.demo.Photograph`
-    group: int
+    photo,  # a `realness.demo.Photograph`
+    group: int,
 ) -> list:  # of `Sentence`
     "What one would say about a photograph left alone, and what is in it."
     fine = frozenset([0])
-    return [*(Sentence(t.format(photo.subject, photo.things), group, fine) for t in FINE), Sentence(f'{_cap(photo.subject)} looks natural.', group, fine),
-            *(Sentence(f'{_cap(r)} looks natural.', group, fine) for r in photo.regions),
-            Sentence(f'A photograph of {photo.subject}.', group), Sentence(f'{_cap(photo.things)}.', group)]
+    return [
+        *(Sentence(t.format(photo.subject, photo.things), group, fine) for t in FINE),
+        Sentence(f'{_cap(photo.subject)} looks natural.', group, fine),
+        *(Sentence(f'{_cap(r)} looks natural.', group, fine) for r in photo.regions),
+        Sentence(f'A photograph of {photo.subject}.', group),
+        Sentence(f'{_cap(photo.things)}.', group),
+    ]
 
 # %% ../../nbs/29_clip_fit.ipynb #13bf6f28
 def other_sentences(photo, says, kinds, group, rng, n):
     "Sentences about defects that might be in a photograph; as many places and kinds as there are would be too many."
     there = [f'on {r}' for r in photo.regions] or [f'on {photo.subject}']
-    bare = ('in the upper left', 'in the upper right', 'in the lower left', 'in the lower right', 'at the top', 'at the bottom', 'in the middle', 'on the left side', 'on the right side')
+    bare = (
+        'in the upper left',
+        'in the upper right',
+        'in the lower left',
+        'in the lower right',
+        'at the top',
+        'at the bottom',
+        'in the middle',
+        'on the left side',
+        'on the right side',
+    )
     out = []
     for k in rng.permutation(sorted(kinds))[:n]:
-        places = there if rng.random() < .6 else bare
-        out += defect_sentences(says, kinds, str(k), places[int(rng.integers(len(places)))], photo, group, rng)
+        places = there if rng.random() < 0.6 else bare
+        out += defect_sentences(
+            says, kinds, str(k), places[int(rng.integers(len(places)))], photo, group, rng
+        )
     return out
+
 
 def planted_windows(
     frozen: Frozen,
-    photo,                 # a `realness.demo.Photograph`
-    group: int,            # its number
-    kinds: dict,           # kind -> number
-    views: int,            # how many views
+    photo,  # a `realness.demo.Photograph`
+    group: int,  # its number
+    kinds: dict,  # kind -> number
+    views: int,  # how many views
     rng: np.random.Generator,
-    says: dict = ALL_SAYS  # kind -> what one would say about it
+    says: dict = ALL_SAYS,  # kind -> what one would say about it
 ) -> tuple:  # `Windows` and a list of `Sentence`
     "Views of a photograph with one planted defect each: windows on it, beside it and where it is not, and what one would say."
     from PIL import Image
+
     picture, parts, texts, turn = photo.open(), [], [], []
     for _ in range(views):
         turn = turn or [str(k) for k in rng.permutation(sorted(kinds))]
         kind, view = turn.pop(), take_view(picture, rng)
-        if (p := plant_seen(view.image, kind, rng)) is None: continue
+        if (p := plant_seen(view.image, kind, rng)) is None:
+            continue
         (h, w), (x, y, bw, bh) = p.mask.shape, p.box
         boxes = on_boxes(p.mask, 8, rng) + random_boxes(w, h, 4, rng)
         kind_of = np.concatenate([labels(p.mask, boxes, kinds[kind]), np.zeros(4, int)])
-        v = np.concatenate([frozen.windows(Image.fromarray(p.image), boxes), frozen.windows(Image.fromarray(view.image), boxes[:4])])
-        side = np.array([b[2]-b[0] for b in boxes+boxes[:4]])
+        v = np.concatenate(
+            [
+                frozen.windows(Image.fromarray(p.image), boxes),
+                frozen.windows(Image.fromarray(view.image), boxes[:4]),
+            ]
+        )
+        side = np.array([b[2] - b[0] for b in boxes + boxes[:4]])
         parts.append(Windows(v, np.full(len(v), group), kind_of, side)[kind_of >= 0])
-        seen = max(x, 0), max(y, 0), min(x+bw, w)-max(x, 0), min(y+bh, h)-max(y, 0)
+        seen = max(x, 0), max(y, 0), min(x + bw, w) - max(x, 0), min(y + bh, h) - max(y, 0)
         texts += defect_sentences(says, kinds, kind, place_name(seen, view, photo.regions), photo, group, rng)
-    if not parts: raise RealnessError(f'{photo.path}: no defect shows in this photograph; leave it out')
-    return sum(parts[1:], parts[0]), texts + clean_sentences(photo, group) + other_sentences(photo, says, kinds, group, rng, views//2)
+    if not parts:
+        raise RealnessError(f'{photo.path}: no defect shows in this photograph; leave it out')
+    return sum(parts[1:], parts[0]), texts + clean_sentences(photo, group) + other_sentences(
+        photo, says, kinds, group, rng, views // 2
+    )
 
 # %% ../../nbs/29_clip_fit.ipynb #7cc12356
 def whitening(
-    x: np.ndarray,      # n x d
-    keep: int,          # directions
-    shrink: float       # share of the largest spread added to every one
+    x: np.ndarray,  # n x d
+    keep: int,  # directions
+    shrink: float,  # share of the largest spread added to every one
 ) -> np.ndarray:  # at most keep x d: y = x @ A.T is nearly centred and white
     "A linear map, without a bias, that whitens."
     x = x.astype(np.float64)
-    mean, second = x.mean(0), x.T@x/len(x)
-    val, vec = np.linalg.eigh(second-np.outer(mean, mean))
+    mean, second = x.mean(0), x.T @ x / len(x)
+    val, vec = np.linalg.eigh(second - np.outer(mean, mean))
     sd = np.sqrt(np.clip(val[::-1][:keep], 0, None))
-    p = vec[:, ::-1][:, :keep].T/(sd+shrink*sd[0]+1e-9)[:, None]
-    one = np.linalg.solve(second+1e-4*np.eye(len(mean))*np.trace(second)/len(mean), mean)     # x @ one is about 1
-    return (p-np.outer(p@mean, one)).astype(np.float32)
+    p = vec[:, ::-1][:, :keep].T / (sd + shrink * sd[0] + 1e-9)[:, None]
+    one = np.linalg.solve(
+        second + 1e-4 * np.eye(len(mean)) * np.trace(second) / len(mean), mean
+    )  # x @ one is about 1
+    return (p - np.outer(p @ mean, one)).astype(np.float32)
+
 
 def info_nce(
     logits: torch.Tensor,  # n x m, windows by sentences
-    fit: torch.Tensor      # n x m, 1 where they go together
+    fit: torch.Tensor,  # n x m, 1 where they go together
 ) -> torch.Tensor:
     "Cross-entropy in both directions; what goes with nothing in the batch is left out."
     from torch.nn.functional import log_softmax
+
     def one(a, f):
         n = f.sum(1, keepdim=True)
-        return -(f/n.clamp(min=1)*log_softmax(a, 1)).sum(1)[n[:, 0] > 0].mean()
-    return (one(logits, fit)+one(logits.T, fit.T))/2
+        return -(f / n.clamp(min=1) * log_softmax(a, 1)).sum(1)[n[:, 0] > 0].mean()
+
+    return (one(logits, fit) + one(logits.T, fit.T)) / 2
 
 # %% ../../nbs/29_clip_fit.ipynb #f0c3f406
 @dataclass
 class Heads:
     "The two matrices and the temperature."
-    image: np.ndarray   # 128 x 1280
-    text: np.ndarray    # 128 x 384
+
+    image: np.ndarray  # 128 x 1280
+    text: np.ndarray  # 128 x 384
     logit_scale: float  # natural logarithm, as open_clip keeps it
 
-    def windows(self, x): return _unit(x@self.image.T)
-    def sentences(self, v): return _unit(v@self.text.T)
+    def windows(self, x):
+        return _unit(x @ self.image.T)
 
-def _unit(a): return a/np.linalg.norm(a, axis=-1, keepdims=True)
+    def sentences(self, v):
+        return _unit(v @ self.text.T)
+
+
+def _unit(a):
+    return a / np.linalg.norm(a, axis=-1, keepdims=True)
+
 
 def fair(w: Windows):  # n, sums to 1
     "How often each window is drawn: half of the draws show a defect or belong to a row; large groups by the root of their size."
     _, inverse, count = np.unique(w.group, return_inverse=True, return_counts=True)
-    p, clean = count[inverse]**-.5, w.kind == 0
+    p, clean = count[inverse] ** -0.5, w.kind == 0
     for m in (clean, ~clean):
-        if m.any(): p[m] *= (1 if clean.all() or not clean.any() else .5)/p[m].sum()
-    return p/p.sum()
+        if m.any():
+            p[m] *= (1 if clean.all() or not clean.any() else 0.5) / p[m].sum()
+    return p / p.sum()
+
 
 def fit_heads(
     w: Windows,
-    texts: list,           # of `Sentence`
-    vec: np.ndarray,       # their vectors, m x 384
+    texts: list,  # of `Sentence`
+    vec: np.ndarray,  # their vectors, m x 384
     seed: int = 0,
-    steps: int = 300,      # of AdamW with a one-cycle rate
-    batch: int = 256,      # windows, and sentences, a step
+    steps: int = 300,  # of AdamW with a one-cycle rate
+    batch: int = 256,  # windows, and sentences, a step
     keep: tuple = (128, 96),  # directions kept of windows and of sentences
-    shrink: float = .1,    # see `whitening`
-    drop: float = .1,      # share of the whitened numbers set to 0 in every step
-    lr: float = 3e-3,      # the highest rate
-    dim: int = 128         # of the common space
+    shrink: float = 0.1,  # see `whitening`
+    drop: float = 0.1,  # share of the whitened numbers set to 0 in every step
+    lr: float = 3e-3,  # the highest rate
+    dim: int = 128,  # of the common space
 ) -> Heads:
     "Fit the heads by InfoNCE with several right answers."
     rng, maps = np.random.default_rng(seed), [whitening(a, k, shrink) for a, k in zip((w.x, vec), keep)]
-    x, t = (torch.from_numpy((a@m.T).astype(np.float32)) for a, m in zip((w.x, vec), maps))
-    same, p, (group, kinds) = twins(vec, texts), fair(w), speaks_of(texts, max(0, *w.kind, *(k for t in texts for k in t.kinds or ()))+1)
+    x, t = (torch.from_numpy((a @ m.T).astype(np.float32)) for a, m in zip((w.x, vec), maps))
+    same, p, (group, kinds) = (
+        twins(vec, texts),
+        fair(w),
+        speaks_of(texts, max(0, *w.kind, *(k for t in texts for k in t.kinds or ())) + 1),
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         a, b = (torch.nn.Linear(v.shape[1], dim, bias=False) for v in (x, t))
-        scale = torch.nn.Parameter(torch.tensor(np.log(10.), dtype=torch.float32))
-        opt = torch.optim.AdamW([a.weight, b.weight, scale], lr=lr, weight_decay=.01)
+        scale = torch.nn.Parameter(torch.tensor(np.log(10.0), dtype=torch.float32))
+        opt = torch.optim.AdamW([a.weight, b.weight, scale], lr=lr, weight_decay=0.01)
         rate = torch.optim.lr_scheduler.OneCycleLR(opt, lr, total_steps=steps)
         for _ in track(range(steps), 'fitting'):
-            i, j = rng.choice(len(x), min(batch, len(x)), False, p), rng.choice(len(t), min(batch, len(t)), False)
+            i, j = (
+                rng.choice(len(x), min(batch, len(x)), False, p),
+                rng.choice(len(t), min(batch, len(t)), False),
+            )
             fit = torch.from_numpy(agree(w[i], group[j], kinds[j], same[np.ix_(j, j)]).astype(np.float32))
-            u, v = (torch.nn.functional.normalize(h(torch.nn.functional.dropout(z, drop)), dim=1) for h, z in ((a, x[i]), (b, t[j])))
+            u, v = (
+                torch.nn.functional.normalize(h(torch.nn.functional.dropout(z, drop)), dim=1)
+                for h, z in ((a, x[i]), (b, t[j]))
+            )
             opt.zero_grad()
-            info_nce(scale.clamp(max=np.log(50)).exp()*u@v.T, fit).backward()
+            info_nce(scale.clamp(max=np.log(50)).exp() * u @ v.T, fit).backward()
             opt.step()
             rate.step()
-    heads = [h.weight.detach().numpy()@m for h, m in zip((a, b), maps)]
-    return Heads(*(h/np.abs(h).max() for h in heads), float(scale.detach().clamp(max=np.log(50))))
+    heads = [h.weight.detach().numpy() @ m for h, m in zip((a, b), maps)]
+    return Heads(*(h / np.abs(h).max() for h in heads), float(scale.detach().clamp(max=np.log(50))))
 
 # %% ../../nbs/29_clip_fit.ipynb #f18d0ccd
 def recall(
     sims: np.ndarray,  # n x m, pictures by sentences
-    own: np.ndarray,   # n: which column is the picture's own
-    k: int
+    own: np.ndarray,  # n: which column is the picture's own
+    k: int,
 ) -> float:  # 0-1
     "R@k: how often a picture's own sentence is among its k best; ties count as misses."
     return float(((sims >= sims[np.arange(len(sims)), own][:, None]).sum(1) <= k).mean())
 
+
 def preference(
     sims: np.ndarray,  # n x m, windows by sentences
-    own: np.ndarray    # n: which column is its own picture's
+    own: np.ndarray,  # n: which column is its own picture's
 ) -> float:  # 0-1
     "Share of (window, other sentence) pairs in which the window prefers its own picture's sentence; half for a tie."
     mine = sims[np.arange(len(sims)), own][:, None]
     other = np.arange(sims.shape[1]) != own[:, None]
-    return float(((mine > sims)[other].mean()+(mine == sims)[other].mean()/2))
+    return float((mine > sims)[other].mean() + (mine == sims)[other].mean() / 2)
 
 # %% ../../nbs/29_clip_fit.ipynb #226eaa4a
 def report(
     heads: Heads,
     frozen: Frozen,
-    df,              # rows the fit has not seen
-    seed: int = 0
+    df,  # rows the fit has not seen
+    seed: int = 0,
 ) -> dict:  # n, sentences, r1, r5, window_preference, mos_srocc (None without MOS)
     "Retrieval, window preference and the contrast's correlation with the MOS on held-out rows."
     from realness.metrics import srocc
+
     rng, w, x128 = np.random.default_rng(seed), row_windows(frozen, df, 0, np.random.default_rng(seed)), []
-    for r in track(list(df.itertuples()), 'judging'): x128.append(frozen.file(r.path, random_boxes(*load_image(r.path).size, 1, rng, (128,))))
+    for r in track(list(df.itertuples()), 'judging'):
+        x128.append(frozen.file(r.path, random_boxes(*load_image(r.path).size, 1, rng, (128,))))
     texts = list(dict.fromkeys(df.description))
     own, e = np.array([texts.index(d) for d in df.description]), heads.sentences(frozen.sentences(texts))
     whole, part = heads.windows(w.x), heads.windows(np.concatenate(x128))
     good, bad = (heads.sentences(frozen.sentences(list(t))).mean(0) for t in (NATURAL, UNREAL))
     mos = df.MOS.to_numpy(float) if 'MOS' in df else np.full(len(df), np.nan)
     has = np.isfinite(mos)
-    return dict(n=len(df), sentences=len(texts), r1=recall(whole@e.T, own, 1), r5=recall(whole@e.T, own, 5), window_preference=preference(part@e.T, own),
-                mos_srocc=srocc(mos[has], (whole@(good-bad))[has]) if has.sum() > 2 and np.ptp(mos[has]) else None)
+    return dict(
+        n=len(df),
+        sentences=len(texts),
+        r1=recall(whole @ e.T, own, 1),
+        r5=recall(whole @ e.T, own, 5),
+        window_preference=preference(part @ e.T, own),
+        mos_srocc=srocc(mos[has], (whole @ (good - bad))[has])
+        if has.sum() > 2 and np.ptp(mos[has])
+        else None,
+    )
 
 # %% ../../nbs/29_clip_fit.ipynb #cbd119db
 @dataclass
 class Scene:
     "A planted picture as windows."
-    x: np.ndarray       # windows x 1280, of a 64/32 grid
-    mask: np.ndarray    # H x W
+
+    x: np.ndarray  # windows x 1280, of a 64/32 grid
+    mask: np.ndarray  # H x W
     sentence: str
-    kinds: frozenset    # names of the defects in it
+    kinds: frozenset  # names of the defects in it
     photo: str = ''
+
 
 def scene_windows(frozen, image, mask, sentence, kinds, photo='', window=64, stride=32):  # a `Scene`
     "Every window of a picture with its mask (H x W)."
     im = load_image(image)
     c = Grid(*mask.shape, window, stride).corners()
-    return Scene(frozen.windows(im, [(int(x), int(y), int(x)+window, int(y)+window) for y, x in c]), mask, sentence, frozenset(kinds), photo)
+    return Scene(
+        frozen.windows(im, [(int(x), int(y), int(x) + window, int(y) + window) for y, x in c]),
+        mask,
+        sentence,
+        frozenset(kinds),
+        photo,
+    )
+
 
 def pixel_auc(
     p: np.ndarray,  # H x W, higher = more of it
-    g: np.ndarray   # H x W, above .5 = the defect
+    g: np.ndarray,  # H x W, above .5 = the defect
 ) -> float:  # 0-1
     "The chance that a pixel of the defect has a higher value than one outside; ties by mid-ranks."
     from scipy.stats import rankdata
-    g = g.ravel() > .5
+
+    g = g.ravel() > 0.5
     n = g.sum()
-    return float((rankdata(p.ravel())[g].sum()-n*(n+1)/2)/(n*(~g).sum()))
+    return float((rankdata(p.ravel())[g].sum() - n * (n + 1) / 2) / (n * (~g).sum()))
+
 
 def pointing(
     heads: Heads,
     frozen: Frozen,
-    scenes: list,      # of `Scene`
+    scenes: list,  # of `Scene`
     seed: int = 0,
-    others: int = 4    # shuffled sentences a picture
+    others: int = 4,  # shuffled sentences a picture
 ) -> dict:  # n, own, shuffled, own_contrast, shuffled_contrast: mean pixel AUROC
     "Pixel AUROC of maps of the own sentence and of sentences about other kinds in other photographs."
     rng, rows = np.random.default_rng(seed), []
-    e, nat = heads.sentences(frozen.sentences([s.sentence for s in scenes])), heads.sentences(frozen.sentences(list(NATURAL))).mean(0)
+    e, nat = (
+        heads.sentences(frozen.sentences([s.sentence for s in scenes])),
+        heads.sentences(frozen.sentences(list(NATURAL))).mean(0),
+    )
     for i, s in enumerate(scenes):
         w, grid = heads.windows(s.x), Grid(*s.mask.shape, 64, 32)
-        auc = lambda v: pixel_auc(to_pixels(w@v, grid)[::2, ::2], s.mask[::2, ::2])
-        far = [j for j, o in enumerate(scenes) if not o.kinds & s.kinds and (o.photo != s.photo or not s.photo)]
-        if not far: raise RealnessError('shuffled sentences need scenes of two photographs with different kinds')
+        auc = lambda v: pixel_auc(to_pixels(w @ v, grid)[::2, ::2], s.mask[::2, ::2])
+        far = [
+            j for j, o in enumerate(scenes) if not o.kinds & s.kinds and (o.photo != s.photo or not s.photo)
+        ]
+        if not far:
+            raise RealnessError('shuffled sentences need scenes of two photographs with different kinds')
         pick = rng.choice(far, min(others, len(far)), False)
-        rows.append((auc(e[i]), np.mean([auc(e[j]) for j in pick]), auc(e[i]-nat), np.mean([auc(e[j]-nat) for j in pick])))
-    return dict(n=len(scenes), **dict(zip(('own', 'shuffled', 'own_contrast', 'shuffled_contrast'), np.mean(rows, 0).round(4).tolist())))
+        rows.append(
+            (
+                auc(e[i]),
+                np.mean([auc(e[j]) for j in pick]),
+                auc(e[i] - nat),
+                np.mean([auc(e[j] - nat) for j in pick]),
+            )
+        )
+    return dict(
+        n=len(scenes),
+        **dict(
+            zip(('own', 'shuffled', 'own_contrast', 'shuffled_contrast'), np.mean(rows, 0).round(4).tolist())
+        ),
+    )
 
 # %% ../../nbs/29_clip_fit.ipynb #dcb221e2
-REFERENCE = (32, 64, 128, 256, 0)   # sides in pixels; 0 = the whole picture
+REFERENCE = (32, 64, 128, 256, 0)  # sides in pixels; 0 = the whole picture
+
 
 def reference_windows(
     frozen: Frozen,
-    pictures,                  # callables that give an untouched Pillow picture
+    pictures,  # callables that give an untouched Pillow picture
     rng: np.random.Generator,
-    per_size: int = 100        # windows of each size, spread over the pictures
+    per_size: int = 100,  # windows of each size, spread over the pictures
 ) -> tuple:  # vectors n x 1280, sizes n
     "Vectors of windows of untouched pictures."
     pictures = list(pictures)
-    turns = [pictures[i % len(pictures)] for i in range(per_size if len(pictures) > per_size else -(-per_size//len(pictures))*len(pictures))][:per_size]
+    turns = [
+        pictures[i % len(pictures)]
+        for i in range(
+            per_size if len(pictures) > per_size else -(-per_size // len(pictures)) * len(pictures)
+        )
+    ][:per_size]
     x, sizes = [], []
     for get in track(turns, 'reference windows'):
         im = get()
@@ -466,167 +621,259 @@ def reference_windows(
 
 # %% ../../nbs/29_clip_fit.ipynb #5d49faad
 def save_heads(
-    out: Path | str,     # the folder; an old one of ours is replaced, anything else refused
+    out: Path | str,  # the folder; an old one of ours is replaced, anything else refused
     heads: Heads,
-    reference: tuple,    # vectors n x 1280 and sizes n, of `reference_windows`
-    about: dict          # more for clip.json: trained_on, licence, command, metrics…
+    reference: tuple,  # vectors n x 1280 and sizes n, of `reference_windows`
+    about: dict,  # more for clip.json: trained_on, licence, command, metrics…
 ) -> Path:
     "Write a lite-clip folder. Raises `RealnessError` when `out` holds something else."
-    from safetensors.numpy import save_file
     import shutil
+
+    from safetensors.numpy import save_file
+
     check_out(out)
     out = Path(out)
     with atomic_write(out) as tmp:
         tmp.mkdir(parents=True)
-        save_file(dict(image=heads.image.astype(np.float16), text=heads.text.astype(np.float16), logit_scale=np.array(heads.logit_scale, np.float32)), tmp/'heads.safetensors')
-        save_file(dict(windows=heads.windows(reference[0]).astype(np.float16), sizes=reference[1]), tmp/'reference.safetensors')
+        save_file(
+            dict(
+                image=heads.image.astype(np.float16),
+                text=heads.text.astype(np.float16),
+                logit_scale=np.array(heads.logit_scale, np.float32),
+            ),
+            tmp / 'heads.safetensors',
+        )
+        save_file(
+            dict(windows=heads.windows(reference[0]).astype(np.float16), sizes=reference[1]),
+            tmp / 'reference.safetensors',
+        )
         d = dict(kind='lite-clip', format=1, embed_dim=len(heads.image)) | about
-        (tmp/'clip.json').write_text(json.dumps(d, indent=1, ensure_ascii=False)+'\n', encoding='utf-8')
-        for f in tmp.iterdir(): f.chmod(0o644)
-        if out.exists(): shutil.rmtree(out)
+        (tmp / 'clip.json').write_text(json.dumps(d, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+        for f in tmp.iterdir():
+            f.chmod(0o644)
+        if out.exists():
+            shutil.rmtree(out)
     return out
+
 
 def check_out(out):
     "`RealnessError` unless `out` is new, empty, or a lite-clip folder and nothing else."
     out, ours = Path(out), {'heads.safetensors', 'reference.safetensors', 'clip.json'}
-    if not out.exists() or out.is_dir() and not any(out.iterdir()): return
-    extra = sorted({p.name for p in out.iterdir()}-ours) if out.is_dir() else [out.name]
-    if extra or not (out/'clip.json').is_file(): raise RealnessError(f'{out} holds something else than lite-clip heads ({", ".join(extra[:3]) or "no clip.json"}); name a new or empty folder')
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    extra = sorted({p.name for p in out.iterdir()} - ours) if out.is_dir() else [out.name]
+    if extra or not (out / 'clip.json').is_file():
+        raise RealnessError(
+            f'{out} holds something else than lite-clip heads ({", ".join(extra[:3]) or "no clip.json"}); name a new or empty folder'
+        )
+
 
 def load_heads(
-    folder: Path | str  # of `save_heads`
+    folder: Path | str,  # of `save_heads`
 ) -> Heads:
     "The heads of a folder."
     from safetensors.numpy import load_file
-    f = Path(folder)/'heads.safetensors'
-    if not f.is_file(): raise RealnessError(f'{f}: there are no lite-clip heads; fit them with `realness clip fit`')
+
+    f = Path(folder) / 'heads.safetensors'
+    if not f.is_file():
+        raise RealnessError(f'{f}: there are no lite-clip heads; fit them with `realness clip fit`')
     d = load_file(f)
     return Heads(d['image'].astype(np.float32), d['text'].astype(np.float32), float(d['logit_scale']))
 
 # %% ../../nbs/29_clip_fit.ipynb #5bfd7263
 def held_out(
-    df,                       # rows; a column `photograph` keeps its pictures together
-    share: float,             # of the groups
-    rng: np.random.Generator
+    df,  # rows; a column `photograph` keeps its pictures together
+    share: float,  # of the groups
+    rng: np.random.Generator,
 ) -> np.ndarray:  # bool
     "Which rows the report is made on."
     key = df.photograph.astype(str).to_numpy() if 'photograph' in df else df.index.to_numpy()
     names = np.unique(key)
-    return np.isin(key, rng.permutation(names)[:max(1, round(share*len(names)))]) if share else np.zeros(len(df), bool)
+    return (
+        np.isin(key, rng.permutation(names)[: max(1, round(share * len(names)))])
+        if share
+        else np.zeros(len(df), bool)
+    )
+
 
 def _photograph_column(folder, df):
     "The photographs that demo data was made from, where the folder says so."
     import pandas as pd
-    f = Path(folder)/'defects.csv'
-    if 'photograph' in df or not f.is_file(): return df
+
+    f = Path(folder) / 'defects.csv'
+    if 'photograph' in df or not f.is_file():
+        return df
     d = pd.read_csv(f).drop_duplicates('filename').set_index('filename')
-    return df.assign(photograph=df.filename.map(d.photograph)) if 'photograph' in d and df.filename.isin(d.index).all() else df
+    return (
+        df.assign(photograph=df.filename.map(d.photograph))
+        if 'photograph' in d and df.filename.isin(d.index).all()
+        else df
+    )
+
 
 def untouched(df):  # paths
     "Pictures to take the reference from: photographs where it is known, else those whose sentence answers No, else all."
     ai = is_ai(df)
     for keep in (None if ai is None else ~ai, np.array([answer_word(d) == 'no' for d in df.description])):
-        if keep is not None and keep.sum() >= 4: return df.path[keep].tolist()
+        if keep is not None and keep.sum() >= 4:
+            return df.path[keep].tolist()
     return df.path.tolist()
 
 # %% ../../nbs/29_clip_fit.ipynb #bc526f28
-FREE = ('Apache-2.0; fitted on photographs that are CC0, in the public domain, CC BY 2.0 (vultilion) or without known copyright restrictions, '
-        'credited in realness.demo.TABLE')
+FREE = (
+    'Apache-2.0; fitted on photographs that are CC0, in the public domain, CC BY 2.0 (vultilion) or without known copyright restrictions, '
+    'credited in realness.demo.TABLE'
+)
+
 
 def fitting_kinds(photo, kinds):  # kind -> number
     "The kinds that show in a photograph: in a texture no copies and no bent shapes."
-    return {k: n for k, n in kinds.items() if photo.name not in TEXTURES or KINDS.get(k) not in ('copy', 'geometry')}
+    return {
+        k: n
+        for k, n in kinds.items()
+        if photo.name not in TEXTURES or KINDS.get(k) not in ('copy', 'geometry')
+    }
+
 
 def free_windows(
     frozen: Frozen,
-    views: int,             # planted views of a photograph with parts; one without (a texture) gets a third
+    views: int,  # planted views of a photograph with parts; one without (a texture) gets a third
     seed: int,
-    says: dict = ALL_SAYS   # kind -> what one would say about it
+    says: dict = ALL_SAYS,  # kind -> what one would say about it
 ) -> tuple:  # `Windows`, list of `Sentence`
     "Windows and sentences from the demo's training photographs with planted defects."
-    rng, kinds, parts = np.random.default_rng(seed), {k: i+1 for i, k in enumerate(says)}, []
+    rng, kinds, parts = np.random.default_rng(seed), {k: i + 1 for i, k in enumerate(says)}, []
     texts = common_sentences(kinds)
     for i, p in enumerate(track(free_photographs(), 'planting and looking')):
-        w, t = planted_windows(frozen, p, i, fitting_kinds(p, kinds), views if p.regions else max(views//3, 1), rng, says)
+        w, t = planted_windows(
+            frozen, p, i, fitting_kinds(p, kinds), views if p.regions else max(views // 3, 1), rng, says
+        )
         parts.append(w)
         texts += t
     return sum(parts[1:], parts[0]), list({(t.text, t.group): t for t in texts}.values())
 
-def free_photographs(): return [p for p in photographs() if p.split == 'train']
+
+def free_photographs():
+    return [p for p in photographs() if p.split == 'train']
+
 
 def free_reference(frozen, seed, per_size=100):
     "Reference windows of views of the same photographs."
     rng = np.random.default_rng([seed, 1])
-    return reference_windows(frozen, [lambda p=p: load_image(take_view(p.open(), rng).image) for p in free_photographs()], rng, per_size)
+    return reference_windows(
+        frozen,
+        [lambda p=p: load_image(take_view(p.open(), rng).image) for p in free_photographs()],
+        rng,
+        per_size,
+    )
+
 
 def fit_free(
     frozen: Frozen,
-    views: int,        # see `free_windows`
+    views: int,  # see `free_windows`
     seed: int,
-    per_size: int,     # reference windows of each size
-    **kw               # for `fit_heads`
+    per_size: int,  # reference windows of each size
+    **kw,  # for `fit_heads`
 ) -> tuple:  # `Heads`, reference, what is known of them
     "Heads and reference from the demo's training photographs with planted defects."
     w, texts = free_windows(frozen, views, seed)
-    heads, own = fit_heads(w, texts, frozen.sentences([t.text for t in texts]), seed, **kw), free_photographs()
-    about = dict(trained_on=f'planted defects of {len(ALL_SAYS)} kinds in {len(own)} free photographs', photographs=[p.name for p in own], kinds=list(ALL_SAYS),
-                 licence=FREE, note='for trying out: few photographs', n_windows=len(w), n_sentences=len(texts), metrics={})
+    heads, own = (
+        fit_heads(w, texts, frozen.sentences([t.text for t in texts]), seed, **kw),
+        free_photographs(),
+    )
+    about = dict(
+        trained_on=f'planted defects of {len(ALL_SAYS)} kinds in {len(own)} free photographs',
+        photographs=[p.name for p in own],
+        kinds=list(ALL_SAYS),
+        licence=FREE,
+        note='for trying out: few photographs',
+        n_windows=len(w),
+        n_sentences=len(texts),
+        metrics={},
+    )
     return heads, free_reference(frozen, seed, per_size), about
 
 # %% ../../nbs/29_clip_fit.ipynb #1eb948d0
 def fit_rows(
     frozen: Frozen,
-    data: Path | str,   # holds train/images and train/image_descriptions.csv
-    crops: int,         # random windows a picture
+    data: Path | str,  # holds train/images and train/image_descriptions.csv
+    crops: int,  # random windows a picture
     seed: int,
-    holdout: float,     # share of the pictures (or photographs) for the report
-    per_size: int,      # reference windows of each size
-    say=print,          # told about rows left out
-    **kw                # for `fit_heads`
+    holdout: float,  # share of the pictures (or photographs) for the report
+    per_size: int,  # reference windows of each size
+    say=print,  # told about rows left out
+    **kw,  # for `fit_heads`
 ) -> tuple:  # `Heads`, reference, what is known of them
     "Heads and reference from a data set; the report is on rows that its heads have not seen."
-    rng, folder = np.random.default_rng(seed), Path(data)/'train'
+    rng, folder = np.random.default_rng(seed), Path(data) / 'train'
     df = _photograph_column(folder, load_split(folder, skip_bad=True, mos=False, say=say))
-    if 'MOS' in df: df = df.assign(MOS=[_float(m) for m in df.MOS])
-    if len(df) < 10: raise RealnessError(f'{folder}: {len(df)} usable rows are too few to fit on; ten are the least')
+    if 'MOS' in df:
+        df = df.assign(MOS=[_float(m) for m in df.MOS])
+    if len(df) < 10:
+        raise RealnessError(f'{folder}: {len(df)} usable rows are too few to fit on; ten are the least')
     out = held_out(df, holdout, rng)
     w, texts = row_windows(frozen, df, crops, rng), row_sentences(df)
     vec = frozen.sentences([t.text for t in texts])
+
     def fit(rows):
         i, j = np.isin(w.group, rows), np.isin([t.group for t in texts], [ANY, *rows])
         return fit_heads(w[i], [t for t, k in zip(texts, j) if k], vec[j], seed, **kw)
-    metrics = report(fit(np.flatnonzero(~out).tolist()), frozen, df[out].reset_index(drop=True), seed) if out.any() else {}
+
+    metrics = (
+        report(fit(np.flatnonzero(~out).tolist()), frozen, df[out].reset_index(drop=True), seed)
+        if out.any()
+        else {}
+    )
     about = dict(n_windows=len(w), n_sentences=len(texts), metrics=metrics)
-    return fit(list(range(len(df)))), reference_windows(frozen, [lambda p=p: load_image(p) for p in untouched(df)], rng, per_size), about
+    return (
+        fit(list(range(len(df)))),
+        reference_windows(frozen, [lambda p=p: load_image(p) for p in untouched(df)], rng, per_size),
+        about,
+    )
+
 
 def _float(m):
-    try: return float(m)
-    except ValueError: return float('nan')
+    try:
+        return float(m)
+    except ValueError:
+        return float('nan')
 
 # %% ../../nbs/29_clip_fit.ipynb #dc8a67f8
 def fit_clip(
-    data: Path | str | None = None,   # holds train/images and train/image_descriptions.csv; None = the demo's free photographs with planted defects
-    out: Path | str = 'lite-clip',    # the folder to write
-    crops: int = 4,                   # random windows a picture of `data`
-    views: int = 36,                  # planted views a photograph, where there is no `data`
+    data: Path
+    | str
+    | None = None,  # holds train/images and train/image_descriptions.csv; None = the demo's free photographs with planted defects
+    out: Path | str = 'lite-clip',  # the folder to write
+    crops: int = 4,  # random windows a picture of `data`
+    views: int = 36,  # planted views a photograph, where there is no `data`
     seed: int = 0,
-    holdout: float = .18,             # share of the pictures the report is made on; they are used for the heads after it
-    device: str | None = None,        # 'cuda', 'mps' or 'cpu'; the best there is by default
-    per_size: int = 100,              # reference windows of each size
-    cache: VectorCache | None = None, # keeps the vectors of the windows of `data`, so that a second fit takes a minute
-    command: str = '',                # what to note as the command in clip.json
-    **kw                              # for `fit_heads`
+    holdout: float = 0.18,  # share of the pictures the report is made on; they are used for the heads after it
+    device: str | None = None,  # 'cuda', 'mps' or 'cpu'; the best there is by default
+    per_size: int = 100,  # reference windows of each size
+    cache: VectorCache
+    | None = None,  # keeps the vectors of the windows of `data`, so that a second fit takes a minute
+    command: str = '',  # what to note as the command in clip.json
+    **kw,  # for `fit_heads`
 ) -> dict:  # the content of clip.json, with the held-out figures under 'metrics'
     "Fit lite-clip's heads and write them with their reference windows to a folder that `--clip` takes."
     from realness.data import dataset_info
+
     check_out(out)
-    if data is not None and not Path(data).is_dir(): raise RealnessError(f'{data}: there is no such folder; name the one that holds train/, or none to use the free photographs')
+    if data is not None and not Path(data).is_dir():
+        raise RealnessError(
+            f'{data}: there is no such folder; name the one that holds train/, or none to use the free photographs'
+        )
     frozen = Frozen(device, cache)
-    if data is None: heads, ref, about = fit_free(frozen, views, seed, per_size, **kw)
+    if data is None:
+        heads, ref, about = fit_free(frozen, views, seed, per_size, **kw)
     else:
         heads, ref, about = fit_rows(frozen, data, crops, seed, holdout, per_size, **kw)
         info = dataset_info(data)
         about = dict(trained_on=info.name, licence=f'that of the data: {info.licence or "unknown"}') | about
-    about |= dict(command=command or f'realness clip fit {f"--data {Path(data).name} " if data else ""}--out {Path(out).name}', seed=seed)
+    about |= dict(
+        command=command
+        or f'realness clip fit {f"--data {Path(data).name} " if data else ""}--out {Path(out).name}',
+        seed=seed,
+    )
     save_heads(out, heads, ref, about)
-    return json.loads((Path(out)/'clip.json').read_text(encoding='utf-8'))
+    return json.loads((Path(out) / 'clip.json').read_text(encoding='utf-8'))

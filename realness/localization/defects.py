@@ -18,179 +18,232 @@ from ..config import IMAGE_SIZE, RealnessError
 from ..planted import DEFECTS, EDGES, MIN_SIDE, Planted, blur, piece, soft_blob, warp
 
 # %% ../../nbs/26_defects.ipynb #524fa15b
-MORE = {}      # name of a new kind -> its function
-FAMILY = {}    # name of a new kind -> its family
-MORE_SAYS = {} # name of a new kind -> what one would say about it; {} is the place
+MORE = {}  # name of a new kind -> its function
+FAMILY = {}  # name of a new kind -> its family
+MORE_SAYS = {}  # name of a new kind -> what one would say about it; {} is the place
+
 
 def more(family, *says):
     "Registers a defect function under its name, with its family and two sentences."
+
     def add(f):
         MORE[f.__name__], FAMILY[f.__name__], MORE_SAYS[f.__name__] = f, family, says
         return f
+
     return add
 
 # %% ../../nbs/26_defects.ipynb #926bd080
 @more('texture', 'the surface {} is grainy, unlike its surroundings', 'speckled noise lies {}')
 def noise(patch, blob, strength, rng, photo, box):
     "Grain, fine or a little blurred, grey or coloured."
-    n = rng.normal(size=patch.shape if rng.random() < .5 else (*blob.shape, 1))
+    n = rng.normal(size=patch.shape if rng.random() < 0.5 else (*blob.shape, 1))
     n = blur(n, rng.uniform(0, 1.2))
-    return patch + (10 + 34*strength)*n/n.std()
+    return patch + (10 + 34 * strength) * n / n.std()
+
 
 @more('texture', 'blocky compression squares show {}', 'the picture breaks up into square blocks {}')
 def jpeg(patch, blob, strength, rng, photo, box):
     "Saved as a JPEG of very low quality and read back."
     from PIL import Image
+
     f = io.BytesIO()
-    Image.fromarray(np.clip(patch, 0, 255).astype(np.uint8)).save(f, 'JPEG', quality=int(round(13 - 11*strength)), subsampling=int(rng.choice([0, 2])))
+    Image.fromarray(np.clip(patch, 0, 255).astype(np.uint8)).save(
+        f, 'JPEG', quality=int(round(13 - 11 * strength)), subsampling=int(rng.choice([0, 2]))
+    )
     return np.asarray(Image.open(f)).astype(np.float32)
+
 
 @more('texture', 'the shades {} break into flat steps', 'smooth tones have turned into hard bands {}')
 def posterize(patch, blob, strength, rng, photo, box):
     "Every channel in a few levels only."
-    step = 22 + 58*strength
+    step = 22 + 58 * strength
     start = rng.uniform(0, step)
-    return (np.floor((patch - start)/step) + .5)*step + start
+    return (np.floor((patch - start) / step) + 0.5) * step + start
+
 
 @more('texture', 'the detail {} has dissolved into large squares', 'coarse pixels show {}')
 def pixelate(patch, blob, strength, rng, photo, box):
     "Square blocks of one colour each."
-    (h, w), n = blob.shape, int(4 + 12*strength*rng.uniform(.6, 1))
-    iy, ix = (np.minimum(np.arange(s)//n*n + n//2, s - 1) for s in (h, w))
-    return blur(patch, n/3)[np.ix_(iy, ix)]
+    (h, w), n = blob.shape, int(4 + 12 * strength * rng.uniform(0.6, 1))
+    iy, ix = (np.minimum(np.arange(s) // n * n + n // 2, s - 1) for s in (h, w))
+    return blur(patch, n / 3)[np.ix_(iy, ix)]
 
 # %% ../../nbs/26_defects.ipynb #bf29714b
 @more('texture', 'the detail {} is blurred along one direction', 'only the area {} is smeared by a movement')
 def motion(patch, blob, strength, rng, photo, box):
     "The mean of copies shifted along a line."
-    (x, y, w, h), a, n = box, rng.uniform(0, np.pi), int(8 + 22*strength)
-    steps = np.arange(n) - n//2
-    return np.mean([piece(photo, x + round(t*np.cos(a)), y + round(t*np.sin(a)), w, h) for t in steps], 0)
+    (x, y, w, h), a, n = box, rng.uniform(0, np.pi), int(8 + 22 * strength)
+    steps = np.arange(n) - n // 2
+    return np.mean([piece(photo, x + round(t * np.cos(a)), y + round(t * np.sin(a)), w, h) for t in steps], 0)
+
 
 @more('texture', 'the detail {} is harsh and over-sharpened', 'edges {} have bright and dark fringes')
 def sharpen(patch, blob, strength, rng, photo, box):
     "Unsharp masking, far too strong."
-    return patch + (2 + 5*strength)*(patch - blur(patch, rng.uniform(.8, 2.2)))
+    return patch + (2 + 5 * strength) * (patch - blur(patch, rng.uniform(0.8, 2.2)))
 
-@more('texture', 'something has been wiped away {} and leaves a blank smear', 'the area {} is empty, as if filled in by a brush')
+
+@more(
+    'texture',
+    'something has been wiped away {} and leaves a blank smear',
+    'the area {} is empty, as if filled in by a brush',
+)
 def erase(patch, blob, strength, rng, photo, box):
     "Filled in from its own rim by diffusion, coarse to fine."
-    known = (blob < .25).astype(np.float32)[..., None]
-    fill, s = patch*0 + (patch*known).sum((0, 1))/max(known.sum(), 1), min(blob.shape)
-    for k in (.5, .25, .12, .06, .03):
-        w = blur(known, k*s)
-        trust = np.clip(w*4, 0, 1)
-        fill = trust*blur(patch*known, k*s)/(w + 1e-4) + (1 - trust)*fill
-    return patch + (fill - patch)*(.5 + .5*strength)
+    known = (blob < 0.25).astype(np.float32)[..., None]
+    fill, s = patch * 0 + (patch * known).sum((0, 1)) / max(known.sum(), 1), min(blob.shape)
+    for k in (0.5, 0.25, 0.12, 0.06, 0.03):
+        w = blur(known, k * s)
+        trust = np.clip(w * 4, 0, 1)
+        fill = trust * blur(patch * known, k * s) / (w + 1e-4) + (1 - trust) * fill
+    return patch + (fill - patch) * (0.5 + 0.5 * strength)
 
-@more('texture', 'the surface {} looks as if behind frosted glass', 'pixels {} are scattered and the outlines crumble')
+
+@more(
+    'texture',
+    'the surface {} looks as if behind frosted glass',
+    'pixels {} are scattered and the outlines crumble',
+)
 def scatter(patch, blob, strength, rng, photo, box):
     "Every pixel is read from a random place nearby."
-    r = 1.5 + 5*strength
+    r = 1.5 + 5 * strength
     return warp(patch, *np.rint(rng.uniform(-r, r, (2, *blob.shape))))
 
 # %% ../../nbs/26_defects.ipynb #ffde0d29
 def look_up(photo, y, x):
     "The photo at real-valued places, mirrored outside: h x w x 3."
-    return np.stack([map_coordinates(photo[..., c], [y, x], order=1, mode='mirror', output=np.float32) for c in range(3)], -1)
+    return np.stack(
+        [map_coordinates(photo[..., c], [y, x], order=1, mode='mirror', output=np.float32) for c in range(3)],
+        -1,
+    )
+
 
 def centred(box):
     "Rows and columns (h x w) of the pixels of a box, from its middle, and that middle (y, x)."
     x, y, w, h = box
     v, u = np.mgrid[:h, :w].astype(np.float32)
-    return v - (h - 1)/2, u - (w - 1)/2, y + (h - 1)/2, x + (w - 1)/2
+    return v - (h - 1) / 2, u - (w - 1) / 2, y + (h - 1) / 2, x + (w - 1) / 2
+
 
 @more('geometry', 'the perspective {} does not fit its surroundings', 'the area {} leans and is drawn askew')
 def shear(patch, blob, strength, rng, photo, box):
     "The same place in a wrong perspective: sheared, turned, narrowed to one side."
     v, u, cy, cx = centred(box)
-    a, k = rng.choice([-1, 1], 2)*(.15 + .5*strength)*rng.uniform(.6, 1, 2)
+    a, k = rng.choice([-1, 1], 2) * (0.15 + 0.5 * strength) * rng.uniform(0.6, 1, 2)
     c, s = np.cos(a), np.sin(a)
-    far = 1 + .5*strength*v/max(len(v), 1)
-    return look_up(photo, cy + (s*u + c*v)*far, cx + (c*u - s*v + k*v)*far)
+    far = 1 + 0.5 * strength * v / max(len(v), 1)
+    return look_up(photo, cy + (s * u + c * v) * far, cx + (c * u - s * v + k * v) * far)
+
 
 @more('geometry', 'the texture {} is drawn out into streaks', 'things {} are stretched along one direction')
 def stretch(patch, blob, strength, rng, photo, box):
     "A narrow strip drawn out over the whole place."
     v, u, cy, cx = centred(box)
-    k = 1 - (.55 + .43*strength)
-    return look_up(photo, cy + v*k, cx + u) if rng.random() < .5 else look_up(photo, cy + v, cx + u*k)
+    k = 1 - (0.55 + 0.43 * strength)
+    return look_up(photo, cy + v * k, cx + u) if rng.random() < 0.5 else look_up(photo, cy + v, cx + u * k)
+
 
 @more('geometry', 'the lines {} break and continue beside themselves', 'strips {} have slid apart')
 def tear(patch, blob, strength, rng, photo, box):
     "Strips, each shifted along itself by another amount."
     x, y, w, h = box
-    across = rng.random() < .5
-    n, most = int(rng.integers(10, 28)), (.05 + .12*strength)*min(w, h) + 3
-    by = rng.choice([-1, 1], max(w, h)//n + 1)*rng.uniform(.5, 1, max(w, h)//n + 1)*most
+    across = rng.random() < 0.5
+    n, most = int(rng.integers(10, 28)), (0.05 + 0.12 * strength) * min(w, h) + 3
+    by = rng.choice([-1, 1], max(w, h) // n + 1) * rng.uniform(0.5, 1, max(w, h) // n + 1) * most
     v, u, cy, cx = centred(box)
-    i = (np.arange(h)[:, None] if across else np.arange(w)[None])//n
+    i = (np.arange(h)[:, None] if across else np.arange(w)[None]) // n
     return look_up(photo, cy + v + (0 if across else by[i]), cx + u + (by[i] if across else 0))
 
-@more('geometry', 'the shapes {} swell as if under a lens', 'the proportions {} are inflated in an impossible way')
+
+@more(
+    'geometry',
+    'the shapes {} swell as if under a lens',
+    'the proportions {} are inflated in an impossible way',
+)
 def bulge(patch, blob, strength, rng, photo, box):
     "Magnified in the middle, or shrunk there."
     v, u, cy, cx = centred(box)
-    k = 1 - (.25 + .5*strength)*blob if rng.random() < .6 else 1 + (.4 + .9*strength)*blob
-    return look_up(photo, cy + v*k, cx + u*k)
+    k = 1 - (0.25 + 0.5 * strength) * blob if rng.random() < 0.6 else 1 + (0.4 + 0.9 * strength) * blob
+    return look_up(photo, cy + v * k, cx + u * k)
 
 # %% ../../nbs/26_defects.ipynb #944f3a1a
 @more('copy', 'the area {} is impossibly symmetrical', 'one half {} mirrors the other')
 def mirror(patch, blob, strength, rng, photo, box):
     "One half replaced by the reflection of the other."
-    axis = int(rng.random() < .6)                                    # 1: left and right, 0: up and down
+    axis = int(rng.random() < 0.6)  # 1: left and right, 0: up and down
     flip, side = np.flip(patch, axis), np.indices(blob.shape)[axis]
-    half = (side < side.max()/2) == (rng.random() < .5)
-    return np.where(half[..., None], patch + (flip - patch)*(.35 + .65*strength), patch)
+    half = (side < side.max() / 2) == (rng.random() < 0.5)
+    return np.where(half[..., None], patch + (flip - patch) * (0.35 + 0.65 * strength), patch)
 
-@more('copy', 'a turned piece of another surface lies {}', 'the texture {} belongs to another part of the picture')
+
+@more(
+    'copy',
+    'a turned piece of another surface lies {}',
+    'the texture {} belongs to another part of the picture',
+)
 def transplant(patch, blob, strength, rng, photo, box):
     "A piece from elsewhere, rotated and rescaled."
     (H, W), (v, u, cy, cx) = photo.shape[:2], centred(box)
     spots = [(rng.uniform(0, H), rng.uniform(0, W)) for _ in range(8)]
-    spots = [s for s in spots if abs(s[0] - cy) > .6*box[3] or abs(s[1] - cx) > .6*box[2]] or spots
-    a, k = rng.uniform(.5, 2*np.pi - .5), np.exp(rng.uniform(-.5, .5))
-    c, s = k*np.cos(a), k*np.sin(a)
-    oy, ox = max(spots[:3], key=lambda p: float(np.abs(piece(photo, int(p[1]), int(p[0]), 24, 24).mean((0, 1)) - patch.mean((0, 1))).mean()))
-    return patch + (look_up(photo, oy + s*u + c*v, ox + c*u - s*v) - patch)*(.35 + .65*strength)
+    spots = [s for s in spots if abs(s[0] - cy) > 0.6 * box[3] or abs(s[1] - cx) > 0.6 * box[2]] or spots
+    a, k = rng.uniform(0.5, 2 * np.pi - 0.5), np.exp(rng.uniform(-0.5, 0.5))
+    c, s = k * np.cos(a), k * np.sin(a)
+    oy, ox = max(
+        spots[:3],
+        key=lambda p: float(
+            np.abs(piece(photo, int(p[1]), int(p[0]), 24, 24).mean((0, 1)) - patch.mean((0, 1))).mean()
+        ),
+    )
+    return patch + (look_up(photo, oy + s * u + c * v, ox + c * u - s * v) - patch) * (0.35 + 0.65 * strength)
 
 # %% ../../nbs/26_defects.ipynb #c1a2e7d0
 @more('light', 'the contrast {} is gone, as if behind milk', 'the area {} is flat and faded')
 def flatten(patch, blob, strength, rng, photo, box):
     "Contrast taken out, round a level of its own."
-    level = patch.mean((0, 1)) + rng.uniform(-50, 50)*strength
-    return patch + (level - patch)*(.35 + .55*strength)
+    level = patch.mean((0, 1)) + rng.uniform(-50, 50) * strength
+    return patch + (level - patch) * (0.35 + 0.55 * strength)
 
-@more('light', 'coloured fringes run along the edges {}', 'the red and blue of things {} do not lie on each other')
+
+@more(
+    'light',
+    'coloured fringes run along the edges {}',
+    'the red and blue of things {} do not lie on each other',
+)
 def channels(patch, blob, strength, rng, photo, box):
     "Red and blue shifted apart."
     x, y, w, h = box
-    a, d = rng.uniform(0, 2*np.pi), 3 + 9*strength
-    dx, dy = round(d*np.cos(a)), round(d*np.sin(a))
+    a, d = rng.uniform(0, 2 * np.pi), 3 + 9 * strength
+    dx, dy = round(d * np.cos(a)), round(d * np.sin(a))
     red, blue = piece(photo, x + dx, y + dy, w, h), piece(photo, x - dx, y - dy, w, h)
     return np.stack([red[..., 0], patch[..., 1], blue[..., 2]], -1)
+
 
 @more('light', 'the hues {} have been exchanged', 'things {} have a colour they never have')
 def hue(patch, blob, strength, rng, photo, box):
     "Colours turned round the grey axis, and a little stronger."
     grey = patch.mean(-1, keepdims=True)
     turned = np.roll(patch - grey, int(rng.choice([1, 2])), -1)
-    return grey + (patch - grey)*(1 - strength) + turned*strength*1.4
+    return grey + (patch - grey) * (1 - strength) + turned * strength * 1.4
+
 
 @more('light', 'light falls {} from nowhere', 'a shadow without a cause lies {}')
 def shade(patch, blob, strength, rng, photo, box):
     "A gradient of light over the place, up to twice or half as bright."
     v, u, *_ = centred(box)
-    a, sign = rng.uniform(0, 2*np.pi), rng.choice([-1, 1])
-    t = .6 + .4*(np.cos(a)*u/max(box[2]/2, 1) + np.sin(a)*v/max(box[3]/2, 1))
-    return patch*2**(sign*(.3 + .9*strength)*t)[..., None] + 12*sign*strength
+    a, sign = rng.uniform(0, 2 * np.pi), rng.choice([-1, 1])
+    t = 0.6 + 0.4 * (np.cos(a) * u / max(box[2] / 2, 1) + np.sin(a) * v / max(box[3] / 2, 1))
+    return patch * 2 ** (sign * (0.3 + 0.9 * strength) * t)[..., None] + 12 * sign * strength
+
 
 @more('light', 'dark contours are drawn {} like in a comic', 'the outlines {} look inked')
 def outline(patch, blob, strength, rng, photo, box):
     "Edges drawn dark (or light) on smoothed surfaces, like a cartoon."
-    grey = blur(patch.mean(-1), rng.uniform(.7, 1.5))
+    grey = blur(patch.mean(-1), rng.uniform(0.7, 1.5))
     edge = np.hypot(*np.gradient(grey))
-    return blur(patch, 1.2) - rng.choice([1, 1, -1])*np.clip(edge*(4 + 10*strength), 0, 60 + 120*strength)[..., None]
+    return (
+        blur(patch, 1.2)
+        - rng.choice([1, 1, -1]) * np.clip(edge * (4 + 10 * strength), 0, 60 + 120 * strength)[..., None]
+    )
 
 # %% ../../nbs/26_defects.ipynb #1c17a194
 @more('lattice', 'regular stripes cross the surface {}', 'fine parallel lines lie {}')
@@ -198,104 +251,139 @@ def stripes(patch, blob, strength, rng, photo, box):
     "Parallel waves in any direction, additive or in the contrast."
     v, u, *_ = centred(box)
     a, p = rng.uniform(0, np.pi), rng.uniform(4, 14)
-    wave = np.sin(2*np.pi*(np.cos(a)*u + np.sin(a)*v)/p)[..., None]
-    return patch + (8 + 32*strength)*wave*rng.uniform(.6, 1.2, 3)
+    wave = np.sin(2 * np.pi * (np.cos(a) * u + np.sin(a) * v) / p)[..., None]
+    return patch + (8 + 32 * strength) * wave * rng.uniform(0.6, 1.2, 3)
+
 
 @more('lattice', 'a fine chessboard of pixels lies {}', 'single pixels alternate between light and dark {}')
 def checker(patch, blob, strength, rng, photo, box):
     "A chessboard of small squares."
     n = int(rng.integers(1, 4))
-    y, x = np.mgrid[:blob.shape[0], :blob.shape[1]]
-    return patch + (8 + 24*strength)*(1 - 2*((y//n + x//n) % 2))[..., None]*rng.uniform(.6, 1.2, 3)
+    y, x = np.mgrid[: blob.shape[0], : blob.shape[1]]
+    return patch + (8 + 24 * strength) * (1 - 2 * ((y // n + x // n) % 2))[..., None] * rng.uniform(
+        0.6, 1.2, 3
+    )
 
 # %% ../../nbs/26_defects.ipynb #ba71b76c
-KINDS = {'smear': 'texture', 'pattern': 'lattice', 'grid': 'lattice', 'melt': 'geometry', 'swirl': 'geometry', 'duplicate': 'copy',
-         'ghost': 'copy', 'cutout': 'copy', 'colour': 'light', 'halo': 'light'} | FAMILY
-HARD_EDGES = EDGES | {'transplant': .1, 'mirror': .15, 'erase': .25}  # rims other than the usual one
+KINDS = {
+    'smear': 'texture',
+    'pattern': 'lattice',
+    'grid': 'lattice',
+    'melt': 'geometry',
+    'swirl': 'geometry',
+    'duplicate': 'copy',
+    'ghost': 'copy',
+    'cutout': 'copy',
+    'colour': 'light',
+    'halo': 'light',
+} | FAMILY
+HARD_EDGES = EDGES | {'transplant': 0.1, 'mirror': 0.15, 'erase': 0.25}  # rims other than the usual one
+
 
 def kind_function(kind):
     "The function of a kind; `RealnessError` for an unknown one."
     f = DEFECTS.get(kind) or MORE.get(kind)
-    if f is None: raise RealnessError(f'unknown defect {kind!r}; the kinds are: {", ".join(KINDS)}')
+    if f is None:
+        raise RealnessError(f'unknown defect {kind!r}; the kinds are: {", ".join(KINDS)}')
     return f
 
 # %% ../../nbs/26_defects.ipynb #4defd9d3
 def scene(
-    photo,                      # a Pillow picture, mode RGB
-    rng: np.random.Generator,   # chooses crop, mirror and exposure
-    size: tuple = IMAGE_SIZE,   # height, width
-    low: float = .5             # the narrowest crop, as a share of the widest
+    photo,  # a Pillow picture, mode RGB
+    rng: np.random.Generator,  # chooses crop, mirror and exposure
+    size: tuple = IMAGE_SIZE,  # height, width
+    low: float = 0.5,  # the narrowest crop, as a share of the widest
 ) -> np.ndarray:  # height x width x 3 uint8
     "A random view of a photograph."
     from PIL import Image
+
     (h, w), (pw, ph) = size, photo.size
-    widest = min(pw, ph*w/h)
-    cw = rng.uniform(max(low*widest, min(widest, .66*w)), widest)
-    x, y = rng.uniform(0, pw - cw), rng.uniform(0, ph - cw*h/w)
-    im = photo.resize((w, h), Image.Resampling.BICUBIC, box=(x, y, x + cw, y + cw*h/w), reducing_gap=2)
-    if rng.random() < .5: im = im.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    tone = 255*(np.arange(256)/255)**rng.uniform(.85, 1.18)*rng.uniform(.9, 1.05)
+    widest = min(pw, ph * w / h)
+    cw = rng.uniform(max(low * widest, min(widest, 0.66 * w)), widest)
+    x, y = rng.uniform(0, pw - cw), rng.uniform(0, ph - cw * h / w)
+    im = photo.resize((w, h), Image.Resampling.BICUBIC, box=(x, y, x + cw, y + cw * h / w), reducing_gap=2)
+    if rng.random() < 0.5:
+        im = im.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    tone = 255 * (np.arange(256) / 255) ** rng.uniform(0.85, 1.18) * rng.uniform(0.9, 1.05)
     return np.clip(np.rint(tone), 0, 255).astype(np.uint8)[np.asarray(im)]
 
 # %% ../../nbs/26_defects.ipynb #765d450e
-SEEN = 5.           # mean change inside the mask, in grey levels, from which a defect counts as visible
-LEAST = .004        # share of the picture that must lie in the mask
-WITHIN = .4         # share of the mask that must lie in the picture
-SIDES = (.15, .75)  # the smallest and the largest side of a box, as a share of the picture's
+SEEN = 5.0  # mean change inside the mask, in grey levels, from which a defect counts as visible
+LEAST = 0.004  # share of the picture that must lie in the mask
+WITHIN = 0.4  # share of the mask that must lie in the picture
+SIDES = (0.15, 0.75)  # the smallest and the largest side of a box, as a share of the picture's
+
 
 def inside(box, h, w):
     "Rows and columns of the picture that a box covers, as slices, and the same as slices of the box."
     x, y, bw, bh = box
     x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + bw, w), min(y + bh, h)
-    return (slice(y0, max(y1, y0)), slice(x0, max(x1, x0))), (slice(y0 - y, max(y1, y0) - y), slice(x0 - x, max(x1, x0) - x))
+    return (slice(y0, max(y1, y0)), slice(x0, max(x1, x0))), (
+        slice(y0 - y, max(y1, y0) - y),
+        slice(x0 - x, max(x1, x0) - x),
+    )
+
 
 def draw_place(
-    h: int,                     # height of the picture
-    w: int,                     # width
-    rng: np.random.Generator,   # chooses
-    edge: float = .3,           # of the blob, see `soft_blob`
-    sides: tuple = SIDES        # smallest and largest side as shares
+    h: int,  # height of the picture
+    w: int,  # width
+    rng: np.random.Generator,  # chooses
+    edge: float = 0.3,  # of the blob, see `soft_blob`
+    sides: tuple = SIDES,  # smallest and largest side as shares
 ) -> tuple:  # the box x, y, w, h in pixels, which may hang over the border, and the blob in it (h x w)
     "A box with its middle uniform over the picture extended by half the box; at least `WITHIN` of its blob inside."
     while True:
-        bw, bh = (max(MIN_SIDE, round(s*np.exp(rng.uniform(*np.log(sides))))) for s in (w, h))
+        bw, bh = (max(MIN_SIDE, round(s * np.exp(rng.uniform(*np.log(sides))))) for s in (w, h))
         box = int(np.floor(rng.uniform(-bw, w))), int(np.floor(rng.uniform(-bh, h))), bw, bh
         blob = soft_blob(bh, bw, rng, edge=edge)
-        if (blob[inside(box, h, w)[1]] > .5).sum() >= WITHIN*(blob > .5).sum(): return box, blob
+        if (blob[inside(box, h, w)[1]] > 0.5).sum() >= WITHIN * (blob > 0.5).sum():
+            return box, blob
 
 # %% ../../nbs/26_defects.ipynb #8494b5ef
 def change(
     before: np.ndarray,  # H x W x 3
-    after: np.ndarray,   # the same shape
-    where: np.ndarray    # H x W, true where to look
+    after: np.ndarray,  # the same shape
+    where: np.ndarray,  # H x W, true where to look
 ) -> float:  # grey levels
     "Mean absolute change where `where` is true; 0 where it nowhere is."
-    return float(np.abs(after[where].astype(np.int16) - before[where]).mean()) if where.any() else 0.
+    return float(np.abs(after[where].astype(np.int16) - before[where]).mean()) if where.any() else 0.0
+
 
 def plant_anywhere(
-    img: np.ndarray,            # the picture, H x W x 3 uint8; not changed
-    kind: str,                  # a name out of `KINDS`
+    img: np.ndarray,  # the picture, H x W x 3 uint8; not changed
+    kind: str,  # a name out of `KINDS`
     rng: np.random.Generator | int,  # chooses place, outline, strength and details; an int is a seed
-    strength: float = None,     # in (0, 1]; drawn from .3 to 1 when None
-    box: tuple = None,          # x, y, w, h; may hang over the border; drawn when None
-    sides: tuple = SIDES        # see `draw_place`
+    strength: float = None,  # in (0, 1]; drawn from .3 to 1 when None
+    box: tuple = None,  # x, y, w, h; may hang over the border; drawn when None
+    sides: tuple = SIDES,  # see `draw_place`
 ) -> Planted:  # or None: nothing one could see
     "Puts one defect anywhere, also half outside. Raises `RealnessError` for an unknown kind."
-    f, rng, edge = kind_function(kind), np.random.default_rng(rng), HARD_EDGES.get(kind, .3)
-    (H, W), strength = img.shape[:2], rng.uniform(.3, 1) if strength is None else strength
-    if min(H, W) < MIN_SIDE: raise RealnessError(f'a {W} x {H} picture is too small to plant a defect: both sides need {MIN_SIDE} pixels')
-    if not 0 < strength <= 1: raise RealnessError(f'strength must be above 0 and at most 1, not {strength}')
-    box, blob = (box, soft_blob(box[3], box[2], rng, edge=edge)) if box else draw_place(H, W, rng, edge, sides)
+    f, rng, edge = kind_function(kind), np.random.default_rng(rng), HARD_EDGES.get(kind, 0.3)
+    (H, W), strength = img.shape[:2], rng.uniform(0.3, 1) if strength is None else strength
+    if min(H, W) < MIN_SIDE:
+        raise RealnessError(
+            f'a {W} x {H} picture is too small to plant a defect: both sides need {MIN_SIDE} pixels'
+        )
+    if not 0 < strength <= 1:
+        raise RealnessError(f'strength must be above 0 and at most 1, not {strength}')
+    box, blob = (
+        (box, soft_blob(box[3], box[2], rng, edge=edge)) if box else draw_place(H, W, rng, edge, sides)
+    )
     patch, (to, of) = piece(img, *box), inside(box, H, W)
-    spoilt = np.clip(np.rint(patch + (f(patch, blob, strength, rng, img, box) - patch)*blob[..., None]), 0, 255).astype(np.uint8)
+    spoilt = np.clip(
+        np.rint(patch + (f(patch, blob, strength, rng, img, box) - patch) * blob[..., None]), 0, 255
+    ).astype(np.uint8)
     out, mask = img.copy(), np.zeros((H, W), np.float32)
     out[to], mask[to] = spoilt[of], blob[of]
-    core = mask > .5
-    if core.mean() < LEAST or change(img, out, core) < SEEN: return None
+    core = mask > 0.5
+    if core.mean() < LEAST or change(img, out, core) < SEEN:
+        return None
     return Planted(out, mask, kind, box, float(strength), float(mask.mean()))
 
 # %% ../../nbs/26_defects.ipynb #9a156b99
 def plant_seen(img, kind, rng, strength=None, tries=12, sides=SIDES):
     "`plant_anywhere` at up to `tries` places; None when it shows nowhere."
     rng = np.random.default_rng(rng)
-    return next((p for p in (plant_anywhere(img, kind, rng, strength, sides=sides) for _ in range(tries)) if p), None)
+    return next(
+        (p for p in (plant_anywhere(img, kind, rng, strength, sides=sides) for _ in range(tries)) if p), None
+    )

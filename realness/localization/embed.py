@@ -22,58 +22,63 @@ from .clip import CLIP
 # %% ../../nbs/22_embed.ipynb #3d0b2cec
 @lru_cache(64)
 def resize_matrix(
-    n: int,    # pixels before
-    size: int  # pixels after
+    n: int,  # pixels before
+    size: int,  # pixels after
 ) -> torch.Tensor:  # size x n, float64, rows sum to 1
     "Pillow's bicubic (a = -0.5, widened when shrinking) as a matrix."
-    scale = n/size
-    wide = max(scale, 1.)
-    centre = (np.arange(size)+.5)*scale
-    lo = np.maximum((centre-2*wide+.5).astype(int), 0)
-    hi = np.minimum((centre+2*wide+.5).astype(int), n)
+    scale = n / size
+    wide = max(scale, 1.0)
+    centre = (np.arange(size) + 0.5) * scale
+    lo = np.maximum((centre - 2 * wide + 0.5).astype(int), 0)
+    hi = np.minimum((centre + 2 * wide + 0.5).astype(int), n)
     at = np.arange(n)
-    x = np.abs((at[None]-centre[:, None]+.5)/wide)
-    k = np.where(x < 1, ((1.5*x-2.5)*x)*x+1, np.where(x < 2, (((x-5)*x+8)*x-4)*-.5, 0))
+    x = np.abs((at[None] - centre[:, None] + 0.5) / wide)
+    k = np.where(x < 1, ((1.5 * x - 2.5) * x) * x + 1, np.where(x < 2, (((x - 5) * x + 8) * x - 4) * -0.5, 0))
     k[(at[None] < lo[:, None]) | (at[None] >= hi[:, None])] = 0
-    return torch.from_numpy(np.rint(k/k.sum(1, keepdims=True)*2**22)/2**22)
+    return torch.from_numpy(np.rint(k / k.sum(1, keepdims=True) * 2**22) / 2**22)
 
-def _whole(x): return (x+.5).floor_().clamp_(0, 255)
+
+def _whole(x):
+    return (x + 0.5).floor_().clamp_(0, 255)
 
 # %% ../../nbs/22_embed.ipynb #e7aa8262
 def picture_tensor(
-    image  # anything `load_image` takes
+    image,  # anything `load_image` takes
 ) -> torch.Tensor:  # 3 x H x W, float32, 0-255
     "The pixels of a picture."
     return torch.from_numpy(np.array(load_image(image))).permute(2, 0, 1).float()
 
+
 def cut_windows(
     pixels: torch.Tensor,  # 3 x H x W, 0-255
-    window: int,           # side; cut to the picture where that is smaller
-    corners: np.ndarray,   # n x 2: y, x
-    size: int,             # side the model takes
-    batch: int,            # windows a batch, at most
-    device='cpu'
+    window: int,  # side; cut to the picture where that is smaller
+    corners: np.ndarray,  # n x 2: y, x
+    size: int,  # side the model takes
+    batch: int,  # windows a batch, at most
+    device='cpu',
 ):  # yields (indices, b x 3 x size x size in 0-1)
     "Windows in batches, column by column, resized as Pillow does."
     H, W = pixels.shape[1:]
     h, w = min(window, H), min(window, W)
-    if len(corners) and (corners.min() < 0 or (corners+[h, w] > [H, W]).any()): raise RealnessError(f'a window of {window} reaches outside the {W} x {H} picture')
+    if len(corners) and (corners.min() < 0 or (corners + [h, w] > [H, W]).any()):
+        raise RealnessError(f'a window of {window} reaches outside the {W} x {H} picture')
     exact = torch.float32 if torch.device(device).type == 'mps' else torch.float64
     ry, rx = resize_matrix(h, size).to(device, exact), resize_matrix(w, size).T.contiguous().to(device, exact)
     at, parts = [], []
     for x in np.unique(corners[:, 1]):
         todo = np.flatnonzero(corners[:, 1] == x)
-        top, end = int(corners[todo, 0].min()), int(corners[todo, 0].max())+h
-        strip = _whole(pixels[:, top:end, int(x):int(x)+w].to(device, exact)@rx)
+        top, end = int(corners[todo, 0].min()), int(corners[todo, 0].max()) + h
+        strip = _whole(pixels[:, top:end, int(x) : int(x) + w].to(device, exact) @ rx)
         while len(todo):
-            now, todo = np.split(todo, [batch-sum(map(len, at))])
+            now, todo = np.split(todo, [batch - sum(map(len, at))])
             at.append(now)
-            cut = torch.stack([strip[:, y-top:y-top+h] for y in corners[now, 0].tolist()])
-            parts.append(_whole(ry@cut).float()/255)
+            cut = torch.stack([strip[:, y - top : y - top + h] for y in corners[now, 0].tolist()])
+            parts.append(_whole(ry @ cut).float() / 255)
             if sum(map(len, at)) == batch:
                 yield np.concatenate(at), torch.cat(parts)
                 at, parts = [], []
-    if at: yield np.concatenate(at), torch.cat(parts)
+    if at:
+        yield np.concatenate(at), torch.cat(parts)
 
 # %% ../../nbs/22_embed.ipynb #489a0096
 @lru_cache(1)
@@ -81,81 +86,117 @@ def keep_freed_memory():
     "Let the C library (glibc) keep freed blocks for the next layer; elsewhere nothing."
     try:
         libc = ctypes.CDLL(None)
-        return bool(libc.mallopt(-1, 256 << 20) and libc.mallopt(-3, 64 << 20))    # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
-    except (AttributeError, OSError, TypeError): return False
+        return bool(
+            libc.mallopt(-1, 256 << 20) and libc.mallopt(-3, 64 << 20)
+        )  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+    except (AttributeError, OSError, TypeError):
+        return False
 
 # %% ../../nbs/22_embed.ipynb #211dd7a9
 BATCH = {'cpu': 32, 'cuda': 256, 'mps': 64}
 
+
 def stream(
-    pixels: torch.Tensor,      # 3 x H x W, 0-255
+    pixels: torch.Tensor,  # 3 x H x W, 0-255
     clip: CLIP,
     window: int,
-    corners: np.ndarray,       # n x 2
+    corners: np.ndarray,  # n x 2
     batch: int | None = None,  # windows a batch; chosen for the device by default
-    fast: bool = False         # bfloat16, where the hardware has it
+    fast: bool = False,  # bfloat16, where the hardware has it
 ):  # yields (indices, b x dim float32)
     "Vectors of windows, batch by batch."
     batch = int(batch or BATCH.get(clip.device.type, 32))
-    if batch < 1: raise RealnessError(f'batch must be 1 or more, not {batch}')
-    if clip.device.type == 'cpu': keep_freed_memory()
+    if batch < 1:
+        raise RealnessError(f'batch must be 1 or more, not {batch}')
+    if clip.device.type == 'cpu':
+        keep_freed_memory()
     for at, x in cut_windows(pixels, window, corners, clip.size, batch, clip.device):
         yield at, clip.encode_windows(x, fast and clip.fast).cpu().numpy()
 
+
 def embed_corners(
-    image,                # anything `load_image` takes
+    image,  # anything `load_image` takes
     clip: CLIP,
     window: int,
     corners: np.ndarray,  # n x 2
     batch: int | None = None,
-    fast: bool = False
+    fast: bool = False,
 ) -> np.ndarray:  # n x dim, float32
     "Vectors of the windows at these corners."
     out = np.zeros((len(corners), clip.dim), np.float32)
-    for at, e in stream(image if torch.is_tensor(image) else picture_tensor(image), clip, window, np.asarray(corners), batch, fast): out[at] = e
+    for at, e in stream(
+        image if torch.is_tensor(image) else picture_tensor(image),
+        clip,
+        window,
+        np.asarray(corners),
+        batch,
+        fast,
+    ):
+        out[at] = e
     return out
 
 # %% ../../nbs/22_embed.ipynb #4630052b
 def plain_loop(
-    image,                # anything `load_image` takes
+    image,  # anything `load_image` takes
     clip: CLIP,
     window: int,
-    corners: np.ndarray   # n x 2
+    corners: np.ndarray,  # n x 2
 ) -> np.ndarray:  # n x dim
     "The published way: one crop, CLIP's own preprocessing, one forward pass; the yardstick of the engines."
     from open_clip.transform import image_transform
+
     im = load_image(image)
-    prepare = image_transform(clip.size, is_train=False, mean=tuple(clip.mean.flatten().tolist()), std=tuple(clip.std.flatten().tolist()), interpolation='bicubic')
+    prepare = image_transform(
+        clip.size,
+        is_train=False,
+        mean=tuple(clip.mean.flatten().tolist()),
+        std=tuple(clip.std.flatten().tolist()),
+        interpolation='bicubic',
+    )
     out = []
     with torch.inference_mode():
         for y, x in np.asarray(corners).tolist():
-            e = clip.plain_model.encode_image(prepare(im.crop((x, y, x+window, y+window)))[None].to(clip.device))
+            e = clip.plain_model.encode_image(
+                prepare(im.crop((x, y, x + window, y + window)))[None].to(clip.device)
+            )
             out.append(torch.nn.functional.normalize(e.float(), dim=-1)[0].cpu().numpy())
     return np.stack(out)
 
 # %% ../../nbs/22_embed.ipynb #1c166853
-KEEP = 256 << 20   # bytes of one entry, at most; larger ones are not kept
+KEEP = 256 << 20  # bytes of one entry, at most; larger ones are not kept
+
 
 def window_cache() -> VectorCache:
     "Where windows are kept: `windows.db` in the cache folder, 4 GB at most."
-    return VectorCache(cache_dir()/'windows.db', dtype='uint8')
+    return VectorCache(cache_dir() / 'windows.db', dtype='uint8')
 
-def _pack(codes, e): return np.concatenate([np.array([len(codes), e.shape[1]], np.int64).view(np.uint8), codes.astype(np.int64).view(np.uint8), e.view(np.uint8).ravel()])
+
+def _pack(codes, e):
+    return np.concatenate(
+        [
+            np.array([len(codes), e.shape[1]], np.int64).view(np.uint8),
+            codes.astype(np.int64).view(np.uint8),
+            e.view(np.uint8).ravel(),
+        ]
+    )
+
 
 def _unpack(b):
     n, d = b[:16].view(np.int64)
-    return b[16:16+8*n].view(np.int64), b[16+8*n:].view(np.float16).reshape(n, d)
+    return b[16 : 16 + 8 * n].view(np.int64), b[16 + 8 * n :].view(np.float16).reshape(n, d)
+
 
 class Windows:
     "The windows of one picture: computed once, kept, handed out by position."
+
     def __init__(
         self,
-        image,                 # anything `load_image` takes
+        image,  # anything `load_image` takes
         clip: CLIP,
-        cache=None,            # a `VectorCache` of bytes; True for the shared one, None for memory only
+        cache=None,  # a `VectorCache` of bytes; True for the shared one, None for memory only
         batch: int | None = None,
-        fast: bool = False,    # bfloat16, where the hardware has it
-        digest: str | None = None  # of the picture, where it is known
+        fast: bool = False,  # bfloat16, where the hardware has it
+        digest: str | None = None,  # of the picture, where it is known
     ):
         self.image, self.clip, self.batch, self.fast = load_image(image), clip, batch, fast and clip.fast
         self.width, self.height = self.image.size
@@ -163,35 +204,45 @@ class Windows:
         self.digest = digest or (image_digest(image) if self.cache else '')
         self._pixels, self._have, self.computed = None, {}, 0
 
-    def key(self, window): return f'w1:{self.clip.mark}:{self.digest}:{self.width}x{self.height}:{window}' + (':bf16' if self.fast else '')
+    def key(self, window):
+        return f'w1:{self.clip.mark}:{self.digest}:{self.width}x{self.height}:{window}' + (
+            ':bf16' if self.fast else ''
+        )
 
     def have(self, window):
         "Codes (y*width + x, rising) and half-precision vectors there are."
         if window not in self._have:
             b = self.cache.get([self.key(window)]).get(self.key(window)) if self.cache else None
-            self._have[window] = _unpack(b) if b is not None else (np.zeros(0, np.int64), np.zeros((0, self.clip.dim), np.float16))
+            self._have[window] = (
+                _unpack(b)
+                if b is not None
+                else (np.zeros(0, np.int64), np.zeros((0, self.clip.dim), np.float16))
+            )
         return self._have[window]
 
     @contextmanager
     def _growing(self, window):
         "Collects new vectors; what came before an error or a stop is kept."
         codes, rows = [], []
-        try: yield codes, rows
+        try:
+            yield codes, rows
         finally:
             if codes:
                 old, e = self.have(window)
                 c, e = np.concatenate([old, *codes]), np.concatenate([e, *rows])
                 order = np.argsort(c)
                 self._have[window] = c[order], e[order]
-                if self.cache and e.nbytes <= KEEP: self.cache.put({self.key(window): _pack(*self._have[window])})
+                if self.cache and e.nbytes <= KEEP:
+                    self.cache.put({self.key(window): _pack(*self._have[window])})
 
     def missing(self, window, corners):
         "Those of the corners that have to be computed."
-        return corners[~np.isin(corners[:, 0]*self.width+corners[:, 1], self.have(window)[0])]
+        return corners[~np.isin(corners[:, 0] * self.width + corners[:, 1], self.have(window)[0])]
 
     def batches(self, window, corners):
         "Compute vectors; yields (indices, b x dim half precision)."
-        if self._pixels is None: self._pixels = picture_tensor(self.image)
+        if self._pixels is None:
+            self._pixels = picture_tensor(self.image)
         for at, e in stream(self._pixels, self.clip, window, corners, self.batch, self.fast):
             self.computed += len(at)
             yield at, e.astype(np.float16)
@@ -199,32 +250,35 @@ class Windows:
     def compute(self, window, corners, label=''):
         "Make sure these corners are there."
         todo = self.missing(window, corners)
-        if not len(todo): return
+        if not len(todo):
+            return
         with self._growing(window) as (codes, rows):
             for at, e in self._bar(self.batches(window, todo), len(todo), label or f'windows of {window}'):
-                codes.append(todo[at, 0]*self.width+todo[at, 1])
+                codes.append(todo[at, 0] * self.width + todo[at, 1])
                 rows.append(e)
 
     def _bar(self, items, n, label):
         batch = int(self.batch or BATCH.get(self.clip.device.type, 32))
-        return track(items, label, -(-n//batch))
+        return track(items, label, -(-n // batch))
 
     def similarities(
         self,
         window: int,
         corners: np.ndarray,  # n x 2
         vectors: np.ndarray,  # texts x dim
-        label: str = ''       # on the progress bar
+        label: str = '',  # on the progress bar
     ) -> np.ndarray:  # n x texts
         "Cosine of windows and texts; memory stays bounded where there are too many windows to keep."
         corners = np.asarray(corners)
-        if len(corners)*self.clip.dim*2 > KEEP:
+        if len(corners) * self.clip.dim * 2 > KEEP:
             out = np.zeros((len(corners), len(vectors)), np.float32)
-            for at, e in self._bar(self.batches(window, corners), len(corners), label): out[at] = e.astype(np.float32)@vectors.T
+            for at, e in self._bar(self.batches(window, corners), len(corners), label):
+                out[at] = e.astype(np.float32) @ vectors.T
             return out
         self.compute(window, corners, label)
         codes, e = self.have(window)
-        want = corners[:, 0]*self.width+corners[:, 1]
+        want = corners[:, 0] * self.width + corners[:, 1]
         at = np.searchsorted(codes, want)
-        if len(codes) == len(want) and np.array_equal(at, np.arange(len(at))): return e.astype(np.float32)@vectors.T
-        return e[at].astype(np.float32)@vectors.T
+        if len(codes) == len(want) and np.array_equal(at, np.arange(len(at))):
+            return e.astype(np.float32) @ vectors.T
+        return e[at].astype(np.float32) @ vectors.T

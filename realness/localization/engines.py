@@ -22,57 +22,68 @@ from .windows import Grid
 @dataclass
 class Stage:
     "One stage of an engine."
-    array: np.ndarray          # height x width
+
+    array: np.ndarray  # height x width
     error: float | None = None  # estimated root mean square error of a pixel, in units of the map; 0 = exact
-    windows: int = 0           # that this stage rests on
+    windows: int = 0  # that this stage rests on
     notes: list = field(default_factory=list)
 
 # %% ../../nbs/24_engines.ipynb #944c3bc9
 def exact(
-    win: Windows, q: Question, grids: list,
-    to_map,            # scores of each grid -> height x width
-    tolerance=None     # not used
+    win: Windows,
+    q: Question,
+    grids: list,
+    to_map,  # scores of each grid -> height x width
+    tolerance=None,  # not used
 ):  # yields one `Stage`
     "All windows."
     scores = [q(win.similarities(g.window, g.corners(), q.vectors)) for g in grids]
-    yield Stage(to_map(scores), 0., sum(map(len, grids)))
+    yield Stage(to_map(scores), 0.0, sum(map(len, grids)))
 
 # %% ../../nbs/24_engines.ipynb #524c5e47
 def spread(
     grid: Grid,
-    n: int    # how many, at most
+    n: int,  # how many, at most
 ) -> np.ndarray:  # indices into the grid's windows, evenly spread; a longer list begins with the shorter
     "The first n windows of a grid in R2 order."
     ny, nx = grid.shape
-    k = np.arange(1, 4*len(grid)+64)
-    at = ((k*.7548776662466927 % 1)*ny).astype(int)*nx+((k*.5698402909980532 % 1)*nx).astype(int)
+    k = np.arange(1, 4 * len(grid) + 64)
+    at = ((k * 0.7548776662466927 % 1) * ny).astype(int) * nx + ((k * 0.5698402909980532 % 1) * nx).astype(
+        int
+    )
     _, first = np.unique(at, return_index=True)
     order = at[np.sort(first)]
     rest = np.setdiff1d(np.arange(len(grid)), order)
     return np.concatenate([order, rest])[:n]
 
 # %% ../../nbs/24_engines.ipynb #8b204638
-LENGTHS, NOISES = (.2, .3, .4, .6, .8, 1.2, 2., 4.), (1e-3, .01, .03, .1, .3, 1.)   # lengths in window sides, noise variances in score variances
+LENGTHS, NOISES = (
+    (0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 2.0, 4.0),
+    (1e-3, 0.01, 0.03, 0.1, 0.3, 1.0),
+)  # lengths in window sides, noise variances in score variances
+
 
 def matern(a, b, length):
     "Matérn 5/2 between places, n x 2 and m x 2."
-    d2 = np.maximum((a**2).sum(1)[:, None]+(b**2).sum(1)[None]-2*a@b.T, 0)
-    r = np.sqrt(5*d2)/length
-    return (1+r+r*r/3)*np.exp(-r)
+    d2 = np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T, 0)
+    r = np.sqrt(5 * d2) / length
+    return (1 + r + r * r / 3) * np.exp(-r)
+
 
 class Surface:
     "A smooth surface through noisy scores at places in the picture."
+
     def __init__(
         self,
-        places: np.ndarray,   # n x 2
-        scores: np.ndarray,   # n
-        window: int,          # pixels; the yardstick of the lengths tried
-        fit_on: int = 256,    # so many points, the first, choose length and noise
-        choice: tuple = None  # length and noise, where they are known
+        places: np.ndarray,  # n x 2
+        scores: np.ndarray,  # n
+        window: int,  # pixels; the yardstick of the lengths tried
+        fit_on: int = 256,  # so many points, the first, choose length and noise
+        choice: tuple = None,  # length and noise, where they are known
     ):
         self.places = np.asarray(places, np.float32)
         self.mean, self.sd = float(np.mean(scores)), float(max(np.std(scores), 1e-9))
-        t = (np.asarray(scores, float)-self.mean)/self.sd
+        t = (np.asarray(scores, float) - self.mean) / self.sd
         self.length, self.noise = choice or self._choose(self.places[:fit_on], t[:fit_on], window)
         k = matern(self.places, self.places, self.length).astype(float)
         k[np.diag_indices(len(k))] += self.noise
@@ -81,145 +92,210 @@ class Surface:
     def _choose(self, p, t, window):
         "The likeliest length and noise: one eigendecomposition a length serves every noise."
         best = None
-        for length in (l*window for l in LENGTHS):
+        for length in (l * window for l in LENGTHS):
             values, vectors = eigh(matern(p, p, length).astype(float))
-            square = (vectors.T@t)**2
+            square = (vectors.T @ t) ** 2
             for noise in NOISES:
-                d = np.maximum(values, 0)+noise
-                likely = -.5*(len(t)*np.log(max((square/d).mean(), 1e-12))+np.log(d).sum())
-                if best is None or likely > best[0]: best = likely, length, noise
+                d = np.maximum(values, 0) + noise
+                likely = -0.5 * (len(t) * np.log(max((square / d).mean(), 1e-12)) + np.log(d).sum())
+                if best is None or likely > best[0]:
+                    best = likely, length, noise
         return best[1:]
 
     def __call__(self, places, chunk=4096):
         "The surface at other places."
         places = np.asarray(places, np.float32)
-        return np.concatenate([matern(places[i:i+chunk], self.places, self.length)@self.weights for i in range(0, len(places), chunk)])*self.sd+self.mean
+        return (
+            np.concatenate(
+                [
+                    matern(places[i : i + chunk], self.places, self.length) @ self.weights
+                    for i in range(0, len(places), chunk)
+                ]
+            )
+            * self.sd
+            + self.mean
+        )
 
 # %% ../../nbs/24_engines.ipynb #3ad926f5
-FIRST, MOST = 48, 3000    # windows of the first stage; past so many of one size the rest is embedded rather than fitted
+FIRST, MOST = (
+    48,
+    3000,
+)  # windows of the first stage; past so many of one size the rest is embedded rather than fitted
+
 
 def shares(grids, total):
     "How many windows of each grid a stage takes."
-    w = np.array([1/g.window for g in grids])
-    return [min(len(g), max(8, int(round(total*s)))) for g, s in zip(grids, w/w.sum())]
+    w = np.array([1 / g.window for g in grids])
+    return [min(len(g), max(8, int(round(total * s)))) for g, s in zip(grids, w / w.sum())]
 
-def progressive(win: Windows, q: Question, grids: list, to_map, tolerance: float = .02):  # yields `Stage`s
+
+def progressive(win: Windows, q: Question, grids: list, to_map, tolerance: float = 0.02):  # yields `Stage`s
     "Some windows, then twice as many, until two stages agree."
-    if tolerance < 0: raise RealnessError(f'the tolerance is a share of the map\'s spread, 0 or more, not {tolerance}')
-    last, total, chosen = None, FIRST*len(grids), {}
+    if tolerance < 0:
+        raise RealnessError(f"the tolerance is a share of the map's spread, 0 or more, not {tolerance}")
+    last, total, chosen = None, FIRST * len(grids), {}
     while True:
-        take = [len(g) if n > MOST or n > .7*len(g) else n for g, n in zip(grids, shares(grids, total))]
+        take = [len(g) if n > MOST or n > 0.7 * len(g) else n for g, n in zip(grids, shares(grids, total))]
         array = to_map([_filled(win, q, g, n, chosen) for g, n in zip(grids, take)])
         done = all(n == len(g) for g, n in zip(grids, take))
-        error = 0. if done else None if last is None else float(np.sqrt(np.mean((array-last)**2)))
+        error = 0.0 if done else None if last is None else float(np.sqrt(np.mean((array - last) ** 2)))
         yield Stage(array, error, sum(take))
-        if done or error is not None and error <= tolerance*float(np.std(array)): return
-        last, total = array, total*2
+        if done or (error is not None and error <= tolerance * float(np.std(array))):
+            return
+        last, total = array, total * 2
+
 
 def _filled(win, q, grid, n, chosen):
     "Scores of all windows of a grid, computed at n of them; length and noise are chosen once there are enough."
     corners = grid.corners()
-    if n >= len(grid): return q(win.similarities(grid.window, corners, q.vectors))
+    if n >= len(grid):
+        return q(win.similarities(grid.window, corners, q.vectors))
     at = corners[spread(grid, n)]
     s = Surface(at, q(win.similarities(grid.window, at, q.vectors)), grid.window, choice=chosen.get(grid))
-    if n >= 256: chosen[grid] = s.length, s.noise
+    if n >= 256:
+        chosen[grid] = s.length, s.noise
     return s(corners)
 
 # %% ../../nbs/24_engines.ipynb #dd18e574
 def enlarge(pixels, height, width):  # 3 x H x W, 0-255 -> 1 x 3 x height x width, 0-1
     "The whole picture at another size, as Pillow would resize it."
     ry, rx = (resize_matrix(n, m).float() for n, m in zip(pixels.shape[1:], (height, width)))
-    return ((ry@(pixels@rx.T)+.5).floor().clamp(0, 255)/255)[None]
+    return ((ry @ (pixels @ rx.T) + 0.5).floor().clamp(0, 255) / 255)[None]
+
 
 def box_means(
-    m: np.ndarray,                      # d x h x w, one vector a cell
-    y0, y1, x0, x1                      # edges in cells, one an axis window; fractions allowed
+    m: np.ndarray,  # d x h x w, one vector a cell
+    y0,
+    y1,
+    x0,
+    x1,  # edges in cells, one an axis window; fractions allowed
 ) -> np.ndarray:  # d x rows x columns
     "Means over boxes with fractional edges, from one integral."
-    c = np.zeros((m.shape[0], m.shape[1]+1, m.shape[2]+1))
+    c = np.zeros((m.shape[0], m.shape[1] + 1, m.shape[2] + 1))
     c[:, 1:, 1:] = m.astype(np.float64).cumsum(1).cumsum(2)
+
     def along(a, t, axis):
-        t = np.clip(t, 0, a.shape[axis]-1)
-        i = np.minimum(t.astype(int), a.shape[axis]-2)
-        f = (t-i).reshape([-1 if k == axis else 1 for k in range(3)])
-        return np.take(a, i, axis)*(1-f)+np.take(a, i+1, axis)*f
-    rows = along(c, y1, 1)-along(c, y0, 1)
-    area = (y1-y0)[:, None]*(x1-x0)[None]
-    return (along(rows, x1, 2)-along(rows, x0, 2))/area
+        t = np.clip(t, 0, a.shape[axis] - 1)
+        i = np.minimum(t.astype(int), a.shape[axis] - 2)
+        f = (t - i).reshape([-1 if k == axis else 1 for k in range(3)])
+        return np.take(a, i, axis) * (1 - f) + np.take(a, i + 1, axis) * f
+
+    rows = along(c, y1, 1) - along(c, y0, 1)
+    area = (y1 - y0)[:, None] * (x1 - x0)[None]
+    return (along(rows, x1, 2) - along(rows, x0, 2)) / area
 
 # %% ../../nbs/24_engines.ipynb #ce5b968c
-BIGGEST = 24_000_000   # pixels of an enlarged picture, at most
+BIGGEST = 24_000_000  # pixels of an enlarged picture, at most
+
 
 def _dense_trunk(clip, pixels, grid):
     "Convolutional tower: one pass, then means over windows."
-    f = clip.size/grid.window
-    h, w = (max(32, round(n*f)) for n in pixels.shape[1:])
-    x = ((enlarge(pixels, h, w)-clip.mean.cpu())/clip.std.cpu()).to(clip.device).contiguous(memory_format=torch.channels_last)
+    f = clip.size / grid.window
+    h, w = (max(32, round(n * f)) for n in pixels.shape[1:])
+    x = (
+        ((enlarge(pixels, h, w) - clip.mean.cpu()) / clip.std.cpu())
+        .to(clip.device)
+        .contiguous(memory_format=torch.channels_last)
+    )
     with torch.inference_mode():
         m = clip.trunk.forward_features(x)[0].float()
         m = torch.einsum('dc,chw->dhw', clip.model.visual.head.proj.weight.float(), m).cpu().numpy()
-    cy, cx = m.shape[1]/grid.height, m.shape[2]/grid.width
+    cy, cx = m.shape[1] / grid.height, m.shape[2] / grid.width
     (gh, gw), ys, xs = grid.cut, grid.ys, grid.xs
-    return box_means(m, ys*cy, (ys+gh)*cy, xs*cx, (xs+gw)*cx).reshape(m.shape[0], -1).T
+    return box_means(m, ys * cy, (ys + gh) * cy, xs * cx, (xs + gw) * cx).reshape(m.shape[0], -1).T
+
 
 PATCHES = 3  # patches along a side of a window
+
 
 def _dense_tokens(clip, pixels, grid):
     "Transformer: windows as small subsets of one grid of patches."
     v = clip.model.visual
     p, n = v.patch_size[0] if isinstance(v.patch_size, (tuple, list)) else v.patch_size, PATCHES
-    cell = min(grid.cut)/n                                                    # pixels of the picture a patch covers
-    h, w = (max(n*p, round(s/cell)*p) for s in pixels.shape[1:])
-    x = (enlarge(pixels, h, w)-clip.mean.cpu())/clip.std.cpu()
+    cell = min(grid.cut) / n  # pixels of the picture a patch covers
+    h, w = (max(n * p, round(s / cell) * p) for s in pixels.shape[1:])
+    x = (enlarge(pixels, h, w) - clip.mean.cpu()) / clip.std.cpu()
     with torch.inference_mode():
-        t = v.conv1(x.to(clip.device))[0].permute(1, 2, 0)                    # rows x columns x width
+        t = v.conv1(x.to(clip.device))[0].permute(1, 2, 0)  # rows x columns x width
         pos = v.positional_embedding.float()
-        side = round((len(pos)-1)**.5)
-        small = torch.nn.functional.interpolate(pos[1:].T.reshape(1, -1, side, side), (n, n), mode='area')[0].flatten(1).T
-        first = (v.class_embedding+pos[0])[None]
-        iy = np.clip(np.rint(grid.ys/cell).astype(int), 0, t.shape[0]-n)
-        ix = np.clip(np.rint(grid.xs/cell).astype(int), 0, t.shape[1]-n)
-        places, where = np.unique(np.stack(np.meshgrid(iy, ix, indexing='ij'), -1).reshape(-1, 2), axis=0, return_inverse=True)
+        side = round((len(pos) - 1) ** 0.5)
+        small = (
+            torch.nn.functional.interpolate(pos[1:].T.reshape(1, -1, side, side), (n, n), mode='area')[0]
+            .flatten(1)
+            .T
+        )
+        first = (v.class_embedding + pos[0])[None]
+        iy = np.clip(np.rint(grid.ys / cell).astype(int), 0, t.shape[0] - n)
+        ix = np.clip(np.rint(grid.xs / cell).astype(int), 0, t.shape[1] - n)
+        places, where = np.unique(
+            np.stack(np.meshgrid(iy, ix, indexing='ij'), -1).reshape(-1, 2), axis=0, return_inverse=True
+        )
         out = []
         for i in range(0, len(places), 128):
-            sub = torch.stack([torch.cat([first, t[y:y+n, x:x+n].reshape(n*n, -1)+small]) for y, x in places[i:i+128].tolist()])
-            out.append((v.ln_post(v.transformer(v.ln_pre(sub)))[:, 0]@v.proj).float().cpu().numpy())
+            sub = torch.stack(
+                [
+                    torch.cat([first, t[y : y + n, x : x + n].reshape(n * n, -1) + small])
+                    for y, x in places[i : i + 128].tolist()
+                ]
+            )
+            out.append((v.ln_post(v.transformer(v.ln_pre(sub)))[:, 0] @ v.proj).float().cpu().numpy())
     return np.concatenate(out)[where.ravel()]
 
 # %% ../../nbs/24_engines.ipynb #1c616832
-def dense_vectors(
-    win: Windows, grid: Grid
-) -> np.ndarray:  # n x dim, unit length
+def dense_vectors(win: Windows, grid: Grid) -> np.ndarray:  # n x dim, unit length
     "Vectors of all windows of a grid from one pass over the picture."
     clip, v = win.clip, win.clip.model.visual
-    if min(grid.cut) < 8: raise RealnessError(f'the dense engine needs windows of 8 pixels or more, not {min(grid.cut)}; use the exact engine')
-    if grid.height*grid.width*(clip.size/grid.window)**2 > BIGGEST:
-        raise RealnessError(f'window {grid.window} would enlarge the {grid.width} x {grid.height} picture beyond {BIGGEST:,} pixels; use larger windows or the progressive engine')
-    if clip.trunk is not None and hasattr(v.head, 'proj'): e = _dense_trunk(clip, picture_tensor(win.image), grid)
-    elif hasattr(v, 'transformer') and hasattr(v, 'class_embedding'): e = _dense_tokens(clip, picture_tensor(win.image), grid)
-    else: raise RealnessError(f'{clip.name} has no dense engine; use the exact or the progressive one')
-    return e/np.linalg.norm(e, axis=1, keepdims=True)
+    if min(grid.cut) < 8:
+        raise RealnessError(
+            f'the dense engine needs windows of 8 pixels or more, not {min(grid.cut)}; use the exact engine'
+        )
+    if grid.height * grid.width * (clip.size / grid.window) ** 2 > BIGGEST:
+        raise RealnessError(
+            f'window {grid.window} would enlarge the {grid.width} x {grid.height} picture beyond {BIGGEST:,} pixels; use larger windows or the progressive engine'
+        )
+    if clip.trunk is not None and hasattr(v.head, 'proj'):
+        e = _dense_trunk(clip, picture_tensor(win.image), grid)
+    elif hasattr(v, 'transformer') and hasattr(v, 'class_embedding'):
+        e = _dense_tokens(clip, picture_tensor(win.image), grid)
+    else:
+        raise RealnessError(f'{clip.name} has no dense engine; use the exact or the progressive one')
+    return e / np.linalg.norm(e, axis=1, keepdims=True)
+
 
 def agreement(a, b) -> float:
     "Rank correlation of two sets of scores."
     from scipy.stats import spearmanr
-    if np.ptp(a) == 0 or np.ptp(b) == 0: return float(np.ptp(a) == np.ptp(b))
+
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float(np.ptp(a) == np.ptp(b))
     return float(spearmanr(a, b).statistic)
 
-def dense(win: Windows, q: Question, grids: list, to_map, tolerance=None, sample: int = 24):  # yields one `Stage`
+
+def dense(
+    win: Windows, q: Question, grids: list, to_map, tolerance=None, sample: int = 24
+):  # yields one `Stage`
     "One pass a window size; a sample of exact windows sets its scale and says how far it agrees."
     scores, agree = [], []
     for g in grids:
-        s, at = q(dense_vectors(win, g)@q.vectors.T), np.sort(spread(g, sample))
+        s, at = q(dense_vectors(win, g) @ q.vectors.T), np.sort(spread(g, sample))
         e = q(win.similarities(g.window, g.corners()[at], q.vectors))
         agree.append(f'{agreement(s[at], e):.2f} (window {g.window})' if len(at) > 3 else 'not measured')
-        scores.append((s-s[at].mean())/max(s[at].std(), 1e-9)*e.std()+e.mean())           # the exact windows' mean and spread
-    yield Stage(to_map(scores), None, sum(map(len, grids)), [f'dense engine: rank correlation with {sample} exact windows {", ".join(agree)}'])
+        scores.append(
+            (s - s[at].mean()) / max(s[at].std(), 1e-9) * e.std() + e.mean()
+        )  # the exact windows' mean and spread
+    yield Stage(
+        to_map(scores),
+        None,
+        sum(map(len, grids)),
+        [f'dense engine: rank correlation with {sample} exact windows {", ".join(agree)}'],
+    )
 
 # %% ../../nbs/24_engines.ipynb #a5f42ea4
 ENGINES = dict(exact=exact, progressive=progressive, dense=dense)
 
+
 def run_engine(name, win, q, grids, to_map, tolerance):  # yields `Stage`s
     "An engine by name."
-    if name not in ENGINES: raise RealnessError(f'engine {name!r}: it is one of {", ".join(ENGINES)}')
+    if name not in ENGINES:
+        raise RealnessError(f'engine {name!r}: it is one of {", ".join(ENGINES)}')
     yield from ENGINES[name](win, q, grids, to_map, tolerance)

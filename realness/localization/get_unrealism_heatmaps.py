@@ -12,20 +12,21 @@ from .heatmap import heatmap
 
 # %% ../../nbs/29_get_unrealism_heatmaps.ipynb #f255d6f0
 def get_unrealism_heatmap(
-    image,                    # a path, a Pillow picture, an array or a tensor
+    image,  # a path, a Pillow picture, an array or a tensor
     description: str | None,  # a sentence about the picture; None uses prompts alone
-    window_size: int = 64,    # pixels
-    stride: int = 32,         # pixels
-    clip=None,                # a name as in `load_clip`; None = `REALNESS_CLIP`, else ViT-B-32@openai
-    **kwargs                  # for `realness.localization.heatmap.stages`: variant, engine, policy, cache…
+    window_size: int = 64,  # pixels
+    stride: int = 32,  # pixels
+    clip=None,  # a name as in `load_clip`; None = `REALNESS_CLIP`, else ViT-B-32@openai
+    **kwargs,  # for `realness.localization.heatmap.stages`: variant, engine, policy, cache…
 ) -> np.ndarray:  # height x width, float32; higher = less real
     "The unrealism of every pixel. Raises `RealnessError` for a bad picture, window or missing weights."
     return heatmap(image, description, clip, windows=window_size, stride=stride, **kwargs).unreal()
 
+
 def get_unrealism_heatmaps(
-    images: list,        # of anything `get_unrealism_heatmap` takes
+    images: list,  # of anything `get_unrealism_heatmap` takes
     descriptions: list,  # a sentence (or None) for each
-    **kwargs             # as above
+    **kwargs,  # as above
 ) -> list:  # of arrays
     "Maps of several pictures."
     return [get_unrealism_heatmap(i, d, **kwargs) for i, d in zip(images, descriptions, strict=True)]

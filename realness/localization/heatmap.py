@@ -28,44 +28,51 @@ from ..plots import draw, jpeg, save_figure
 @dataclass
 class Heatmap:
     "A map of a picture: one value for every pixel, and what it means."
-    array: np.ndarray          # height x width, float32
-    quantity: str              # what a value is
-    direction: str             # 'unrealism': higher is less real; 'realness': higher is more real
-    lo: float                  # the range of the colours, fixed by the model and not by this picture
+
+    array: np.ndarray  # height x width, float32
+    quantity: str  # what a value is
+    direction: str  # 'unrealism': higher is less real; 'realness': higher is more real
+    lo: float  # the range of the colours, fixed by the model and not by this picture
     hi: float
     variant: str = ''
-    windows: tuple = ()        # sides in pixels
+    windows: tuple = ()  # sides in pixels
     stride: int | None = None  # pixels
     score: str = ''
-    text: str | None = None    # the sentence asked for
+    text: str | None = None  # the sentence asked for
     model: str = ''
     engine: str = ''
-    coverage: float = 1.       # share of the pixels that at least one window covers
-    computed: int = 0          # windows embedded for this map; the others were kept from before
-    error: float | None = None  # progressive: estimated error (root mean square) of a pixel, in units of the map
-    seconds: float = 0.
+    coverage: float = 1.0  # share of the pixels that at least one window covers
+    computed: int = 0  # windows embedded for this map; the others were kept from before
+    error: float | None = (
+        None  # progressive: estimated error (root mean square) of a pixel, in units of the map
+    )
+    seconds: float = 0.0
     cmap: str = 'inferno'
-    scale: str = 'fixed'       # or 'minmax': the range of this picture
-    source: str = ''           # the file's name
-    key: str = ''              # what it was made from: picture, sentence, model, choices
-    notes: list = field(default_factory=list)      # what a reader should know
+    scale: str = 'fixed'  # or 'minmax': the range of this picture
+    source: str = ''  # the file's name
+    key: str = ''  # what it was made from: picture, sentence, model, choices
+    notes: list = field(default_factory=list)  # what a reader should know
     image: object = field(default=None, repr=False)  # the picture
     parts: list = field(default_factory=list, repr=False)  # a `Heatmap` for each clause
 
     def __post_init__(self):
         self.array = np.ascontiguousarray(self.array, np.float32)
-        if self.array.ndim != 2: raise RealnessError(f'a map is height x width, not {self.array.shape}')
-        if self.direction not in ('unrealism', 'realness'): raise RealnessError(f'direction {self.direction!r}: it is unrealism or realness')
-        if not np.isfinite(self.array).all(): raise RealnessError('a map has a finite value for every pixel')
+        if self.array.ndim != 2:
+            raise RealnessError(f'a map is height x width, not {self.array.shape}')
+        if self.direction not in ('unrealism', 'realness'):
+            raise RealnessError(f'direction {self.direction!r}: it is unrealism or realness')
+        if not np.isfinite(self.array).all():
+            raise RealnessError('a map has a finite value for every pixel')
 
     height, width = (property(lambda self, i=i: self.array.shape[i]) for i in (0, 1))
 
     @property
     def range(self):
         "Lowest and highest value of the colours."
-        if self.scale == 'fixed': return self.lo, self.hi
+        if self.scale == 'fixed':
+            return self.lo, self.hi
         lo, hi = float(self.array.min()), float(self.array.max())
-        return (lo, hi) if hi > lo else (lo-.5, hi+.5)
+        return (lo, hi) if hi > lo else (lo - 0.5, hi + 0.5)
 
     def unreal(self) -> np.ndarray:
         "The map turned so that higher is less real; for measuring."
@@ -74,38 +81,62 @@ class Heatmap:
     def position(self) -> np.ndarray:
         "Each pixel's place in the colour range, 0 = real to 1 = unreal."
         lo, hi = self.range
-        p = np.clip((self.array-lo)/(hi-lo), 0, 1)
-        return p if self.direction == 'unrealism' else 1-p
+        p = np.clip((self.array - lo) / (hi - lo), 0, 1)
+        return p if self.direction == 'unrealism' else 1 - p
 
     def mean(self, box=None) -> float:
         "Mean value of the map, or of a box x, y, w, h in pixels."
-        if box is None: return float(self.array.mean())
+        if box is None:
+            return float(self.array.mean())
         x, y, w, h = (int(v) for v in box)
-        if w < 1 or h < 1 or x < 0 or y < 0 or x+w > self.width or y+h > self.height: raise RealnessError(f'box {box} (x, y, w, h) is not inside the {self.width} x {self.height} picture')
-        return float(self.array[y:y+h, x:x+w].mean())
+        if w < 1 or h < 1 or x < 0 or y < 0 or x + w > self.width or y + h > self.height:
+            raise RealnessError(
+                f'box {box} (x, y, w, h) is not inside the {self.width} x {self.height} picture'
+            )
+        return float(self.array[y : y + h, x : x + w].mean())
 
-    def top(self, share: float = .05) -> np.ndarray:
+    def top(self, share: float = 0.05) -> np.ndarray:
         "The least real `share` of the pixels, as a mask; empty for an even map."
-        if not 0 < share < 1: raise RealnessError(f'share must lie between 0 and 1, not {share}')
+        if not 0 < share < 1:
+            raise RealnessError(f'share must lie between 0 and 1, not {share}')
         u = self.unreal()
-        cut = np.quantile(u, 1-share)
+        cut = np.quantile(u, 1 - share)
         return (u >= cut) & (u > u.min())
 
-    def boxes(self, share: float = .05, most: int = 5) -> list:  # of dicts: box (x, y, w, h), mean, pixels
+    def boxes(self, share: float = 0.05, most: int = 5) -> list:  # of dicts: box (x, y, w, h), mean, pixels
         "The connected regions of the least real pixels, largest first."
         from scipy.ndimage import find_objects, label
+
         marks, _ = label(self.top(share))
         out = []
         for i, (ys, xs) in enumerate(find_objects(marks), 1):
             at = marks[ys, xs] == i
-            out.append(dict(box=(xs.start, ys.start, xs.stop-xs.start, ys.stop-ys.start), mean=float(self.array[ys, xs][at].mean()), pixels=int(at.sum())))
+            out.append(
+                dict(
+                    box=(xs.start, ys.start, xs.stop - xs.start, ys.stop - ys.start),
+                    mean=float(self.array[ys, xs][at].mean()),
+                    pixels=int(at.sum()),
+                )
+            )
         return sorted(out, key=lambda b: -b['pixels'])[:most]
 
     def about(self) -> dict:
         "Everything but pixels, ready for JSON."
-        d = {k: v for k, v in asdict(replace(self, image=None, parts=[], array=np.zeros((1, 1)))).items() if k not in ('array', 'image', 'parts')}
-        return d | dict(format=1, height=self.height, width=self.width, min=float(self.array.min()), max=float(self.array.max()), mean=self.mean(),
-                        regions=self.boxes(), clauses=[dict(text=p.text, mean=p.mean(), max=float(p.array.max())) for p in self.parts])
+        d = {
+            k: v
+            for k, v in asdict(replace(self, image=None, parts=[], array=np.zeros((1, 1)))).items()
+            if k not in ('array', 'image', 'parts')
+        }
+        return d | dict(
+            format=1,
+            height=self.height,
+            width=self.width,
+            min=float(self.array.min()),
+            max=float(self.array.max()),
+            mean=self.mean(),
+            regions=self.boxes(),
+            clauses=[dict(text=p.text, mean=p.mean(), max=float(p.array.max())) for p in self.parts],
+        )
 
     def figure(self, **kwargs):
         "See `draw`."
@@ -114,29 +145,59 @@ class Heatmap:
     def save(self, folder, stem: str = None, **kwargs) -> Path:  # the .png
         "Writes STEM.npy, STEM.json and STEM.png, each whole; keywords go to `draw`."
         folder, stem = Path(folder), stem or Path(self.source).stem or 'heatmap'
-        with atomic_write(folder/f'{stem}.npy') as tmp, open(tmp, 'wb') as f: np.save(f, self.array)
-        png = save_figure(self.figure(**kwargs), folder/f'{stem}.png', dpi=120)
-        with atomic_write(folder/f'{stem}.json') as tmp: tmp.write_text(json.dumps(self.about(), ensure_ascii=False, indent=1), encoding='utf-8')   # last: all is there
+        with atomic_write(folder / f'{stem}.npy') as tmp, open(tmp, 'wb') as f:
+            np.save(f, self.array)
+        png = save_figure(self.figure(**kwargs), folder / f'{stem}.png', dpi=120)
+        with atomic_write(folder / f'{stem}.json') as tmp:
+            tmp.write_text(
+                json.dumps(self.about(), ensure_ascii=False, indent=1), encoding='utf-8'
+            )  # last: all is there
         return png
 
     @classmethod
     def read(cls, path, image=None):
         "A saved map: the path of its .json, .npy or .png."
         path = Path(path)
-        try: a, d = np.load(path.with_suffix('.npy'), allow_pickle=False), json.loads(path.with_suffix('.json').read_text(encoding='utf-8'))
-        except (OSError, ValueError) as e: raise RealnessError(f'{path.with_suffix(".json")}: no saved map can be read ({e}); it needs the .npy and the .json') from e
+        try:
+            a, d = (
+                np.load(path.with_suffix('.npy'), allow_pickle=False),
+                json.loads(path.with_suffix('.json').read_text(encoding='utf-8')),
+            )
+        except (OSError, ValueError) as e:
+            raise RealnessError(
+                f'{path.with_suffix(".json")}: no saved map can be read ({e}); it needs the .npy and the .json'
+            ) from e
         keep = {k: v for k, v in d.items() if k in cls.__dataclass_fields__}
-        if a.shape != (d.get('height'), d.get('width')): raise RealnessError(f'{path}: the .npy is {a.shape}, the .json says {d.get("height")} x {d.get("width")}; they belong to different maps')
-        return cls(a, **{**keep, 'windows': tuple(keep.get('windows', ())), 'image': load_image(image) if image is not None else None})
+        if a.shape != (d.get('height'), d.get('width')):
+            raise RealnessError(
+                f'{path}: the .npy is {a.shape}, the .json says {d.get("height")} x {d.get("width")}; they belong to different maps'
+            )
+        return cls(
+            a,
+            **{
+                **keep,
+                'windows': tuple(keep.get('windows', ())),
+                'image': load_image(image) if image is not None else None,
+            },
+        )
 
     def caption(self) -> str:
         "One line about the map."
-        bits = [self.source, f'"{self.text}"' if self.text else '', f'{self.variant}, {self.model}', *self.notes]
+        bits = [
+            self.source,
+            f'"{self.text}"' if self.text else '',
+            f'{self.variant}, {self.model}',
+            *self.notes,
+        ]
         return ' · '.join(b for b in bits if b)
 
     def __repr__(self):
         size = '+'.join(map(str, self.windows))
-        return f'Heatmap({self.width} x {self.height}, {self.variant}, {self.quantity}, {self.direction} up, {self.array.min():.3g} to {self.array.max():.3g}' + (f', window {size}, stride {self.stride}' if size else '') + ')'
+        return (
+            f'Heatmap({self.width} x {self.height}, {self.variant}, {self.quantity}, {self.direction} up, {self.array.min():.3g} to {self.array.max():.3g}'
+            + (f', window {size}, stride {self.stride}' if size else '')
+            + ')'
+        )
 
     def _repr_html_(self):
         url = base64.b64encode(jpeg(self.figure())).decode()
@@ -146,120 +207,222 @@ class Heatmap:
 @dataclass(frozen=True)
 class Variant:
     "A named set of choices."
+
     windows: tuple = (128, 64)
     stride: int = 32
-    score: str | None = 'contrast'   # without a sentence: prompts
-    standard: bool = True            # in standard deviations of ordinary windows
-    within: str = 'mean'             # over the windows of one size at a pixel
-    across: str = 'mean'             # over the sizes
-    bounds: tuple | None = None      # range of the colours; None: fixed by the reference statistics
+    score: str | None = 'contrast'  # without a sentence: prompts
+    standard: bool = True  # in standard deviations of ordinary windows
+    within: str = 'mean'  # over the windows of one size at a pixel
+    across: str = 'mean'  # over the sizes
+    bounds: tuple | None = None  # range of the colours; None: fixed by the reference statistics
     scale: str = 'fixed'
     cmap: str = 'inferno'
 
+
 VARIANTS = dict(
-    dream=Variant(), blend=Variant(score='blend'), cosine=Variant(score='cosine'), prompts=Variant(score='prompts'),
-    paper=Variant((128, 64, 32), 4, 'one_minus', False, 'mean', 'max', (.2, .8)),
-    code=Variant((64,), score='cosine', standard=False, scale='minmax', cmap='hot'))
-VARIANTS |= {'readme-max': Variant((64,), 8, score='cosine', standard=False, within='max', cmap='jet'),
-             'readme-avg': Variant((64,), 8, score='cosine', standard=False, cmap='jet'), 'learned': Variant((), 0, None)}
+    dream=Variant(),
+    blend=Variant(score='blend'),
+    cosine=Variant(score='cosine'),
+    prompts=Variant(score='prompts'),
+    paper=Variant((128, 64, 32), 4, 'one_minus', False, 'mean', 'max', (0.2, 0.8)),
+    code=Variant((64,), score='cosine', standard=False, scale='minmax', cmap='hot'),
+)
+VARIANTS |= {
+    'readme-max': Variant((64,), 8, score='cosine', standard=False, within='max', cmap='jet'),
+    'readme-avg': Variant((64,), 8, score='cosine', standard=False, cmap='jet'),
+    'learned': Variant((), 0, None),
+}
+
 
 def get_variant(
     name: str = 'dream',
-    **changes  # fields of `Variant` that are not None replace its choices
+    **changes,  # fields of `Variant` that are not None replace its choices
 ) -> Variant:
     "A variant by name, with changes."
-    if name not in VARIANTS: raise RealnessError(f'variant {name!r}: it is one of {", ".join(VARIANTS)}')
+    if name not in VARIANTS:
+        raise RealnessError(f'variant {name!r}: it is one of {", ".join(VARIANTS)}')
     v = replace(VARIANTS[name], **{k: c for k, c in changes.items() if c is not None})
-    if name == 'learned': return v
+    if name == 'learned':
+        return v
     w = tuple(dict.fromkeys(int(x) for x in (v.windows if np.iterable(v.windows) else [v.windows])))
-    if not w: raise RealnessError('give at least one window size')
-    for how, what in ((v.within, 'within'), (v.across, 'across')): check_reduce(how, what)
-    for x in w: Grid(10**6, 10**6, x, min(v.stride, x) if changes.get('stride') is None else v.stride)
-    if v.scale not in ('fixed', 'minmax'): raise RealnessError(f'scale {v.scale!r}: fixed or minmax')
+    if not w:
+        raise RealnessError('give at least one window size')
+    for how, what in ((v.within, 'within'), (v.across, 'across')):
+        check_reduce(how, what)
+    for x in w:
+        Grid(10**6, 10**6, x, min(v.stride, x) if changes.get('stride') is None else v.stride)
+    if v.scale not in ('fixed', 'minmax'):
+        raise RealnessError(f'scale {v.scale!r}: fixed or minmax')
     return replace(v, windows=w)
 
 # %% ../../nbs/28_heatmap.ipynb #beb44746
 _Z = 'reference deviations'
 
+
 def _bounds(v: Variant, q: Question):
     "The fixed range of the colours: the variant's, else 0-3 reference deviations, else the score's own, else the reference mean and three deviations from it."
-    if v.bounds: return v.bounds
-    if v.standard: return 0., 3.
-    if q.score.bounds: return q.score.bounds
+    if v.bounds:
+        return v.bounds
+    if v.standard:
+        return 0.0, 3.0
+    if q.score.bounds:
+        return q.score.bounds
     mean, sd = np.array([reference_scores(q, w) for w in v.windows]).mean(0)
-    far = mean+3*sd*(1 if q.score.direction == 'unrealism' else -1)
+    far = mean + 3 * sd * (1 if q.score.direction == 'unrealism' else -1)
     return float(min(mean, far)), float(max(mean, far))
 
-def _quantity(v, q): return f'{q.score.quantity}, in {_Z}' if v.standard else q.score.quantity
+
+def _quantity(v, q):
+    return f'{q.score.quantity}, in {_Z}' if v.standard else q.score.quantity
+
 
 def _grids(v, height, width):
     "A grid a window size (windows larger than the picture are one), and what has to be said."
     grids = {g.cut: g for g in (Grid(height, width, w, min(v.stride, w)) for w in v.windows)}
     large = [g.window for g in grids.values() if g.larger]
-    return list(grids.values()), [f'window {large[0]} is larger than the {width} x {height} picture and was cut to it'] if large else []
+    return list(grids.values()), [
+        f'window {large[0]} is larger than the {width} x {height} picture and was cut to it'
+    ] if large else []
+
 
 def _map(scores, grids, v, q):
     "Scores of each grid to one array."
-    maps = [to_pixels(standardise(s, q, g.window) if v.standard else s, g, v.within) for s, g in zip(scores, grids)]
+    maps = [
+        to_pixels(standardise(s, q, g.window) if v.standard else s, g, v.within)
+        for s, g in zip(scores, grids)
+    ]
     return across(maps, v.across)
 
 # %% ../../nbs/28_heatmap.ipynb #100ac24d
 def stages(
-    image,                       # anything `load_image` takes
-    text: str | None = None,     # a sentence about the picture; None asks by prompts alone
-    clip=None,                   # see `load_clip`, or a `CLIP`
-    variant: str = 'dream',      # a name out of `VARIANTS`
-    windows=None, stride=None,   # pixels; several window sizes allowed
-    score=None, within=None, across=None, scale=None, standard=None, bounds=None,  # other choices than the variant's
-    engine: str = 'exact',       # 'exact', 'progressive' or 'dense'
-    tolerance: float = .02,      # progressive: stop at this estimated error, as a share of the map's spread; 0 = go on to the exact map
-    policy: bool = True,         # "No" gives a calm map
-    answer: str | None = None,   # the whole description, where `text` is a clause of it
+    image,  # anything `load_image` takes
+    text: str | None = None,  # a sentence about the picture; None asks by prompts alone
+    clip=None,  # see `load_clip`, or a `CLIP`
+    variant: str = 'dream',  # a name out of `VARIANTS`
+    windows=None,
+    stride=None,  # pixels; several window sizes allowed
+    score=None,
+    within=None,
+    across=None,
+    scale=None,
+    standard=None,
+    bounds=None,  # other choices than the variant's
+    engine: str = 'exact',  # 'exact', 'progressive' or 'dense'
+    tolerance: float = 0.02,  # progressive: stop at this estimated error, as a share of the map's spread; 0 = go on to the exact map
+    policy: bool = True,  # "No" gives a calm map
+    answer: str | None = None,  # the whole description, where `text` is a clause of it
     against: tuple | None = None,  # your own neutral texts
-    cache=True,                  # keep window vectors: True, None or a `VectorCache` of bytes
-    batch: int | None = None, fast: bool = False,  # windows a batch; bfloat16 where the hardware has it
-    device: str | None = None, localizer=None, source: str | None = None
+    cache=True,  # keep window vectors: True, None or a `VectorCache` of bytes
+    batch: int | None = None,
+    fast: bool = False,  # windows a batch; bfloat16 where the hardware has it
+    device: str | None = None,
+    localizer=None,
+    source: str | None = None,
 ):  # yields `Heatmap`s, each nearer to the exact one
     "The map of a picture, stage by stage."
     began, im = time.perf_counter(), load_image(image)
     source = source or (Path(image).name if isinstance(image, (str, Path)) else '')
-    v = get_variant(variant, windows=windows, stride=stride, score=score, within=within, across=across, scale=scale, standard=standard, bounds=bounds)
+    v = get_variant(
+        variant,
+        windows=windows,
+        stride=stride,
+        score=score,
+        within=within,
+        across=across,
+        scale=scale,
+        standard=standard,
+        bounds=bounds,
+    )
     if variant == 'learned':
         yield _learned(im, localizer, source, began)
         return
     clip = load_clip(clip, device)
-    q = ask(text, clip, 'prompts' if not text and v.score in (None, 'blend', 'contrast') else v.score, policy, answer, against)
+    q = ask(
+        text,
+        clip,
+        'prompts' if not text and v.score in (None, 'blend', 'contrast') else v.score,
+        policy,
+        answer,
+        against,
+    )
     grids, notes = _grids(v, im.height, im.width)
-    if q.parts > 1: notes.append(f'the sentence is longer than {clip.context} tokens and was read in {q.parts} pieces')
+    if q.parts > 1:
+        notes.append(f'the sentence is longer than {clip.context} tokens and was read in {q.parts} pieces')
     lo, hi = _bounds(v, q)
-    same = dict(quantity=_quantity(v, q), direction=q.score.direction, lo=lo, hi=hi, variant=variant, windows=tuple(g.window for g in grids), stride=v.stride, score=q.score.name,
-                text=q.text, model=f'{clip.name}@{clip.tag}', engine=engine, cmap=v.cmap, source=source, image=im)
+    same = dict(
+        quantity=_quantity(v, q),
+        direction=q.score.direction,
+        lo=lo,
+        hi=hi,
+        variant=variant,
+        windows=tuple(g.window for g in grids),
+        stride=v.stride,
+        score=q.score.name,
+        text=q.text,
+        model=f'{clip.name}@{clip.tag}',
+        engine=engine,
+        cmap=v.cmap,
+        source=source,
+        image=im,
+    )
     if q.calm:
         notes.append('the sentence answers "No": calm by policy')
-        yield Heatmap(np.full((im.height, im.width), lo if q.score.direction == 'unrealism' else hi), **same, scale='fixed', notes=notes, seconds=time.perf_counter()-began)
+        yield Heatmap(
+            np.full((im.height, im.width), lo if q.score.direction == 'unrealism' else hi),
+            **same,
+            scale='fixed',
+            notes=notes,
+            seconds=time.perf_counter() - began,
+        )
         return
     win = Windows(image if isinstance(image, (str, Path)) else im, clip, cache, batch, fast)
     for got in run_engine(engine, win, q, grids, lambda s: _map(s, grids, v, q), tolerance):
-        yield Heatmap(got.array, **same, scale=v.scale, computed=win.computed, error=got.error, notes=notes+got.notes, seconds=time.perf_counter()-began)
+        yield Heatmap(
+            got.array,
+            **same,
+            scale=v.scale,
+            computed=win.computed,
+            error=got.error,
+            notes=notes + got.notes,
+            seconds=time.perf_counter() - began,
+        )
+
 
 def _learned(im, localizer, source, began):
     from realness.localization.localizer import Localizer
+
     loc = localizer if hasattr(localizer, 'map') else Localizer.load(localizer)
-    return Heatmap(loc.map(im), 'learned chance of a defect; untouched photographs .3 on average', 'unrealism', .3, 1, 'learned', score='learned', model=f'localizer@{loc.fingerprint()[:8]}',
-                   engine='dense', source=source, image=im, seconds=time.perf_counter()-began)
+    return Heatmap(
+        loc.map(im),
+        'learned chance of a defect; untouched photographs .3 on average',
+        'unrealism',
+        0.3,
+        1,
+        'learned',
+        score='learned',
+        model=f'localizer@{loc.fingerprint()[:8]}',
+        engine='dense',
+        source=source,
+        image=im,
+        seconds=time.perf_counter() - began,
+    )
+
 
 def heatmap(
-    image,                    # anything `load_image` takes
+    image,  # anything `load_image` takes
     text: str | None = None,  # a sentence about the picture; None asks by prompts alone
-    clip=None,                # see `load_clip`
+    clip=None,  # see `load_clip`
     clauses_too: bool = False,  # a map for each clause as well, in `.parts`
-    on_stage=None,            # called with every stage as it comes
-    **kwargs                  # see `stages`
+    on_stage=None,  # called with every stage as it comes
+    **kwargs,  # see `stages`
 ) -> Heatmap:
     "The map of a picture: where it stops looking real."
     for m in stages(image, text, clip, **kwargs):
-        if on_stage: on_stage(m)
+        if on_stage:
+            on_stage(m)
     if clauses_too and m.text:
         asked = clauses(m.text)
-        m.parts = [heatmap(image, c, clip, **{**kwargs, 'answer': text}) for c in asked] if len(asked) > 1 else []
+        m.parts = (
+            [heatmap(image, c, clip, **{**kwargs, 'answer': text}) for c in asked] if len(asked) > 1 else []
+        )
     return m

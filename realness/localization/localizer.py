@@ -29,22 +29,32 @@ from .defects import KINDS, plant_seen, scene
 # %% ../../nbs/27_localizer.ipynb #584323ed
 CELL = 8  # pixels across a cell of the grid on which everything is computed
 
+
 def gauss(
     x: torch.Tensor,  # B x C x H x W
-    s: float          # standard deviation in pixels
+    s: float,  # standard deviation in pixels
 ) -> torch.Tensor:  # the same shape
     "Gaussian blur; the border pixel goes on outside."
-    r, c = int(3*s + .5), x.shape[1]
-    k = torch.exp(-torch.arange(-r, r + 1, dtype=x.dtype, device=x.device)**2/(2*s*s))
-    k = k/k.sum()
+    r, c = int(3 * s + 0.5), x.shape[1]
+    k = torch.exp(-(torch.arange(-r, r + 1, dtype=x.dtype, device=x.device) ** 2) / (2 * s * s))
+    k = k / k.sum()
     x = F.conv2d(F.pad(x, (r, r, 0, 0), mode='replicate'), k.view(1, 1, 1, -1).expand(c, 1, 1, -1), groups=c)
-    return F.conv2d(F.pad(x, (0, 0, r, r), mode='replicate'), k.view(1, 1, -1, 1).expand(c, 1, -1, 1), groups=c)
+    return F.conv2d(
+        F.pad(x, (0, 0, r, r), mode='replicate'), k.view(1, 1, -1, 1).expand(c, 1, -1, 1), groups=c
+    )
 
-def cells(x): return F.avg_pool2d(x, CELL)
 
-def box(x, k): return F.avg_pool2d(x, k, 1, k//2, count_include_pad=False)
+def cells(x):
+    return F.avg_pool2d(x, CELL)
 
-def log(x, least=1e-4): return torch.log(x.clamp(min=0) + least)
+
+def box(x, k):
+    return F.avg_pool2d(x, k, 1, k // 2, count_include_pad=False)
+
+
+def log(x, least=1e-4):
+    return torch.log(x.clamp(min=0) + least)
+
 
 def lag(y, d, dim):
     "Difference to the pixel `d` further on; 0 where there is none."
@@ -55,103 +65,134 @@ def lag(y, d, dim):
 # %% ../../nbs/27_localizer.ipynb #4f2ca31a
 def _sharpness(y):
     "Contrast at three scales and round about, differences at six distances each way, the finest check: 18 numbers."
-    out = [log(cells((y - gauss(y, s))**2), 1e-6) for s in (1., 2., 4.)]
+    out = [log(cells((y - gauss(y, s)) ** 2), 1e-6) for s in (1.0, 2.0, 4.0)]
     c = y - y.mean()
-    out.append(log(box(cells(c*c), 3) - box(cells(c), 3)**2, 1e-6))
-    for d in (1, 2, 3, 4, 6, 8): out += [log(cells(lag(y, d, 3).abs()), 1e-3), log(cells(lag(y, d, 2).abs()), 1e-3)]
-    flat = [cells((lag(y, 1, d).abs() < .75/255).to(y.dtype)) for d in (2, 3)]
+    out.append(log(box(cells(c * c), 3) - box(cells(c), 3) ** 2, 1e-6))
+    for d in (1, 2, 3, 4, 6, 8):
+        out += [log(cells(lag(y, d, 3).abs()), 1e-3), log(cells(lag(y, d, 2).abs()), 1e-3)]
+    flat = [cells((lag(y, 1, d).abs() < 0.75 / 255).to(y.dtype)) for d in (2, 3)]
     return out + [log(cells(lag(lag(y, 1, 3), 1, 2).abs()), 1e-3)] + flat
+
 
 def _statistics(y):
     "Luminance normalised by its local mean and deviation: size, square, products with four neighbours: 6 numbers."
-    c = y - gauss(y, 7/6)
-    m = c/(gauss(c*c, 7/6).clamp(min=0).sqrt() + 1/255)
-    return [cells(m.abs()), cells(m*m)] + [cells(m*torch.roll(m, s, (2, 3))) for s in ((0, 1), (1, 0), (1, 1), (1, -1))]
+    c = y - gauss(y, 7 / 6)
+    m = c / (gauss(c * c, 7 / 6).clamp(min=0).sqrt() + 1 / 255)
+    return [cells(m.abs()), cells(m * m)] + [
+        cells(m * torch.roll(m, s, (2, 3))) for s in ((0, 1), (1, 0), (1, 1), (1, -1))
+    ]
+
 
 def _direction(y):
     "How much the gradients agree, and on which direction (structure tensor): 3 numbers."
     gx, gy = lag(y, 1, 3), lag(y, 1, 2)
-    xx, yy, xy = (box(cells(t), 3) for t in (gx*gx, gy*gy, gx*gy))
+    xx, yy, xy = (box(cells(t), 3) for t in (gx * gx, gy * gy, gx * gy))
     all_ = xx + yy + 1e-5
-    return [((xx - yy)**2 + 4*xy**2).sqrt()/all_, (xx - yy)/all_, xy/all_]
+    return [((xx - yy) ** 2 + 4 * xy**2).sqrt() / all_, (xx - yy) / all_, xy / all_]
+
 
 def _colour(x, y):
     "Lightness, two opponent colours, saturation, brightest; agreement and share of the channels' fine detail; its peakedness: 13 numbers."
     r = x - gauss(x, 1.5)
-    a, g = cells(r*r) + 1e-6, r.mean(1, keepdim=True)
-    out = [cells(y), cells(x[:, :1] - x[:, 1:2]), cells(x[:, 2:] - (x[:, :1] + x[:, 1:2])/2), cells(x.amax(1, True) - x.amin(1, True))]
-    out += [cells(r[:, i:i+1]*r[:, j:j+1])/(a[:, i:i+1]*a[:, j:j+1]).sqrt() for i, j in ((0, 1), (1, 2), (0, 2))]
-    out += [log(a[:, :1]/a[:, 1:2]), log(a[:, 2:]/a[:, 1:2]), log(cells(g**4)/(cells(g**2)**2 + 1e-9))]
-    return out + [cells(x).amax(1, True), cells((x > .985).to(x.dtype)).mean(1, True)]
+    a, g = cells(r * r) + 1e-6, r.mean(1, keepdim=True)
+    out = [
+        cells(y),
+        cells(x[:, :1] - x[:, 1:2]),
+        cells(x[:, 2:] - (x[:, :1] + x[:, 1:2]) / 2),
+        cells(x.amax(1, True) - x.amin(1, True)),
+    ]
+    out += [
+        cells(r[:, i : i + 1] * r[:, j : j + 1]) / (a[:, i : i + 1] * a[:, j : j + 1]).sqrt()
+        for i, j in ((0, 1), (1, 2), (0, 2))
+    ]
+    out += [
+        log(a[:, :1] / a[:, 1:2]),
+        log(a[:, 2:] / a[:, 1:2]),
+        log(cells(g**4) / (cells(g**2) ** 2 + 1e-9)),
+    ]
+    return out + [cells(x).amax(1, True), cells((x > 0.985).to(x.dtype)).mean(1, True)]
+
 
 def low_level(
-    x: torch.Tensor  # 1 x 3 x H x W, values in 0-1; H and W multiples of 8, 32 or more
+    x: torch.Tensor,  # 1 x 3 x H x W, values in 0-1; H and W multiples of 8, 32 or more
 ) -> torch.Tensor:  # 1 x C x H/8 x W/8
     "Statistics of every cell, not yet relative to anything."
-    y = (x*x.new_tensor([.299, .587, .114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    y = (x * x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
     return torch.cat(_sharpness(y) + _statistics(y) + _direction(y) + _colour(x, y), 1)
 
 # %% ../../nbs/27_localizer.ipynb #8c7da461
 def relative(f, scale=None):
     "Minus the picture's mean, over its deviation (and a tenth of the usual `scale`), at most 6: C x h x w or B x C x h x w."
-    d = f.std((-2, -1), keepdim=True, correction=0) + (1e-4 if scale is None else .1*scale)
-    return ((f - f.mean((-2, -1), keepdim=True))/d).clamp(-6, 6)
+    d = f.std((-2, -1), keepdim=True, correction=0) + (1e-4 if scale is None else 0.1 * scale)
+    return ((f - f.mean((-2, -1), keepdim=True)) / d).clamp(-6, 6)
+
 
 def likeness(
     f: torch.Tensor,  # 1 x C x h x w
-    near: int = 2     # steps within which a likeness does not count
+    near: int = 2,  # steps within which a likeness does not count
 ) -> torch.Tensor:  # 1 x 4 x h x w, cosines
     "How like each place is to the most similar other places of the same picture, computed on half the grid."
     h, w = f.shape[2:]
-    f = F.adaptive_avg_pool2d(f, (max(h//2, 1), max(w//2, 1)))
+    f = F.adaptive_avg_pool2d(f, (max(h // 2, 1), max(w // 2, 1)))
     a, b = f.shape[2:]
     v = F.normalize(relative(f)[0].flatten(1).T, dim=1)
-    s, (i, j) = v@v.T, (torch.arange(a*b)//b, torch.arange(a*b) % b)
+    s, (i, j) = v @ v.T, (torch.arange(a * b) // b, torch.arange(a * b) % b)
     s[((i[:, None] - i).abs() <= near) & ((j[:, None] - j).abs() <= near)] = -1
-    t = s.topk(min(16, a*b), 1).values
+    t = s.topk(min(16, a * b), 1).values
     out = torch.stack([t[:, 0], t[:, :4].mean(1), t.mean(1), s.mean(1)]).view(1, 4, a, b)
     return F.interpolate(out, size=(h, w), mode='bilinear', align_corners=False)
 
 # %% ../../nbs/27_localizer.ipynb #0a03f15d
 def symmetry(
-    y: torch.Tensor  # 1 x 1 x H x W lightness; H and W multiples of 8
+    y: torch.Tensor,  # 1 x 1 x H x W lightness; H and W multiples of 8
 ) -> torch.Tensor:  # 1 x 2 x H/8 x W/8
     "Mirror symmetry about axes nearby: upright, lying."
     d = F.avg_pool2d(y, 4)
-    h, out = d - gauss(d, 3.), []
-    h = h/(box(h*h, 11) + 1e-4).sqrt()
+    h, out = d - gauss(d, 3.0), []
+    h = h / (box(h * h, 11) + 1e-4).sqrt()
     for dim, k in ((3, (9, 1)), (2, (1, 9))):
-        two = [sum(torch.roll(h, j, dim)*torch.roll(h, odd - j, dim) for j in range(1, 9))/8 for odd in (0, 1)]   # axis on a pixel, between two
-        best = torch.maximum(*(F.avg_pool2d(s, k, 1, (k[0]//2, k[1]//2), count_include_pad=False) for s in two))
+        two = [
+            sum(torch.roll(h, j, dim) * torch.roll(h, odd - j, dim) for j in range(1, 9)) / 8
+            for odd in (0, 1)
+        ]  # axis on a pixel, between two
+        best = torch.maximum(
+            *(F.avg_pool2d(s, k, 1, (k[0] // 2, k[1] // 2), count_include_pad=False) for s in two)
+        )
         out.append(F.avg_pool2d(F.max_pool2d(best, 9, 1, 4), 2))
     return torch.cat(out, 1)
 
 # %% ../../nbs/27_localizer.ipynb #ea1fc49c
 MAX_SIDE = 1024  # pixels; a larger picture is made smaller before it is looked at
 
+
 def fitting(
-    image,                     # anything `load_image` takes
-    max_side: int = MAX_SIDE   # pixels of the longer side
+    image,  # anything `load_image` takes
+    max_side: int = MAX_SIDE,  # pixels of the longer side
 ):  # 1 x 3 x H x W tensor in 0-1, H and W multiples of 32; height and width of what is the picture in it
     "A picture ready to be described, at its own size when that is not above `max_side`."
     from PIL import Image
+
     im = load_image(image)
-    k = max_side/max(im.size)
-    if k < 1: im = im.resize([max(1, round(s*k)) for s in im.size], Image.Resampling.BICUBIC, reducing_gap=2)
+    k = max_side / max(im.size)
+    if k < 1:
+        im = im.resize([max(1, round(s * k)) for s in im.size], Image.Resampling.BICUBIC, reducing_gap=2)
     x = torch.from_numpy(np.array(im)).permute(2, 0, 1)[None].float().div_(255)
     h, w = x.shape[2:]
     return F.pad(x, (0, -w % 32, 0, -h % 32), mode='replicate'), (h, w)
 
+
 class Describe:
     "Describes every cell of a picture by low-level numbers, likeness and frozen deep features."
+
     def __init__(self, encoder=None):
         from realness.encoders import ImageEncoder
+
         self.encoder = encoder or ImageEncoder('lite')
         self.groups = None  # number of low-level, likeness (with symmetry) and deep channels; known after the first picture
 
     @torch.inference_mode()
     def __call__(self, x):  # 1 x 3 x H x W in 0-1, multiples of 32 -> C x H/8 x W/8
-        net, deep, size = self.encoder.net, [], [s//CELL for s in x.shape[2:]]
+        net, deep, size = self.encoder.net, [], [s // CELL for s in x.shape[2:]]
         t = net.bn1(net.conv_stem(self.encoder.prepare(x)))
         for i in range(5):
             t = net.blocks[i](t)
@@ -160,7 +201,7 @@ class Describe:
         fine = [v for d, k in zip(deep, (4, 2)) for v in self.fine(d, k)]
         low = low_level(x)
         like = [likeness(low), likeness(torch.cat([deep[2], fine[2]], 1)), likeness(up[1])]
-        like.append(symmetry((x*x.new_tensor([.299, .587, .114]).view(1, 3, 1, 1)).sum(1, keepdim=True)))
+        like.append(symmetry((x * x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)))
         self.groups = low.shape[1], 14, sum(v.shape[1] for v in (*fine, deep[2], *up))
         return torch.cat([low, *like, *fine, deep[2], *up], 1)[0]
 
@@ -168,24 +209,26 @@ class Describe:
     def fine(d, k):
         "Mean and half the log variance inside a cell."
         m = F.avg_pool2d(d, k)
-        return m, .5*log(F.avg_pool2d(d*d, k) - m*m, 1e-3)
+        return m, 0.5 * log(F.avg_pool2d(d * d, k) - m * m, 1e-3)
 
 # %% ../../nbs/27_localizer.ipynb #7aa28d3e
 NEAR, WIDE, SMOOTH = 5, 15, 7  # cells
 
+
 @dataclass
 class Relate:
     "From descriptions to what the network sees."
+
     scale: torch.Tensor  # C x 1 x 1: the usual deviation of each channel inside a picture
-    turn: torch.Tensor   # k x C_deep: the deep channels' principal components, whitened; k may be 0
+    turn: torch.Tensor  # k x C_deep: the deep channels' principal components, whitened; k may be 0
 
     @classmethod
     def fit(cls, many, n_deep, k):
         "From a list of descriptions (C x h x w each), whose last `n_deep` channels are deep."
         scale = torch.stack([f.float().std((1, 2)) for f in many]).median(0).values.view(-1, 1, 1) + 1e-4
         z = torch.cat([relative(f.float(), scale)[-n_deep:].flatten(1)[:, ::7] for f in many], 1)
-        e, v = torch.linalg.eigh(z@z.T/z.shape[1])
-        return cls(scale, (v[:, len(e) - k:]/e[len(e) - k:].clamp(min=1e-6).sqrt()).T.contiguous())
+        e, v = torch.linalg.eigh(z @ z.T / z.shape[1])
+        return cls(scale, (v[:, len(e) - k :] / e[len(e) - k :].clamp(min=1e-6).sqrt()).T.contiguous())
 
     def __call__(self, f):  # C x h x w -> D x h x w
         f, n = relative(f.float(), self.scale), self.turn.shape[1]
@@ -194,133 +237,188 @@ class Relate:
         return torch.cat([x, near, near - box(x, WIDE)], 1)[0]
 
 # %% ../../nbs/27_localizer.ipynb #ec36bfc3
-LOMIRI = ('aitzgorri_by_Aitzol_Berasategi', 'friends_by_Aitzol_Berasategi', 'life_by_Aitzol_Berasategi', 'picosdeeuropa_by_Aitzol_Berasategi',
-          'sunset_by_Aitzol_Berasategi', 'Picture_0B_by_freespace', 'Picture_1A_by_freespace', 'seeding_by_Clements_Engelhardt', 'Wine_by_Jakkub_Mede')
+LOMIRI = (
+    'aitzgorri_by_Aitzol_Berasategi',
+    'friends_by_Aitzol_Berasategi',
+    'life_by_Aitzol_Berasategi',
+    'picosdeeuropa_by_Aitzol_Berasategi',
+    'sunset_by_Aitzol_Berasategi',
+    'Picture_0B_by_freespace',
+    'Picture_1A_by_freespace',
+    'seeding_by_Clements_Engelhardt',
+    'Wine_by_Jakkub_Mede',
+)
 WALLPAPERS = Path('/usr/share/backgrounds')  # where Debian puts them
+
 
 def _ascent():
     spec = importlib.util.find_spec('pywt')
-    f = Path(spec.origin).parent/'data'/'ascent.npz' if spec and spec.origin else None
+    f = Path(spec.origin).parent / 'data' / 'ascent.npz' if spec and spec.origin else None
     return [('ascent', 'public domain', np.load(f)['data'].astype(np.uint8))] if f and f.is_file() else []
+
 
 def _smaller(im):
     im.thumbnail((1400, 1400))
     return im
 
+
 def free_photographs(
-    wallpapers: Path | str = WALLPAPERS  # the folder of Debian's lomiri-wallpapers-16.04 (also one it was unpacked to)
+    wallpapers: Path
+    | str = WALLPAPERS,  # the folder of Debian's lomiri-wallpapers-16.04 (also one it was unpacked to)
 ) -> list:  # of (name, licence, a Pillow picture), none of them the demo's test photographs
     "Photographs of free licence found on this machine: the demo's train photographs, and more where their packages are installed."
     out = [(p.name, p.licence, p.open()) for p in photographs() if p.split == 'train']
-    files = [f for n in LOMIRI if (f := Path(wallpapers)/f'{n}.jpg').is_file()]
-    out += [(f.stem, 'CC0 1.0' if 'seeding' in f.stem else 'CC BY 4.0', _smaller(load_image(f))) for f in files]
+    files = [f for n in LOMIRI if (f := Path(wallpapers) / f'{n}.jpg').is_file()]
+    out += [
+        (f.stem, 'CC0 1.0' if 'seeding' in f.stem else 'CC BY 4.0', _smaller(load_image(f))) for f in files
+    ]
     return out + [(n, licence, load_image(a)) for n, licence, a in _ascent()]
+
 
 def open_photos(photos=None):
     "(name, licence, picture) of folders and files, or of `free_photographs` for None; `RealnessError` when there are none."
-    if photos is None: return free_photographs()
+    if photos is None:
+        return free_photographs()
     photos = [photos] if isinstance(photos, (str, Path)) else list(photos)
     files = [f for p in photos for f in (find_images(p) if Path(p).is_dir() else [Path(p)])]
-    if not files: raise RealnessError(f'no photographs in {", ".join(map(str, photos))}; name a folder that holds some')
+    if not files:
+        raise RealnessError(f'no photographs in {", ".join(map(str, photos))}; name a folder that holds some')
     return [(f.stem, 'that of its owner', _smaller(load_image(f))) for f in files]
 
 # %% ../../nbs/27_localizer.ipynb #9bd70a40
 def degrade(img, rng):
     "A whole picture a little blurred, noisy, compressed: each by chance."
     from PIL import Image, ImageFilter
-    if rng.random() < .25: img = np.asarray(Image.fromarray(img).filter(ImageFilter.GaussianBlur(rng.uniform(.3, 1.1))))
-    if rng.random() < .3:
-        grain = rng.normal(0, rng.uniform(1, 7), img.shape if rng.random() < .5 else (*img.shape[:2], 1))
+
+    if rng.random() < 0.25:
+        img = np.asarray(Image.fromarray(img).filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.1))))
+    if rng.random() < 0.3:
+        grain = rng.normal(0, rng.uniform(1, 7), img.shape if rng.random() < 0.5 else (*img.shape[:2], 1))
         img = np.clip(img + grain, 0, 255).astype(np.uint8)
-    if rng.random() < .4:
+    if rng.random() < 0.4:
         f = io.BytesIO()
         Image.fromarray(img).save(f, 'JPEG', quality=int(rng.integers(40, 96)))
         img = np.asarray(Image.open(f))
     return np.ascontiguousarray(img)
 
+
 TRAIN_SIZE = (288, 384)  # height, width of a training picture: as dense as 384 x 512, and quicker
+
 
 def training_picture(photo, kind, rng, size=TRAIN_SIZE):
     "A picture (h x w x 3 uint8) and its mask (h x w in [0, 1]); `kind` '' is one left alone. None where the defect shows nowhere."
     view = degrade(scene(photo, rng, size), rng)
-    p = plant_seen(view, kind, rng, sides=(.12, .8)) if kind else None
-    if kind and p is None: return None
+    p = plant_seen(view, kind, rng, sides=(0.12, 0.8)) if kind else None
+    if kind and p is None:
+        return None
     img, mask = (p.image, p.mask) if p else (view, np.zeros(size, np.float32))
-    return (degrade(img, rng) if rng.random() < .5 else img), mask
+    return (degrade(img, rng) if rng.random() < 0.5 else img), mask
 
 # %% ../../nbs/27_localizer.ipynb #8d40ecaa
 PER_PICTURE = 256  # cells sampled from a picture
 
+
 def sample_cells(mask, rng, n=PER_PICTURE):
     "Numbers of the sampled cells and their truth in [0, 1]; `mask` is H x W."
     y = cells(torch.from_numpy(mask)[None, None]).flatten().numpy()
-    groups = [(y > .5, n//2), ((y >= .02) & (y <= .5), n//8), (y < .02, n*3//8 if y.max() > .02 else n//2)]
+    groups = [
+        (y > 0.5, n // 2),
+        ((y >= 0.02) & (y <= 0.5), n // 8),
+        (y < 0.02, n * 3 // 8 if y.max() > 0.02 else n // 2),
+    ]
     pick = np.concatenate([rng.choice(np.flatnonzero(g), k) for g, k in groups if g.any()])
     return pick, y[pick]
+
 
 @dataclass
 class Rows:
     "Sampled cells of many training pictures, described once, for any number of fits."
-    x: torch.Tensor      # n x D float16
-    y: torch.Tensor      # n, truth in [0, 1]
-    kind: np.ndarray     # n names, '' for pictures left alone
+
+    x: torch.Tensor  # n x D float16
+    y: torch.Tensor  # n, truth in [0, 1]
+    kind: np.ndarray  # n names, '' for pictures left alone
     relate: Relate
     about: dict = field(default_factory=dict)
 
+
 def _pictures(photos, kinds, per, seed):
     "Yields (kind, picture, mask) in shuffled order: `per` of each kind and twice as many left alone."
-    order = [k for _ in range(per) for k in kinds] + ['']*2*per
+    order = [k for _ in range(per) for k in kinds] + [''] * 2 * per
     np.random.default_rng(seed).shuffle(order)
     for i, kind in enumerate(order):
         rng, got = np.random.default_rng([seed, i]), None
-        while got is None: got = training_picture(photos[int(rng.integers(len(photos)))][2], kind, rng)
+        while got is None:
+            got = training_picture(photos[int(rng.integers(len(photos)))][2], kind, rng)
         yield kind, *got
 
 # %% ../../nbs/27_localizer.ipynb #3a1b6991
 FIRST = 48  # pictures from which `Relate` is fitted
 
-def _row(relate, f, pick): return relate(f).flatten(1).T[torch.from_numpy(pick)].half()
+
+def _row(relate, f, pick):
+    return relate(f).flatten(1).T[torch.from_numpy(pick)].half()
+
 
 def training_rows(
-    photos=None,           # folders or files of photographs; None for `free_photographs`
-    kinds=None,            # names out of `KINDS`; None for all
-    per: int = 20,         # pictures of each kind
-    deep: int = 16,        # principal components of the deep features
-    seed: int = 1
+    photos=None,  # folders or files of photographs; None for `free_photographs`
+    kinds=None,  # names out of `KINDS`; None for all
+    per: int = 20,  # pictures of each kind
+    deep: int = 16,  # principal components of the deep features
+    seed: int = 1,
 ) -> Rows:
     "Makes training pictures, describes them, and samples their cells: the slow part, done once."
     kinds, photos = list(kinds or KINDS), open_photos(photos)
-    if bad := set(kinds) - set(KINDS): raise RealnessError(f'unknown defect {min(bad)!r}; the kinds are: {", ".join(KINDS)}')
-    describe, relate, n, first, x, y, kind = Describe(), None, per*(len(kinds) + 2), [], [], [], []
+    if bad := set(kinds) - set(KINDS):
+        raise RealnessError(f'unknown defect {min(bad)!r}; the kinds are: {", ".join(KINDS)}')
+    describe, relate, n, first, x, y, kind = Describe(), None, per * (len(kinds) + 2), [], [], [], []
     for k, img, mask in track(_pictures(photos, kinds, per, seed), 'planting and describing', n):
         pick, truth = sample_cells(mask, np.random.default_rng([seed, len(y), 7]))
         f = describe(fitting(img)[0]).half()
         y.append(truth)
-        kind += [k]*len(pick)
-        if relate: x.append(_row(relate, f, pick)); continue
+        kind += [k] * len(pick)
+        if relate:
+            x.append(_row(relate, f, pick))
+            continue
         first.append((f, pick))
         if len(first) == min(FIRST, n):
             relate = Relate.fit([f for f, _ in first], describe.groups[2], deep)
             x, first = [_row(relate, *fp) for fp in first], []
-    about = dict(photographs=[[name, terms] for name, terms, _ in photos], kinds=kinds, pictures=n, seed=seed, encoder=describe.encoder.fingerprint())
+    about = dict(
+        photographs=[[name, terms] for name, terms, _ in photos],
+        kinds=kinds,
+        pictures=n,
+        seed=seed,
+        encoder=describe.encoder.fingerprint(),
+    )
     return Rows(torch.cat(x), torch.from_numpy(np.concatenate(y)).float(), np.array(kind), relate, about)
 
 # %% ../../nbs/27_localizer.ipynb #ee0dd6bc
 class Net(nn.Module):
     "D numbers of a cell to one logit."
-    def __init__(self, d, hidden=96, drop=.4):
-        super().__init__()
-        self.layers = nn.Sequential(nn.Dropout(drop/2), nn.Linear(d, hidden), nn.GELU(), nn.Dropout(drop), nn.Linear(hidden, 32), nn.GELU(),
-                                    nn.Dropout(drop), nn.Linear(32, 1))
 
-    def forward(self, x): return self.layers(x)[..., 0]
+    def __init__(self, d, hidden=96, drop=0.4):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Dropout(drop / 2),
+            nn.Linear(d, hidden),
+            nn.GELU(),
+            nn.Dropout(drop),
+            nn.Linear(hidden, 32),
+            nn.GELU(),
+            nn.Dropout(drop),
+            nn.Linear(32, 1),
+        )
+
+    def forward(self, x):
+        return self.layers(x)[..., 0]
+
 
 def fit_net(x, y, seed, epochs=6, batch=2048, lr=2e-3):
     "Binary cross-entropy against the soft truth; AdamW, one rise and fall of the rate."
     torch.manual_seed(seed)
     net, n = Net(x.shape[1]), len(x)
-    opt = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=.05)
-    plan = torch.optim.lr_scheduler.OneCycleLR(opt, lr, total_steps=epochs*-(-n//batch) + 1)
+    opt = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=0.05)
+    plan = torch.optim.lr_scheduler.OneCycleLR(opt, lr, total_steps=epochs * -(-n // batch) + 1)
     for _ in range(epochs):
         for j in torch.randperm(n).split(batch):
             loss = F.binary_cross_entropy_with_logits(net(x[j].float()), y[j])
@@ -332,14 +430,20 @@ def fit_net(x, y, seed, epochs=6, batch=2048, lr=2e-3):
 
 # %% ../../nbs/27_localizer.ipynb #c455f51f
 FORMAT = 1
-WEIGHTS = Path(__file__).resolve().parents[1]/'weights'/'localizer' if '__file__' in globals() else None  # the head that ships
+WEIGHTS = (
+    Path(__file__).resolve().parents[1] / 'weights' / 'localizer' if '__file__' in globals() else None
+)  # the head that ships
+
 
 def _shipped():
-    if WEIGHTS: return WEIGHTS
-    return Path(importlib.util.find_spec('realness').origin).parent/'weights'/'localizer'
+    if WEIGHTS:
+        return WEIGHTS
+    return Path(importlib.util.find_spec('realness').origin).parent / 'weights' / 'localizer'
+
 
 class Localizer:
     "Shows where a picture looks unreal: frozen encoder and statistics, a small learned head."
+
     def __init__(self, relate: Relate, nets: list, about: dict, describe: Describe = None):
         self.relate, self.nets, self.about, self._describe = relate, nets, about, describe
 
@@ -349,7 +453,9 @@ class Localizer:
         if self._describe is None:
             d = Describe()
             if self.about.get('encoder', e := d.encoder.fingerprint()) != e:
-                raise RealnessError('this localizer was fitted on another encoder; fit it again (realness localizer fit)')
+                raise RealnessError(
+                    'this localizer was fitted on another encoder; fit it again (realness localizer fit)'
+                )
             self._describe = d
         return self._describe
 
@@ -360,18 +466,22 @@ class Localizer:
         x, (h, w) = fitting(im, max_side)
         v = self.relate(self.describe(x))
         z = torch.stack([net(v.flatten(1).T) for net in self.nets]).mean(0).view(1, 1, *v.shape[1:])
-        if x.std() < 1e-3: z = torch.full_like(z, z.median())     # one colour: there is no rest to compare with
-        z = F.interpolate(box(z, SMOOTH), scale_factor=CELL, mode='bilinear', align_corners=False)[..., :h, :w]
-        if (w, h) != im.size: z = F.interpolate(z, size=im.size[::-1], mode='bilinear', align_corners=False)
+        if x.std() < 1e-3:
+            z = torch.full_like(z, z.median())  # one colour: there is no rest to compare with
+        z = F.interpolate(box(z, SMOOTH), scale_factor=CELL, mode='bilinear', align_corners=False)[
+            ..., :h, :w
+        ]
+        if (w, h) != im.size:
+            z = F.interpolate(z, size=im.size[::-1], mode='bilinear', align_corners=False)
         return z[0, 0].numpy()
 
     def map(
         self,
-        image,                    # anything `load_image` takes, of any size
-        max_side: int = MAX_SIDE  # a larger picture is looked at smaller
+        image,  # anything `load_image` takes, of any size
+        max_side: int = MAX_SIDE,  # a larger picture is looked at smaller
     ) -> np.ndarray:  # H x W float32 in [0, 1], higher = less real
         "Where the picture looks unreal."
-        return (1/(1 + np.exp(-self.logits(image, max_side)))).astype(np.float32)
+        return (1 / (1 + np.exp(-self.logits(image, max_side)))).astype(np.float32)
 
     def score(self, image) -> float:
         "The mean of the map: [0, 1], higher = less real. It says little about what people think (see below)."
@@ -379,35 +489,59 @@ class Localizer:
 
     def _tensors(self):
         d = {'scale': self.relate.scale, 'turn': self.relate.turn}
-        for i, net in enumerate(self.nets): d |= {f'net{i}.{k}': v for k, v in net.state_dict().items()}
-        return {k: v.detach().to(torch.float16 if v.dim() > 1 and k != 'scale' else torch.float32).contiguous() for k, v in d.items()}
+        for i, net in enumerate(self.nets):
+            d |= {f'net{i}.{k}': v for k, v in net.state_dict().items()}
+        return {
+            k: v.detach().to(torch.float16 if v.dim() > 1 and k != 'scale' else torch.float32).contiguous()
+            for k, v in d.items()
+        }
 
     def fingerprint(self) -> str:
         "Changes with the weights and the encoder."
         h = hashlib.blake2b(str(self.about.get('encoder')).encode(), digest_size=12)
-        for k, v in sorted(self._tensors().items()): h.update(k.encode() + v.numpy().tobytes())
+        for k, v in sorted(self._tensors().items()):
+            h.update(k.encode() + v.numpy().tobytes())
         return h.hexdigest()
 
     def save(self, folder: Path | str):
         "Writes localizer.safetensors and localizer.json; all or nothing."
         from safetensors.torch import save
+
         about = dict(kind='localizer', format=FORMAT, **self.about)
-        for name, write in (('localizer.safetensors', lambda f: f.write_bytes(save(self._tensors()))),
-                            ('localizer.json', lambda f: f.write_text(json.dumps(about, indent=1, ensure_ascii=False) + '\n', encoding='utf-8'))):
-            with atomic_write(Path(folder)/name) as tmp: write(tmp)
+        for name, write in (
+            ('localizer.safetensors', lambda f: f.write_bytes(save(self._tensors()))),
+            (
+                'localizer.json',
+                lambda f: f.write_text(
+                    json.dumps(about, indent=1, ensure_ascii=False) + '\n', encoding='utf-8'
+                ),
+            ),
+        ):
+            with atomic_write(Path(folder) / name) as tmp:
+                write(tmp)
 
     @classmethod
     def load(cls, folder: Path | str | None = None):
         "A saved localizer; None for the one that comes with the package."
         from safetensors.torch import load_file
+
         folder = Path(folder) if folder else _shipped()
-        try: about, t = json.loads((folder/'localizer.json').read_text(encoding='utf-8')), load_file(folder/'localizer.safetensors')
-        except OSError: raise RealnessError(f'{folder}: no localizer here (localizer.json and localizer.safetensors); make one with: realness localizer fit') from None
-        except Exception as e: raise RealnessError(f'{folder}: damaged localizer ({e}); fit it again') from e
-        if about.pop('kind', '') != 'localizer' or about.pop('format', 0) != FORMAT: raise RealnessError(f'{folder}: not a localizer of format {FORMAT}; fit it again')
+        try:
+            about, t = (
+                json.loads((folder / 'localizer.json').read_text(encoding='utf-8')),
+                load_file(folder / 'localizer.safetensors'),
+            )
+        except OSError:
+            raise RealnessError(
+                f'{folder}: no localizer here (localizer.json and localizer.safetensors); make one with: realness localizer fit'
+            ) from None
+        except Exception as e:
+            raise RealnessError(f'{folder}: damaged localizer ({e}); fit it again') from e
+        if about.pop('kind', '') != 'localizer' or about.pop('format', 0) != FORMAT:
+            raise RealnessError(f'{folder}: not a localizer of format {FORMAT}; fit it again')
         t = {k: v.float() for k, v in t.items()}
         nets = []
-        while (own := {k.split('.', 1)[1]: v for k, v in t.items() if k.startswith(f'net{len(nets)}.')}):
+        while own := {k.split('.', 1)[1]: v for k, v in t.items() if k.startswith(f'net{len(nets)}.')}:
             net = Net(own['layers.1.weight'].shape[1], own['layers.1.weight'].shape[0])
             net.load_state_dict(own)
             nets.append(net.eval())
@@ -417,20 +551,25 @@ class Localizer:
 def fit_rows(
     rows: Rows,
     without: tuple = (),  # kinds to leave out
-    nets: int = 3,        # networks to average
-    epochs: int = 6
+    nets: int = 3,  # networks to average
+    epochs: int = 6,
 ) -> Localizer:
     "A localizer from rows; those of the kinds in `without` are not looked at."
     keep = torch.from_numpy(~np.isin(rows.kind, list(without)))
     seed = rows.about.get('seed', 0)
     made = [fit_net(rows.x[keep], rows.y[keep], seed + i, epochs) for i in track(range(nets), 'fitting')]
-    return Localizer(rows.relate, made, rows.about | dict(kinds=[k for k in rows.about.get('kinds', []) if k not in without]))
+    return Localizer(
+        rows.relate,
+        made,
+        rows.about | dict(kinds=[k for k in rows.about.get('kinds', []) if k not in without]),
+    )
+
 
 def leave_out(
-    rows: Rows,        # of `training_rows`
-    folds: int = 6,    # groups of kinds left out together; as many as kinds = one at a time, and slow
+    rows: Rows,  # of `training_rows`
+    folds: int = 6,  # groups of kinds left out together; as many as kinds = one at a time, and slow
     nets: int = 1,
-    epochs: int = 6
+    epochs: int = 6,
 ) -> dict:  # kind -> a Localizer that has not seen it (nor the others of its fold)
     "Localizers for judging every kind as an unseen one, all from the same rows. With fewer folds more is held back: stricter and quicker."
     kinds = rows.about['kinds']
@@ -440,21 +579,27 @@ def leave_out(
         out |= dict.fromkeys(own, fit_rows(rows, own, nets, epochs))
     return out
 
+
 def fit_localizer(
-    photos=None,                   # folders or files of photographs; None for `free_photographs`
-    out: Path | str | None = None, # folder to save it to; None = do not save
-    kinds: list | None = None,     # names out of `KINDS` to train on; None for all
-    per: int = 20,                 # training pictures of each kind
-    nets: int = 3,                 # networks to average
+    photos=None,  # folders or files of photographs; None for `free_photographs`
+    out: Path | str | None = None,  # folder to save it to; None = do not save
+    kinds: list | None = None,  # names out of `KINDS` to train on; None for all
+    per: int = 20,  # training pictures of each kind
+    nets: int = 3,  # networks to average
     seed: int = 1,
-    licence: str | None = None,    # what to write beside the weights
-    rows: Rows | None = None       # of `training_rows`, to save making them again
+    licence: str | None = None,  # what to write beside the weights
+    rows: Rows | None = None,  # of `training_rows`, to save making them again
 ) -> Localizer:
     "Plants defects in photographs, learns to find them, saves the head: about ten minutes on two cores."
     rows = rows or training_rows(photos, kinds, per, seed=seed)
     made = fit_rows(rows, [k for k in rows.about['kinds'] if kinds and k not in kinds], nets)
-    command = f'realness.localization.localizer.fit_localizer(photos={photos!r}, per={rows.about["pictures"]//(len(rows.about["kinds"]) + 2)}, nets={nets}, seed={rows.about["seed"]})'
-    made.about |= dict(command=command, licence=licence or 'that of the photographs it was fitted on', trained_on=rows.about['photographs'])
+    command = f'realness.localization.localizer.fit_localizer(photos={photos!r}, per={rows.about["pictures"] // (len(rows.about["kinds"]) + 2)}, nets={nets}, seed={rows.about["seed"]})'
+    made.about |= dict(
+        command=command,
+        licence=licence or 'that of the photographs it was fitted on',
+        trained_on=rows.about['photographs'],
+    )
     made.about.pop('photographs', None)
-    if out: made.save(out)
+    if out:
+        made.save(out)
     return made

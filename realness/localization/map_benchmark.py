@@ -26,103 +26,232 @@ from ..config import RealnessError, atomic_write
 from ..demo import FINE, SAYS, TAILS, TEXTURES, photographs, place_name, take_view
 from ..images import find_images, load_image
 from .defects import KINDS, MORE_SAYS, plant_seen
-from .map_metrics import AT, BETTER, aupro, f1_max, hard, picture_metrics, pixel_ap, pixel_auroc, unrealism
+from realness.localization.map_metrics import (
+    AT,
+    BETTER,
+    aupro,
+    f1_max,
+    hard,
+    picture_metrics,
+    pixel_ap,
+    pixel_auroc,
+    unrealism,
+)
 
 # %% ../../nbs/31_map_benchmark.ipynb #b00cc542
 PLACES = {
-    'chelsea': {"on the cat's forehead": (.35, 0, .68, .28), "on the cat's near eye": (.29, .26, .49, .52), "on the cat's far eye": (.64, .35, .79, .56),
-        "on the cat's nose": (.47, .55, .67, .92), "around the cat's whiskers": (.05, .68, .45, 1), "on the cat's cheek": (.08, .45, .44, .72),
-        "on the cat's ear": (.70, 0, .89, .28), "on the fur beside the cat's eye": (.07, .08, .30, .45), 'in the blurred background': (.80, .15, 1, 1)},
-    'coffee': {'on the coffee': (.34, .23, .62, .49), 'on the rim of the cup': (.28, .04, .69, .25), 'on the side of the cup': (.29, .45, .66, .72),
-        'on the handle of the cup': (.32, .55, .45, .78), 'on the spoon': (.53, .37, .69, .82), 'on the front of the saucer': (.20, .76, .72, .98),
-        'on the saucer beside the cup': (.12, .20, .32, .80), 'on the wooden table': (.80, 0, 1, 1), 'on the wooden boards': (0, .55, .18, 1),
-        'in the dark corner': (0, 0, .20, .22)},
-    'china': {'on the top roof': (.15, .06, .51, .32), 'on the middle roof': (.13, .36, .52, .46), 'on the lower roof': (.10, .55, .56, .67),
-        'on the red columns': (.14, .43, .52, .57), 'on the balcony': (.11, .65, .56, .82), 'on the tall tree': (.85, .31, 1, 1),
-        'on the bushes': (.52, .64, .88, 1), 'on the leaves below the pagoda': (0, .78, .48, 1), 'on the lake': (.54, .50, .86, .72),
-        'in the sky': (.52, 0, 1, .45)},
-    'coins': {'on the top row of coins': (.05, .05, .96, .25), 'on the second row of coins': (.05, .31, .93, .48), 'on the third row of coins': (.05, .52, .99, .72),
-        'on the bottom row of coins': (.04, .76, .99, .95), 'on the largest coin': (.82, .51, .99, .72), 'on the coin with the standing figure': (.80, .05, .95, .24),
-        'on the coin with the wavy lines': (.04, .76, .20, .95), 'on the coin with a head in profile': (.21, .57, .33, .72),
-        'on the dark cloth between the coins': (0, .47, .82, .57)},
-    'astronaut': {"on the astronaut's hair": (.30, .02, .59, .18), "on the astronaut's face": (.35, .14, .53, .36), 'on the collar ring': (.22, .29, .60, .57),
-        'on the mission patch': (.25, .67, .41, .84), 'on the name tag': (.54, .66, .65, .74), "on the astronaut's sleeve": (.05, .50, .26, .95),
-        'on the helmet': (.55, .67, 1, 1), 'on the flag': (0, 0, .19, .75), 'on the model rocket': (.69, 0, .92, .57), 'on the front of the suit': (.28, .55, .62, .92),
-        'on the grey backdrop': (.56, 0, .74, .50)},
-    'grace_hopper': {'on the glasses': (.34, .28, .70, .39), "on the officer's mouth": (.42, .41, .62, .53), 'on the badge of the cap': (.39, .04, .66, .17),
-        'on the brim of the cap': (.29, .14, .73, .24), 'on the collar and tie': (.38, .55, .64, .88), 'on the name plate': (.15, .80, .33, .87),
-        'on the ribbons': (.62, .81, .89, .88), 'on the stars of the flag': (0, 0, .26, .50), 'on the stripes of the flag': (0, .42, .40, .72),
-        'on the blue background': (.73, 0, 1, .60), 'on the dark jacket': (.08, .60, .95, 1)},
-    'camera': {"on the man's hair": (.31, .12, .53, .27), "on the man's face": (.36, .25, .51, .39), 'on the camera': (.49, .26, .65, .40),
-        'on the tripod': (.45, .60, .80, 1), 'on the lawn': (.60, .47, 1, .95), "on the back of the man's coat": (.08, .20, .36, .70),
-        "on the man's arm": (.28, .38, .60, .62), 'on the buildings': (.63, .30, 1, .47), 'on the white tower': (.79, .22, .86, .38),
-        "on the man's legs": (0, .70, .30, 1), 'in the sky': (.52, 0, 1, .22)},
-    'rocket': {'on the nose of the rocket': (.47, .29, .54, .43), 'on the body of the rocket': (.46, .42, .55, .95), 'on the lattice tower': (0, 0, .14, 1),
-        'on the dark lattice mast': (.87, 0, 1, 1), 'on one of the thin towers': (.26, .28, .33, .95), 'on the other thin tower': (.67, .28, .75, .95),
-        'around the bright lamps': (.10, .78, .34, 1), 'around the lamps by the rocket': (.54, .82, .74, 1), 'on the launch pad': (.41, .90, .60, 1),
-        'in the evening sky': (.14, 0, .87, .27)},
-    'flower': {'on the middle of the flower': (.40, .38, .57, .62), 'on the upper petals': (.30, .19, .66, .38), 'on the lower petals': (.32, .64, .66, .84),
-        'on the outer petals': (.26, .35, .40, .70), 'on the petals beside the middle': (.57, .35, .70, .70), 'on the second flower': (.45, .87, .74, 1),
-        'on the large leaf': (0, .14, .24, .80), 'on the dark leaves': (.72, .08, 1, .55), 'on the blurred leaves above the flower': (.34, 0, .72, .18),
-        'in the shadows': (.12, .80, .45, 1), 'on the bud': (.90, .90, .98, 1)},
-    'brick': {'on the narrow upper bricks': (0, 0, 1, .30), 'on the wide lower bricks': (0, .70, 1, 1), 'on the bricks in the middle': (.25, .30, .75, .70),
-        'on the slanting joints': (.75, .25, 1, .75), 'on the leaning rows of bricks': (0, .25, .25, .75)},
-    'gravel': {'on the pale stones': (.04, .36, .18, .46), 'on the stones under the dry stalk': (.03, .22, .22, .36), 'on the white stone': (.49, .09, .57, .17),
-        'on the long flat stone': (.51, .78, .61, .86)},
-    'grass': {'on the small clover leaves': (.20, .27, .43, .45), 'on the broad leaf': (.54, .64, .79, .75), 'on the dead leaf': (.49, .08, .62, .27),
-        'on the clover by the edge': (.70, .18, .90, .34), 'on the long blades': (.06, .13, .33, .26), 'on the dense blades': (.45, .40, 1, .62)},
-    'ihc': {'on the large gland': (0, .03, .50, .50), 'on the gland with the white slit': (.50, 0, .90, .58), 'on the white slit': (.55, .02, .75, .39),
-        'on the round gland': (.49, .60, .75, 1), 'on the striped gland': (.05, .45, .31, 1), 'on the blue nuclei': (.36, .44, .68, .60),
-        'on the pale tissue': (.28, .60, .50, 1), 'on the tissue at the edge': (.82, .45, 1, 1), 'in the empty space': (0, .55, .10, .90)},
-    'retina': {'on the bright disc': (.08, .37, .24, .55), 'on the dark spot in the middle': (.40, .40, .60, .60), 'on the large vessels': (.12, .08, .40, .40),
-        'on the upper vessel': (.30, .20, .90, .32), 'on the lower vessels': (.12, .58, .60, .75), 'on the vessel along the lower rim': (.22, .76, .88, .93),
-        'on the notch at the rim': (.79, .08, .88, .17), 'on the red surface': (.60, .34, .88, .60)},
-    'hubble_deep_field': {'on the spiral galaxy': (.09, .43, .16, .49), 'around the bright star': (.71, .61, .80, .71), 'on the large yellow galaxy': (.67, .49, .78, .59),
-        'on the orange galaxy': (.24, .08, .33, .16), 'on the blue galaxies': (.31, .04, .53, .12), 'on the colliding galaxies': (.41, .14, .49, .25),
-        'on the pair of galaxies': (.26, .32, .37, .42), 'on the golden galaxy': (.38, .78, .47, .87), 'around the small golden galaxy': (.74, .82, .81, .89)}}
+    'chelsea': {
+        "on the cat's forehead": (0.35, 0, 0.68, 0.28),
+        "on the cat's near eye": (0.29, 0.26, 0.49, 0.52),
+        "on the cat's far eye": (0.64, 0.35, 0.79, 0.56),
+        "on the cat's nose": (0.47, 0.55, 0.67, 0.92),
+        "around the cat's whiskers": (0.05, 0.68, 0.45, 1),
+        "on the cat's cheek": (0.08, 0.45, 0.44, 0.72),
+        "on the cat's ear": (0.70, 0, 0.89, 0.28),
+        "on the fur beside the cat's eye": (0.07, 0.08, 0.30, 0.45),
+        'in the blurred background': (0.80, 0.15, 1, 1),
+    },
+    'coffee': {
+        'on the coffee': (0.34, 0.23, 0.62, 0.49),
+        'on the rim of the cup': (0.28, 0.04, 0.69, 0.25),
+        'on the side of the cup': (0.29, 0.45, 0.66, 0.72),
+        'on the handle of the cup': (0.32, 0.55, 0.45, 0.78),
+        'on the spoon': (0.53, 0.37, 0.69, 0.82),
+        'on the front of the saucer': (0.20, 0.76, 0.72, 0.98),
+        'on the saucer beside the cup': (0.12, 0.20, 0.32, 0.80),
+        'on the wooden table': (0.80, 0, 1, 1),
+        'on the wooden boards': (0, 0.55, 0.18, 1),
+        'in the dark corner': (0, 0, 0.20, 0.22),
+    },
+    'china': {
+        'on the top roof': (0.15, 0.06, 0.51, 0.32),
+        'on the middle roof': (0.13, 0.36, 0.52, 0.46),
+        'on the lower roof': (0.10, 0.55, 0.56, 0.67),
+        'on the red columns': (0.14, 0.43, 0.52, 0.57),
+        'on the balcony': (0.11, 0.65, 0.56, 0.82),
+        'on the tall tree': (0.85, 0.31, 1, 1),
+        'on the bushes': (0.52, 0.64, 0.88, 1),
+        'on the leaves below the pagoda': (0, 0.78, 0.48, 1),
+        'on the lake': (0.54, 0.50, 0.86, 0.72),
+        'in the sky': (0.52, 0, 1, 0.45),
+    },
+    'coins': {
+        'on the top row of coins': (0.05, 0.05, 0.96, 0.25),
+        'on the second row of coins': (0.05, 0.31, 0.93, 0.48),
+        'on the third row of coins': (0.05, 0.52, 0.99, 0.72),
+        'on the bottom row of coins': (0.04, 0.76, 0.99, 0.95),
+        'on the largest coin': (0.82, 0.51, 0.99, 0.72),
+        'on the coin with the standing figure': (0.80, 0.05, 0.95, 0.24),
+        'on the coin with the wavy lines': (0.04, 0.76, 0.20, 0.95),
+        'on the coin with a head in profile': (0.21, 0.57, 0.33, 0.72),
+        'on the dark cloth between the coins': (0, 0.47, 0.82, 0.57),
+    },
+    'astronaut': {
+        "on the astronaut's hair": (0.30, 0.02, 0.59, 0.18),
+        "on the astronaut's face": (0.35, 0.14, 0.53, 0.36),
+        'on the collar ring': (0.22, 0.29, 0.60, 0.57),
+        'on the mission patch': (0.25, 0.67, 0.41, 0.84),
+        'on the name tag': (0.54, 0.66, 0.65, 0.74),
+        "on the astronaut's sleeve": (0.05, 0.50, 0.26, 0.95),
+        'on the helmet': (0.55, 0.67, 1, 1),
+        'on the flag': (0, 0, 0.19, 0.75),
+        'on the model rocket': (0.69, 0, 0.92, 0.57),
+        'on the front of the suit': (0.28, 0.55, 0.62, 0.92),
+        'on the grey backdrop': (0.56, 0, 0.74, 0.50),
+    },
+    'grace_hopper': {
+        'on the glasses': (0.34, 0.28, 0.70, 0.39),
+        "on the officer's mouth": (0.42, 0.41, 0.62, 0.53),
+        'on the badge of the cap': (0.39, 0.04, 0.66, 0.17),
+        'on the brim of the cap': (0.29, 0.14, 0.73, 0.24),
+        'on the collar and tie': (0.38, 0.55, 0.64, 0.88),
+        'on the name plate': (0.15, 0.80, 0.33, 0.87),
+        'on the ribbons': (0.62, 0.81, 0.89, 0.88),
+        'on the stars of the flag': (0, 0, 0.26, 0.50),
+        'on the stripes of the flag': (0, 0.42, 0.40, 0.72),
+        'on the blue background': (0.73, 0, 1, 0.60),
+        'on the dark jacket': (0.08, 0.60, 0.95, 1),
+    },
+    'camera': {
+        "on the man's hair": (0.31, 0.12, 0.53, 0.27),
+        "on the man's face": (0.36, 0.25, 0.51, 0.39),
+        'on the camera': (0.49, 0.26, 0.65, 0.40),
+        'on the tripod': (0.45, 0.60, 0.80, 1),
+        'on the lawn': (0.60, 0.47, 1, 0.95),
+        "on the back of the man's coat": (0.08, 0.20, 0.36, 0.70),
+        "on the man's arm": (0.28, 0.38, 0.60, 0.62),
+        'on the buildings': (0.63, 0.30, 1, 0.47),
+        'on the white tower': (0.79, 0.22, 0.86, 0.38),
+        "on the man's legs": (0, 0.70, 0.30, 1),
+        'in the sky': (0.52, 0, 1, 0.22),
+    },
+    'rocket': {
+        'on the nose of the rocket': (0.47, 0.29, 0.54, 0.43),
+        'on the body of the rocket': (0.46, 0.42, 0.55, 0.95),
+        'on the lattice tower': (0, 0, 0.14, 1),
+        'on the dark lattice mast': (0.87, 0, 1, 1),
+        'on one of the thin towers': (0.26, 0.28, 0.33, 0.95),
+        'on the other thin tower': (0.67, 0.28, 0.75, 0.95),
+        'around the bright lamps': (0.10, 0.78, 0.34, 1),
+        'around the lamps by the rocket': (0.54, 0.82, 0.74, 1),
+        'on the launch pad': (0.41, 0.90, 0.60, 1),
+        'in the evening sky': (0.14, 0, 0.87, 0.27),
+    },
+    'flower': {
+        'on the middle of the flower': (0.40, 0.38, 0.57, 0.62),
+        'on the upper petals': (0.30, 0.19, 0.66, 0.38),
+        'on the lower petals': (0.32, 0.64, 0.66, 0.84),
+        'on the outer petals': (0.26, 0.35, 0.40, 0.70),
+        'on the petals beside the middle': (0.57, 0.35, 0.70, 0.70),
+        'on the second flower': (0.45, 0.87, 0.74, 1),
+        'on the large leaf': (0, 0.14, 0.24, 0.80),
+        'on the dark leaves': (0.72, 0.08, 1, 0.55),
+        'on the blurred leaves above the flower': (0.34, 0, 0.72, 0.18),
+        'in the shadows': (0.12, 0.80, 0.45, 1),
+        'on the bud': (0.90, 0.90, 0.98, 1),
+    },
+    'brick': {
+        'on the narrow upper bricks': (0, 0, 1, 0.30),
+        'on the wide lower bricks': (0, 0.70, 1, 1),
+        'on the bricks in the middle': (0.25, 0.30, 0.75, 0.70),
+        'on the slanting joints': (0.75, 0.25, 1, 0.75),
+        'on the leaning rows of bricks': (0, 0.25, 0.25, 0.75),
+    },
+    'gravel': {
+        'on the pale stones': (0.04, 0.36, 0.18, 0.46),
+        'on the stones under the dry stalk': (0.03, 0.22, 0.22, 0.36),
+        'on the white stone': (0.49, 0.09, 0.57, 0.17),
+        'on the long flat stone': (0.51, 0.78, 0.61, 0.86),
+    },
+    'grass': {
+        'on the small clover leaves': (0.20, 0.27, 0.43, 0.45),
+        'on the broad leaf': (0.54, 0.64, 0.79, 0.75),
+        'on the dead leaf': (0.49, 0.08, 0.62, 0.27),
+        'on the clover by the edge': (0.70, 0.18, 0.90, 0.34),
+        'on the long blades': (0.06, 0.13, 0.33, 0.26),
+        'on the dense blades': (0.45, 0.40, 1, 0.62),
+    },
+    'ihc': {
+        'on the large gland': (0, 0.03, 0.50, 0.50),
+        'on the gland with the white slit': (0.50, 0, 0.90, 0.58),
+        'on the white slit': (0.55, 0.02, 0.75, 0.39),
+        'on the round gland': (0.49, 0.60, 0.75, 1),
+        'on the striped gland': (0.05, 0.45, 0.31, 1),
+        'on the blue nuclei': (0.36, 0.44, 0.68, 0.60),
+        'on the pale tissue': (0.28, 0.60, 0.50, 1),
+        'on the tissue at the edge': (0.82, 0.45, 1, 1),
+        'in the empty space': (0, 0.55, 0.10, 0.90),
+    },
+    'retina': {
+        'on the bright disc': (0.08, 0.37, 0.24, 0.55),
+        'on the dark spot in the middle': (0.40, 0.40, 0.60, 0.60),
+        'on the large vessels': (0.12, 0.08, 0.40, 0.40),
+        'on the upper vessel': (0.30, 0.20, 0.90, 0.32),
+        'on the lower vessels': (0.12, 0.58, 0.60, 0.75),
+        'on the vessel along the lower rim': (0.22, 0.76, 0.88, 0.93),
+        'on the notch at the rim': (0.79, 0.08, 0.88, 0.17),
+        'on the red surface': (0.60, 0.34, 0.88, 0.60),
+    },
+    'hubble_deep_field': {
+        'on the spiral galaxy': (0.09, 0.43, 0.16, 0.49),
+        'around the bright star': (0.71, 0.61, 0.80, 0.71),
+        'on the large yellow galaxy': (0.67, 0.49, 0.78, 0.59),
+        'on the orange galaxy': (0.24, 0.08, 0.33, 0.16),
+        'on the blue galaxies': (0.31, 0.04, 0.53, 0.12),
+        'on the colliding galaxies': (0.41, 0.14, 0.49, 0.25),
+        'on the pair of galaxies': (0.26, 0.32, 0.37, 0.42),
+        'on the golden galaxy': (0.38, 0.78, 0.47, 0.87),
+        'around the small golden galaxy': (0.74, 0.82, 0.81, 0.89),
+    },
+}
 
 # %% ../../nbs/31_map_benchmark.ipynb #bf4cd351
 def overlap(
     a: tuple,  # x0, y0, x1, y1
-    b: tuple   # x0, y0, x1, y1
+    b: tuple,  # x0, y0, x1, y1
 ) -> float:  # 0-1
     "Intersection over union of two boxes."
     w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    if w <= 0 or h <= 0: return 0.
-    area = lambda c: (c[2] - c[0])*(c[3] - c[1])
-    return w*h/(area(a) + area(b) - w*h)
+    if w <= 0 or h <= 0:
+        return 0.0
+    area = lambda c: (c[2] - c[0]) * (c[3] - c[1])
+    return w * h / (area(a) + area(b) - w * h)
+
 
 def visible_box(
-    mask,           # H x W, not empty
-    at: float = .5  # where the mask is above this
+    mask,  # H x W, not empty
+    at: float = 0.5,  # where the mask is above this
 ) -> tuple:  # x, y, w, h in pixels
     "The box round a mask."
     ys, xs = (np.flatnonzero((mask > at).any(k)) for k in (1, 0))
     return int(xs[0]), int(ys[0]), int(xs[-1] - xs[0] + 1), int(ys[-1] - ys[0] + 1)
 
+
 def name_place(
-    box: tuple,    # x, y, w, h of what one sees of the defect
-    view,          # the `realness.demo.View` it lies in
-    places: dict   # as in `PLACES`
+    box: tuple,  # x, y, w, h of what one sees of the defect
+    view,  # the `realness.demo.View` it lies in
+    places: dict,  # as in `PLACES`
 ) -> str:  # 'on the spoon', 'in the upper left'
     "Where a defect is, in words."
     x, y, w, h = box
     shared = {n: overlap((x, y, x + w, y + h), view.place(r)) for n, r in places.items()}
     best = max(shared, key=shared.get, default=None)
-    return best if best and shared[best] > .08 else place_name(box)
+    return best if best and shared[best] > 0.08 else place_name(box)
 
 # %% ../../nbs/31_map_benchmark.ipynb #05da6993
 _SAYS = SAYS | MORE_SAYS  # kind -> sentences; {} is the place
 
+
 def sentence(
-    kind: str,   # of the defect; '' for a clean picture
+    kind: str,  # of the defect; '' for a clean picture
     where: str,  # its place in words
-    photo,       # the `realness.demo.Photograph`, for subject and things
-    rng: np.random.Generator
+    photo,  # the `realness.demo.Photograph`, for subject and things
+    rng: np.random.Generator,
 ) -> str:
     "One sentence of 15 to 33 words; starts with 'Yes', or with 'No' for a clean picture."
     pick = lambda options: options[int(rng.integers(len(options)))]
-    if not kind: return pick(FINE).format(photo.subject, photo.things)
+    if not kind:
+        return pick(FINE).format(photo.subject, photo.things)
     said = pick(_SAYS[kind]).format(where)
     text = f'Yes. {said[0].upper()}{said[1:]}{pick(TAILS).format(photo.subject)}.'
     return text if len(text.split()) >= 15 else f'{text[:-1]}, while {photo.things} seem fine.'
@@ -131,110 +260,164 @@ def sentence(
 @dataclass
 class Item:
     "A picture with its mask, and what is known about it."
-    name: str            # unique in a benchmark
-    image: np.ndarray    # H x W x 3 uint8
-    mask: np.ndarray     # H x W float32, 0-1; all 0 = clean
-    kind: str = ''       # of the defect; '' = clean, or not known
-    family: str = ''     # of the kind
-    photo: str = ''      # what it was taken from: intervals are over these
+
+    name: str  # unique in a benchmark
+    image: np.ndarray  # H x W x 3 uint8
+    mask: np.ndarray  # H x W float32, 0-1; all 0 = clean
+    kind: str = ''  # of the defect; '' = clean, or not known
+    family: str = ''  # of the kind
+    photo: str = ''  # what it was taken from: intervals are over these
     split: str = 'test'  # of the photograph: 'train' (to choose on) or 'test' (to judge on)
-    sentence: str = ''   # what one would say about it; may be empty
-    strength: float = 0.
+    sentence: str = ''  # what one would say about it; may be empty
+    strength: float = 0.0
 
     @property
-    def clean(self): return not self.mask.any()  # bool
-    def __repr__(self): return f'Item({self.name}, {"clean" if self.clean else self.kind}, area={hard(self.mask).mean():.3f}: {self.sentence})'
+    def clean(self):
+        return not self.mask.any()  # bool
+
+    def __repr__(self):
+        return f'Item({self.name}, {"clean" if self.clean else self.kind}, area={hard(self.mask).mean():.3f}: {self.sentence})'
 
 # %% ../../nbs/31_map_benchmark.ipynb #9ff17b0e
 def shows(
-    kind: str,   # of a defect
-    photo: str   # name of a photograph
+    kind: str,  # of a defect
+    photo: str,  # name of a photograph
 ) -> bool:
     "Whether a kind can be seen in a photograph: in textures no copies and no geometry."
     return photo not in TEXTURES or KINDS[kind] not in ('copy', 'geometry')
 
+
 def make_item(
-    photo,        # a `Photograph`
-    picture,      # the opened photograph
-    kind: str,    # '' = clean
-    seed: list,   # of this item
-    name: str,    # of this item
-    tries: int = 4  # views
+    photo,  # a `Photograph`
+    picture,  # the opened photograph
+    kind: str,  # '' = clean
+    seed: list,  # of this item
+    name: str,  # of this item
+    tries: int = 4,  # views
 ) -> Item:  # None when the defect shows in no view
     "A view of a photograph, planted, with its sentence."
     rng = np.random.default_rng(seed)
     for _ in range(tries):
         view = take_view(picture, rng)
-        if not kind: return Item(name, view.image, np.zeros(view.image.shape[:2], np.float32), '', '', photo.name, photo.split, sentence('', '', photo, rng))
+        if not kind:
+            return Item(
+                name,
+                view.image,
+                np.zeros(view.image.shape[:2], np.float32),
+                '',
+                '',
+                photo.name,
+                photo.split,
+                sentence('', '', photo, rng),
+            )
         p = plant_seen(view.image, kind, rng)
-        if p is None: continue
+        if p is None:
+            continue
         where = name_place(visible_box(p.mask), view, PLACES.get(photo.name, photo.regions))
-        return Item(name, p.image, p.mask, kind, KINDS[kind], photo.name, photo.split, sentence(kind, where, photo, rng), p.strength)
+        return Item(
+            name,
+            p.image,
+            p.mask,
+            kind,
+            KINDS[kind],
+            photo.name,
+            photo.split,
+            sentence(kind, where, photo, rng),
+            p.strength,
+        )
 
 # %% ../../nbs/31_map_benchmark.ipynb #c18bcae2
 def make_benchmark(
-    kinds=None,         # names out of `KINDS`; all by default
+    kinds=None,  # names out of `KINDS`; all by default
     per_kind: int = 4,  # pictures of each kind
-    seed: int = 0,      # the same seed makes the same pictures
-    photos=None,        # list of `Photograph`, or 'train', 'test': those of the demo; test by default
-    clean: int = 2      # untouched pictures of each photograph
+    seed: int = 0,  # the same seed makes the same pictures
+    photos=None,  # list of `Photograph`, or 'train', 'test': those of the demo; test by default
+    clean: int = 2,  # untouched pictures of each photograph
 ) -> list:  # of `Item`
     "The planted-defect benchmark. Raises `RealnessError` for an unknown kind or when there are no photographs."
     kinds = list(KINDS if kinds is None else kinds)
     unknown = [k for k in kinds if k not in KINDS]
-    if unknown: raise RealnessError(f'unknown defects {", ".join(unknown)}; the kinds are: {", ".join(KINDS)}')
-    if photos is None or isinstance(photos, str): photos = [p for p in photographs() if p.split == (photos or 'test')]
-    if not photos: raise RealnessError("no photographs: give a list of `Photograph`, 'train' or 'test'")
+    if unknown:
+        raise RealnessError(f'unknown defects {", ".join(unknown)}; the kinds are: {", ".join(KINDS)}')
+    if photos is None or isinstance(photos, str):
+        photos = [p for p in photographs() if p.split == (photos or 'test')]
+    if not photos:
+        raise RealnessError("no photographs: give a list of `Photograph`, 'train' or 'test'")
     opened, all_kinds, out = {p.name: p.open() for p in photos}, list(KINDS), []
     for kind in kinds:
         i, able = all_kinds.index(kind), [p for p in photos if shows(kind, p.name)]
-        turns = [able[(i*per_kind + j) % len(able)] for j in range(per_kind)] if able else []
-        out += [make_item(p, opened[p.name], kind, [seed, i, j], f'{p.name}-{kind}-{j}') for j, p in enumerate(turns)]
-    out += [make_item(p, opened[p.name], '', [seed, len(KINDS), k, j], f'{p.name}-clean-{j}') for k, p in enumerate(photos) for j in range(clean)]
+        turns = [able[(i * per_kind + j) % len(able)] for j in range(per_kind)] if able else []
+        out += [
+            make_item(p, opened[p.name], kind, [seed, i, j], f'{p.name}-{kind}-{j}')
+            for j, p in enumerate(turns)
+        ]
+    out += [
+        make_item(p, opened[p.name], '', [seed, len(KINDS), k, j], f'{p.name}-clean-{j}')
+        for k, p in enumerate(photos)
+        for j in range(clean)
+    ]
     return [i for i in out if i is not None]
 
 # %% ../../nbs/31_map_benchmark.ipynb #3403dfad
 def areas(
-    items: list,    # of `Item`
-    at: float = AT  # a pixel is defect where the mask is above this
+    items: list,  # of `Item`
+    at: float = AT,  # a pixel is defect where the mask is above this
 ) -> pd.Series:  # quantiles and mean of the shares
     "The distribution of defect areas, clean pictures left out."
     a = np.array([hard(i.mask, at).mean() for i in items if not i.clean])
-    return pd.Series({**{f'{q:.0%}': np.quantile(a, q) for q in (.1, .25, .5, .75, .9)}, 'mean': a.mean(), 'n': len(a)})
+    return pd.Series(
+        {
+            **{f'{q:.0%}': np.quantile(a, q) for q in (0.1, 0.25, 0.5, 0.75, 0.9)},
+            'mean': a.mean(),
+            'n': len(a),
+        }
+    )
 
 # %% ../../nbs/31_map_benchmark.ipynb #46b856c2
 def read_mask(
-    path  # a picture: grey, palette or colour
+    path,  # a picture: grey, palette or colour
 ) -> np.ndarray:  # H x W float32, 0-1
     "A mask from a file. One whose highest value is 1 of 255 is taken as 0 and 1; in a JPEG what is below .1 is taken for its noise, and 0."
     m = np.asarray(load_image(path)).max(-1).astype(np.float32)
-    if m.max() > 1: m /= 255
-    return np.where(m < .1, 0, m) if Path(path).suffix.lower() in ('.jpg', '.jpeg') else m
+    if m.max() > 1:
+        m /= 255
+    return np.where(m < 0.1, 0, m) if Path(path).suffix.lower() in ('.jpg', '.jpeg') else m
+
 
 def _by_name(folder, column):
     "filename -> the rows of a CSV of the folder; empty when it is not there or has not that column."
     path = Path(folder)
-    if not path.is_file(): return {}
-    with path.open(encoding='utf-8-sig', newline='') as f: rows = list(csv.DictReader(f))
-    if rows and not {'filename', column} <= set(rows[0]): raise RealnessError(f'{path} has no columns filename and {column}, but: {", ".join(rows[0])}')
+    if not path.is_file():
+        return {}
+    with path.open(encoding='utf-8-sig', newline='') as f:
+        rows = list(csv.DictReader(f))
+    if rows and not {'filename', column} <= set(rows[0]):
+        raise RealnessError(f'{path} has no columns filename and {column}, but: {", ".join(rows[0])}')
     out = {}
-    for r in rows: out.setdefault(r['filename'], []).append(r)
+    for r in rows:
+        out.setdefault(r['filename'], []).append(r)
     return out
 
+
 def read_item(
-    image: Path,    # a picture
-    mask: Path,     # its mask
-    name: str,      # its name within the folder
-    rows: list = (),    # its rows of image_descriptions.csv
-    defects: list = ()  # its rows of defects.csv
+    image: Path,  # a picture
+    mask: Path,  # its mask
+    name: str,  # its name within the folder
+    rows: list = (),  # its rows of image_descriptions.csv
+    defects: list = (),  # its rows of defects.csv
 ) -> Item:
     "A picture of a user with its mask. `RealnessError` when they differ in size."
     im, m = np.asarray(load_image(image)), read_mask(mask)
-    if im.shape[:2] != m.shape: raise RealnessError(f'{image} is {im.shape[1]} x {im.shape[0]} but its mask {mask} {m.shape[1]} x {m.shape[0]}: make them the same size')
+    if im.shape[:2] != m.shape:
+        raise RealnessError(
+            f'{image} is {im.shape[1]} x {im.shape[0]} but its mask {mask} {m.shape[1]} x {m.shape[0]}: make them the same size'
+        )
     kinds = list(dict.fromkeys(d['kind'] for d in defects if d.get('kind')))
     photo = next((d['photograph'] for d in defects if d.get('photograph')), name)
     kind = kinds[0] if len(kinds) == 1 else 'several' if kinds else 'mask' if m.any() else ''
-    return Item(name, im, m, kind, KINDS.get(kind, ''), photo, 'test', next((r['description'] for r in rows), ''))
+    return Item(
+        name, im, m, kind, KINDS.get(kind, ''), photo, 'test', next((r['description'] for r in rows), '')
+    )
 
 # %% ../../nbs/31_map_benchmark.ipynb #be091e4a
 def _by_stem(folder):
@@ -242,192 +425,283 @@ def _by_stem(folder):
     out = {}
     for f in find_images(folder):
         name = f.relative_to(folder).with_suffix('').as_posix()
-        if name in out: raise RealnessError(f'{out[name]} and {f} differ only in their ending: masks are found by name, so rename one')
+        if name in out:
+            raise RealnessError(
+                f'{out[name]} and {f} differ only in their ending: masks are found by name, so rename one'
+            )
         out[name] = f
     return out
 
+
 def read_folder(
-    folder  # holds images/ and masks/, maybe image_descriptions.csv (filename, description) and defects.csv (filename, kind, photograph)
+    folder,  # holds images/ and masks/, maybe image_descriptions.csv (filename, description) and defects.csv (filename, kind, photograph)
 ) -> list:  # of `Item`
     "Pictures with masks of one's own. `RealnessError` naming the pictures without a mask, and masks without a picture."
     folder = Path(folder).expanduser()
     for sub in ('images', 'masks'):
-        if not (folder/sub).is_dir(): raise RealnessError(f'{folder} has no folder {sub}: put the pictures into images/ and masks of the same names into masks/')
-    found = {s: _by_stem(folder/s) for s in ('images', 'masks')}
+        if not (folder / sub).is_dir():
+            raise RealnessError(
+                f'{folder} has no folder {sub}: put the pictures into images/ and masks of the same names into masks/'
+            )
+    found = {s: _by_stem(folder / s) for s in ('images', 'masks')}
     for a, b, what in (('images', 'masks', 'mask'), ('masks', 'images', 'picture')):
         alone = sorted(found[a].keys() - found[b].keys())
-        if alone: raise RealnessError(f'{folder/a}: {len(alone)} without a {what} in {b}/: {", ".join(alone[:5])} (a clean picture gets a black mask)')
-    if not found['images']: raise RealnessError(f'{folder/"images"} holds no pictures')
-    says, defects = _by_name(folder/'image_descriptions.csv', 'description'), _by_name(folder/'defects.csv', 'kind')
+        if alone:
+            raise RealnessError(
+                f'{folder / a}: {len(alone)} without a {what} in {b}/: {", ".join(alone[:5])} (a clean picture gets a black mask)'
+            )
+    if not found['images']:
+        raise RealnessError(f'{folder / "images"} holds no pictures')
+    says, defects = (
+        _by_name(folder / 'image_descriptions.csv', 'description'),
+        _by_name(folder / 'defects.csv', 'kind'),
+    )
     known = lambda table, f: table.get(f.name, ()) or table.get(f.stem, ())
-    return [read_item(f, found['masks'][n], n, known(says, f), known(defects, f)) for n, f in found['images'].items()]
+    return [
+        read_item(f, found['masks'][n], n, known(says, f), known(defects, f))
+        for n, f in found['images'].items()
+    ]
 
 # %% ../../nbs/31_map_benchmark.ipynb #c1e3e67b
 def constant(item):
     "Every pixel alike."
-    return np.zeros(item.mask.shape, np.float32), 'unrealism', 0., 1.
+    return np.zeros(item.mask.shape, np.float32), 'unrealism', 0.0, 1.0
+
 
 def random_map(item):
     "White noise, the same for the same picture."
     import zlib
-    return np.random.default_rng(zlib.crc32(item.name.encode())).random(item.mask.shape, np.float32), 'unrealism', 0., 1.
+
+    return (
+        np.random.default_rng(zlib.crc32(item.name.encode())).random(item.mask.shape, np.float32),
+        'unrealism',
+        0.0,
+        1.0,
+    )
+
 
 def centre(item):
     "A Gaussian in the middle, a quarter of the side as its standard deviation."
     h, w = item.mask.shape
-    y, x = ((np.arange(n) - (n - 1)/2)/(n/4) for n in (h, w))
-    return np.exp(-(y[:, None]**2 + x**2)/2).astype(np.float32), 'unrealism', 0., 1.
+    y, x = ((np.arange(n) - (n - 1) / 2) / (n / 4) for n in (h, w))
+    return np.exp(-(y[:, None] ** 2 + x**2) / 2).astype(np.float32), 'unrealism', 0.0, 1.0
 
 # %% ../../nbs/31_map_benchmark.ipynb #d9bbb265
 def scene_features(
     image: np.ndarray,  # H x W x 3 uint8
-    step: int = 4       # reads one value every so many pixels, both ways
+    step: int = 4,  # reads one value every so many pixels, both ways
 ) -> list:  # of H x W float32: what is averaged over patches
     "Pixel-wise quantities whose patch means are natural-scene statistics."
     a = image.astype(np.float32)
-    grey = a @ np.array([.299, .587, .114], np.float32)
-    mean = gaussian_filter(grey, 7/6)
-    sd = np.sqrt(np.maximum(gaussian_filter(grey*grey, 7/6) - mean*mean, 0))
-    mscn = (grey - mean)/(sd + 1)
+    grey = a @ np.array([0.299, 0.587, 0.114], np.float32)
+    mean = gaussian_filter(grey, 7 / 6)
+    sd = np.sqrt(np.maximum(gaussian_filter(grey * grey, 7 / 6) - mean * mean, 0))
+    mscn = (grey - mean) / (sd + 1)
     gy, gx = np.gradient(grey)
     fine = grey - uniform_filter(grey, 3)
-    return [np.abs(mscn), mscn**2, mscn*np.roll(mscn, 1, 1), mscn*np.roll(mscn, 1, 0), mscn*np.roll(mscn, (1, 1), (0, 1)), sd, np.abs(gx), np.abs(gy),
-            np.abs(fine), grey, a[..., 0] - grey, a[..., 2] - grey]
+    return [
+        np.abs(mscn),
+        mscn**2,
+        mscn * np.roll(mscn, 1, 1),
+        mscn * np.roll(mscn, 1, 0),
+        mscn * np.roll(mscn, (1, 1), (0, 1)),
+        sd,
+        np.abs(gx),
+        np.abs(gy),
+        np.abs(fine),
+        grey,
+        a[..., 0] - grey,
+        a[..., 2] - grey,
+    ]
 
-_LOGS = slice(5, 9)  # sd, gradients and fine detail are positive and skewed: their means are compared as logarithms
+
+_LOGS = slice(
+    5, 9
+)  # sd, gradients and fine detail are positive and skewed: their means are compared as logarithms
+
 
 def unlikeness(
     feats: list,  # of `scene_features`
-    size: int,    # side of a patch in pixels
-    step: int = 4 # between patches
+    size: int,  # side of a patch in pixels
+    step: int = 4,  # between patches
 ) -> np.ndarray:  # H/step x W/step
     "Mahalanobis distance of each patch's statistics from the mean patch of the picture."
-    f = np.stack([uniform_filter(x, size, mode='reflect')[step//2::step, step//2::step] for x in feats], -1)
-    f[..., _LOGS] = np.log(np.abs(f[..., _LOGS]) + .5)
-    z = (f - f.mean((0, 1)))/(f.std((0, 1)) + 1e-3)
+    f = np.stack(
+        [uniform_filter(x, size, mode='reflect')[step // 2 :: step, step // 2 :: step] for x in feats], -1
+    )
+    f[..., _LOGS] = np.log(np.abs(f[..., _LOGS]) + 0.5)
+    z = (f - f.mean((0, 1))) / (f.std((0, 1)) + 1e-3)
     flat = z.reshape(-1, z.shape[-1])
-    inv = np.linalg.inv(flat.T @ flat/len(flat) + .1*np.eye(flat.shape[1]))
+    inv = np.linalg.inv(flat.T @ flat / len(flat) + 0.1 * np.eye(flat.shape[1]))
     return np.sqrt(np.maximum(np.einsum('hwi,ij,hwj->hw', z, inv, z), 0))
 
+
 def enlarge(
-    small,        # h x w
-    shape: tuple  # height, width wanted
+    small,  # h x w
+    shape: tuple,  # height, width wanted
 ) -> np.ndarray:  # H x W float32
     "Linear enlargement; values stay where they were."
     (h, w), (H, W) = small.shape, shape
-    y, x = ((np.arange(n) + .5)*k/n - .5 for n, k in ((H, h), (W, w)))
-    return map_coordinates(small, np.meshgrid(y, x, indexing='ij'), order=1, mode='nearest', output=np.float32)
+    y, x = ((np.arange(n) + 0.5) * k / n - 0.5 for n, k in ((H, h), (W, w)))
+    return map_coordinates(
+        small, np.meshgrid(y, x, indexing='ij'), order=1, mode='nearest', output=np.float32
+    )
+
 
 def scene_statistics(item):
     "Unlikeness of patches of 24 and 48 pixels to the rest of the picture; range 0-8."
     feats = scene_features(item.image)
-    return enlarge(sum(unlikeness(feats, s) for s in (24, 48))/2, item.mask.shape), 'unrealism', 0., 8.
+    return enlarge(sum(unlikeness(feats, s) for s in (24, 48)) / 2, item.mask.shape), 'unrealism', 0.0, 8.0
 
 # %% ../../nbs/31_map_benchmark.ipynb #1144b02d
 def result(
-    out,          # of a variant: (map, direction[, lo, hi]), an object with array, direction, lo, hi, or a map
-    item: Item,   # what it was given
-    name: str     # of the variant, for errors
+    out,  # of a variant: (map, direction[, lo, hi]), an object with array, direction, lo, hi, or a map
+    item: Item,  # what it was given
+    name: str,  # of the variant, for errors
 ) -> tuple:  # map H x W with higher = less real, lo, hi (None when there is no range)
     "What a variant gave, checked and turned to unrealism."
-    if hasattr(out, 'array'): out = out.array, out.direction, out.lo, out.hi
-    if not isinstance(out, tuple): out = (out, 'unrealism')
+    if hasattr(out, 'array'):
+        out = out.array, out.direction, out.lo, out.hi
+    if not isinstance(out, tuple):
+        out = (out, 'unrealism')
     p, lo, hi = unrealism(*out)
-    if np.shape(p) != item.mask.shape: raise RealnessError(f'{name} gave a map of shape {np.shape(p)} for {item.name}, which is {item.mask.shape} (height, width)')
+    if np.shape(p) != item.mask.shape:
+        raise RealnessError(
+            f'{name} gave a map of shape {np.shape(p)} for {item.name}, which is {item.mask.shape} (height, width)'
+        )
     return np.asarray(p, np.float32), lo, hi
 
+
 def whole_image(
-    variant  # a variant
+    variant,  # a variant
 ):  # a variant
     "The mean of a variant's map at every pixel."
+
     def whole(item):
         p, lo, hi = result(variant(item), item, 'whole image')
         return np.full_like(p, p.mean(dtype=np.float64)), 'unrealism', lo, hi
+
     return whole
 
+
 def other_sentences(
-    items: list,    # of `Item`
-    seed: int = 0
+    items: list,  # of `Item`
+    seed: int = 0,
 ) -> dict:  # name of an item -> a sentence about another photograph and another kind
     "Who gets whose sentence. Clean pictures get those of clean ones, where there are others."
     rng, out = np.random.default_rng(seed), {}
     for i in items:
-        others = [o for o in items if o.photo != i.photo and o.clean == i.clean and (o.kind != i.kind or i.clean)] or [o for o in items if o.photo != i.photo]
-        if not others: raise RealnessError('shuffled sentences need pictures of two photographs or more')
+        others = [
+            o for o in items if o.photo != i.photo and o.clean == i.clean and (o.kind != i.kind or i.clean)
+        ] or [o for o in items if o.photo != i.photo]
+        if not others:
+            raise RealnessError('shuffled sentences need pictures of two photographs or more')
         out[i.name] = others[int(rng.integers(len(others)))].sentence
     return out
 
+
 def shuffled(
-    variant,       # a variant that reads the sentence
-    items: list,   # the benchmark
-    seed: int = 0
+    variant,  # a variant that reads the sentence
+    items: list,  # the benchmark
+    seed: int = 0,
 ):  # a variant
     "The same variant with somebody else's sentence."
     swap = other_sentences(items, seed)
     return lambda item: variant(replace(item, sentence=swap[item.name]))
 
 # %% ../../nbs/31_map_benchmark.ipynb #0b15ce9f
-CONTROLS = {'constant': constant, 'random': random_map, 'centre': centre, 'scene statistics': scene_statistics}
+CONTROLS = {
+    'constant': constant,
+    'random': random_map,
+    'centre': centre,
+    'scene statistics': scene_statistics,
+}
 
 # %% ../../nbs/31_map_benchmark.ipynb #03c65310
 def run_benchmark(
-    items: list,      # of `Item`
-    variants: dict,   # name -> function of an item
-    at: float = AT,   # a pixel is defect where the mask is above this
-    thin: int = 4,    # keeps every so many-th pixel of maps and masks for `pooled`
-    progress=None     # called with the share done after each picture
+    items: list,  # of `Item`
+    variants: dict,  # name -> function of an item
+    at: float = AT,  # a pixel is defect where the mask is above this
+    thin: int = 4,  # keeps every so many-th pixel of maps and masks for `pooled`
+    progress=None,  # called with the share done after each picture
 ) -> pd.DataFrame:  # one row a picture and variant
     "Every variant on every picture."
     rows = []
     for k, i in enumerate(items):
-        facts = dict(item=i.name, photo=i.photo, split=i.split, kind=i.kind, family=i.family, clean=i.clean, area=float(hard(i.mask, at).mean()))
+        facts = dict(
+            item=i.name,
+            photo=i.photo,
+            split=i.split,
+            kind=i.kind,
+            family=i.family,
+            clean=i.clean,
+            area=float(hard(i.mask, at).mean()),
+        )
         for name, f in variants.items():
             t = time.perf_counter()
             p, lo, hi = result(f(i), i, name)
             seconds = time.perf_counter() - t
-            keep = (slice(thin//2, None, thin),)*2
-            rows.append({**facts, 'variant': name, 'seconds': seconds, **picture_metrics(p, i.mask, lo, hi, at), 'map': p[keep], 'mask': i.mask[keep]})
-        if progress: progress((k + 1)/len(items))
-    if not rows: raise RealnessError('nothing to run: give items and variants')
+            keep = (slice(thin // 2, None, thin),) * 2
+            rows.append(
+                {
+                    **facts,
+                    'variant': name,
+                    'seconds': seconds,
+                    **picture_metrics(p, i.mask, lo, hi, at),
+                    'map': p[keep],
+                    'mask': i.mask[keep],
+                }
+            )
+        if progress:
+            progress((k + 1) / len(items))
+    if not rows:
+        raise RealnessError('nothing to run: give items and variants')
     return pd.DataFrame(rows)
 
 # %% ../../nbs/31_map_benchmark.ipynb #4f416898
 def _grid(rows, metric):
     "Sums and counts of a metric by photograph and kind, over the pictures where it is defined."
     d = rows[rows[metric].notna()]
-    if not len(d): raise RealnessError(f'{metric} is undefined for every picture here')
+    if not len(d):
+        raise RealnessError(f'{metric} is undefined for every picture here')
     t = d.assign(kind=d.kind.where(d.kind != '', 'clean')).groupby(['photo', 'kind'])[metric]
-    return t.sum().unstack(fill_value=0.), t.count().unstack(fill_value=0)
+    return t.sum().unstack(fill_value=0.0), t.count().unstack(fill_value=0)
+
 
 def _kind_means(s, n, w):
     "Mean of each kind (columns) for each row of photograph counts `w`; NaN where none of its photographs was drawn."
-    with np.errstate(invalid='ignore'): return (w @ s.to_numpy())/(w @ n.to_numpy())
+    with np.errstate(invalid='ignore'):
+        return (w @ s.to_numpy()) / (w @ n.to_numpy())
+
 
 def _draws(n, n_boot, seed):
     "Counts of photographs in resamples, n_boot x n."
-    return np.stack([np.bincount(r, minlength=n) for r in np.random.default_rng(seed).integers(0, n, (n_boot, n))]).astype(float)
+    return np.stack(
+        [np.bincount(r, minlength=n) for r in np.random.default_rng(seed).integers(0, n, (n_boot, n))]
+    ).astype(float)
+
 
 def interval(
-    rows,                  # of `run_benchmark`, one variant
+    rows,  # of `run_benchmark`, one variant
     metric: str = 'auc_judd',
     n_boot: int = 2000,
     seed: int = 0,
-    level: float = .95
+    level: float = 0.95,
 ) -> tuple:  # value, lower end, upper end
     "Mean over kinds, and its bootstrap interval over source photographs."
     s, n = _grid(rows, metric)
     value = float(np.nanmean(_kind_means(s, n, np.ones((1, len(s))))))
     drawn = np.nanmean(_kind_means(s, n, _draws(len(s), n_boot, seed)), 1)
-    lo, hi = np.quantile(drawn, [(1 - level)/2, (1 + level)/2]) if len(s) > 1 else (np.nan, np.nan)
+    lo, hi = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]) if len(s) > 1 else (np.nan, np.nan)
     return value, float(lo), float(hi)
 
 # %% ../../nbs/31_map_benchmark.ipynb #28831760
 def summary(
-    df,                    # of `run_benchmark`
-    seen: dict = None,     # variant -> kinds it was trained on (one that was never trained is not in it: all kinds are unseen)
+    df,  # of `run_benchmark`
+    seen: dict = None,  # variant -> kinds it was trained on (one that was never trained is not in it: all kinds are unseen)
     metric: str = 'auc_judd',
     n_boot: int = 2000,
-    seed: int = 0
+    seed: int = 0,
 ) -> pd.DataFrame:  # one row a variant
     "Value, interval over photographs, worst kind, seen and unseen kinds, means of the other metrics, seconds a picture."
     out = []
@@ -438,48 +712,70 @@ def summary(
         worst = kinds.idxmin() if BETTER[metric] == 'higher' else kinds.idxmax()
         known = kinds.index.isin(list((seen or {}).get(name, ())))
         others = {k: rows[k].mean() for k in BETTER if k in rows and k != metric}
-        out.append({'variant': name, metric: value, 'lo': lo, 'hi': hi, 'worst': kinds[worst], 'worst_kind': worst,
-                    'seen': kinds[known].mean(), 'unseen': kinds[~known].mean(), **others, 'seconds': rows.seconds.median(),
-                    'pictures': len(rows), 'photographs': len(s), 'kinds': len(kinds)})
+        out.append(
+            {
+                'variant': name,
+                metric: value,
+                'lo': lo,
+                'hi': hi,
+                'worst': kinds[worst],
+                'worst_kind': worst,
+                'seen': kinds[known].mean(),
+                'unseen': kinds[~known].mean(),
+                **others,
+                'seconds': rows.seconds.median(),
+                'pictures': len(rows),
+                'photographs': len(s),
+                'kinds': len(kinds),
+            }
+        )
     return pd.DataFrame(out)
 
 # %% ../../nbs/31_map_benchmark.ipynb #f06ac86a
 def pooled(
-    df,              # of `run_benchmark`
-    at: float = AT
+    df,  # of `run_benchmark`
+    at: float = AT,
 ) -> pd.DataFrame:  # variant, pixel_auroc, pixel_ap, f1_max, aupro
     "Metrics over the (thinned) pixels of all pictures together, for each variant."
     out = []
     for name, rows in df.groupby('variant', sort=False):
         maps = list(rows['map']), list(rows['mask'])
-        out.append(dict(variant=name, **{f'pooled_{f.__name__}': f(*maps, at=at) for f in (pixel_auroc, pixel_ap, f1_max, aupro)}))
+        out.append(
+            dict(
+                variant=name,
+                **{f'pooled_{f.__name__}': f(*maps, at=at) for f in (pixel_auroc, pixel_ap, f1_max, aupro)},
+            )
+        )
     return pd.DataFrame(out)
 
 # %% ../../nbs/31_map_benchmark.ipynb #050ebd62
 def difference(
-    df,                    # of `run_benchmark`
-    a: str,                # a variant
-    b: str,                # another, such as a control
+    df,  # of `run_benchmark`
+    a: str,  # a variant
+    b: str,  # another, such as a control
     metric: str = 'auc_judd',
-    kinds=None,            # on these kinds only, such as those `a` was not trained on
+    kinds=None,  # on these kinds only, such as those `a` was not trained on
     n_boot: int = 2000,
-    seed: int = 0
+    seed: int = 0,
 ) -> dict:  # variant, control, difference (a - b), lo, hi, beyond (the interval leaves out 0)
     "Difference of two variants on the same pictures with its interval over photographs."
     sides = {n: df[df.variant == n].set_index('item') for n in (a, b)}
     for n, rows in sides.items():
-        if not len(rows): raise RealnessError(f'no rows of {n!r}; there are: {", ".join(df.variant.unique())}')
-    if set(sides[a].index) != set(sides[b].index): raise RealnessError(f'{a} and {b} were not run on the same pictures')
+        if not len(rows):
+            raise RealnessError(f'no rows of {n!r}; there are: {", ".join(df.variant.unique())}')
+    if set(sides[a].index) != set(sides[b].index):
+        raise RealnessError(f'{a} and {b} were not run on the same pictures')
     rows = sides[a].assign(d=sides[a][metric] - sides[b][metric])
-    if kinds is not None: rows = rows[rows.kind.isin(list(kinds))]
+    if kinds is not None:
+        rows = rows[rows.kind.isin(list(kinds))]
     value, lo, hi = interval(rows, 'd', n_boot, seed)
     return dict(variant=a, control=b, difference=value, lo=lo, hi=hi, beyond=bool(lo > 0 or hi < 0))
 
 # %% ../../nbs/31_map_benchmark.ipynb #d825567f
 def choose(
-    df,                    # rows on the photographs to choose by
-    variants=None,         # among these; all by default
-    metric: str = 'auc_judd'
+    df,  # rows on the photographs to choose by
+    variants=None,  # among these; all by default
+    metric: str = 'auc_judd',
 ) -> str:  # a variant
     "The variant with the best mean over kinds."
     names = list(variants or df.variant.unique())
@@ -490,52 +786,78 @@ def choose(
 _SMALL, _LARGE = dict(windows=(64,), stride=48), dict(windows=(128,), stride=64)
 _both = lambda *names: [dict(variant=n, **w) for n in names for w in (_SMALL, _LARGE)]
 SETTINGS = {  # name of a text-driven variant -> arguments of `heatmap`, or a list of them to be averaged
-    'cosine 64': dict(variant='cosine', **_SMALL), 'cosine 128': dict(variant='cosine', **_LARGE), 'cosine 64+128': _both('cosine'),
-    'contrast 64': dict(variant='dream', **_SMALL), 'contrast 128': dict(variant='dream', **_LARGE), 'contrast 64+128': _both('dream'),
-    'blend 64+128': _both('blend'), 'contrast and prompts 64+128': _both('dream', 'prompts')}
+    'cosine 64': dict(variant='cosine', **_SMALL),
+    'cosine 128': dict(variant='cosine', **_LARGE),
+    'cosine 64+128': _both('cosine'),
+    'contrast 64': dict(variant='dream', **_SMALL),
+    'contrast 128': dict(variant='dream', **_LARGE),
+    'contrast 64+128': _both('dream'),
+    'blend 64+128': _both('blend'),
+    'contrast and prompts 64+128': _both('dream', 'prompts'),
+}
 PROMPTS = {'prompts 64+128': _both('prompts')}  # these read no sentence
 
+
 def dream_variants(
-    clip,            # a model of `load_clip`, or its name
+    clip,  # a model of `load_clip`, or its name
     settings: dict = SETTINGS,  # name of a variant -> keyword arguments of `heatmap`, or a list of them
-    make=None,       # called with (image, text, clip=, **arguments); `realness.localization.heatmap.heatmap` by default
-    **more           # arguments for all of them, such as cache=None
+    make=None,  # called with (image, text, clip=, **arguments); `realness.localization.heatmap.heatmap` by default
+    **more,  # arguments for all of them, such as cache=None
 ) -> dict:  # name -> function of an item
     "Variants of DREAM for `run_benchmark`."
     if make is None:
         from realness.localization.heatmap import heatmap
+
         make = lambda *a, **kw: heatmap(*a, policy=False, **kw)
+
     def variant(name, kws):
         def maps(item):
-            got = [result(make(item.image, item.sentence or None, clip=clip, **kw, **more), item, name) for kw in kws]
+            got = [
+                result(make(item.image, item.sentence or None, clip=clip, **kw, **more), item, name)
+                for kw in kws
+            ]
             p, lo, hi = zip(*got)
             ranged = None not in lo
-            return np.mean(p, 0), 'unrealism', np.mean(lo) if ranged else None, np.mean(hi) if ranged else None
+            return (
+                np.mean(p, 0),
+                'unrealism',
+                np.mean(lo) if ranged else None,
+                np.mean(hi) if ranged else None,
+            )
+
         return maps
+
     return {name: variant(name, kw if isinstance(kw, list) else [kw]) for name, kw in settings.items()}
 
+
 def learned_variant(
-    localizer,             # a `Localizer`
-    held_out: dict = None  # kind -> the `Localizer` that has never seen it
+    localizer,  # a `Localizer`
+    held_out: dict = None,  # kind -> the `Localizer` that has never seen it
 ):  # a variant
     "A learned localizer; each kind is judged by one that was trained without it, where there is one."
-    return lambda item: ((held_out or {}).get(item.kind, localizer).map(item.image), 'unrealism', 0., 1.)
+    return lambda item: ((held_out or {}).get(item.kind, localizer).map(item.image), 'unrealism', 0.0, 1.0)
 
 # %% ../../nbs/31_map_benchmark.ipynb #b634a7fa
 def _sentences(items):
     "Whether all pictures have a sentence; `RealnessError` when only some have."
     silent = [i.name for i in items if not i.sentence]
     if silent and len(silent) < len(items):
-        raise RealnessError(f'{len(silent)} pictures have no sentence: {", ".join(silent[:5])}; add them to image_descriptions.csv, or take it away to leave text out')
+        raise RealnessError(
+            f'{len(silent)} pictures have no sentence: {", ".join(silent[:5])}; add them to image_descriptions.csv, or take it away to leave text out'
+        )
     return not silent
+
 
 SHUFFLES = 5  # times the sentences are dealt out anew; the control is their mean
 
+
 def merged(
-    rows,         # of `run_benchmark`
+    rows,  # of `run_benchmark`
     names: list,  # variants
-    into: str     # the name of their mean
-) -> pd.DataFrame:  # the rows with those of `names` replaced by one a picture: the mean of the metrics, the first one's map
+    into: str,  # the name of their mean
+) -> (
+    pd.DataFrame
+):  # the rows with those of `names` replaced by one a picture: the mean of the metrics, the first one's map
     "Several runs of one variant as one."
     some = rows[rows.variant.isin(names)]
     numbers = [k for k in ('seconds', *BETTER) if k in rows]
@@ -543,68 +865,113 @@ def merged(
     mean = first.assign(variant=into, **some.groupby('item')[numbers].mean().loc[first.index]).reset_index()
     return pd.concat([rows[~rows.variant.isin(names)], mean], ignore_index=True)
 
-def _as_items(x, name): return x if isinstance(x, list) else make_benchmark(photos=name, **(x or {}))
+
+def _as_items(x, name):
+    return x if isinstance(x, list) else make_benchmark(photos=name, **(x or {}))
+
 
 def full_table(
-    text: dict,           # name -> text-driven variant; may be empty
+    text: dict,  # name -> text-driven variant; may be empty
     others: dict = None,  # name -> variant that reads no sentence, such as a learned one
-    seen: dict = None,    # name of a variant -> kinds it was trained on
-    judge=None,           # items to judge on, or arguments of `make_benchmark` on the test photographs
-    choosing=None,        # items to choose the text-driven variant by, or arguments of `make_benchmark` on the training photographs
-    seed: int = 0,        # of shuffling and intervals
-    progress=None         # called with the share done of each of the two runs
-) -> tuple:  # table (one row a variant), differences (one row a pair), rows (one a picture and variant, with the maps)
+    seen: dict = None,  # name of a variant -> kinds it was trained on
+    judge=None,  # items to judge on, or arguments of `make_benchmark` on the test photographs
+    choosing=None,  # items to choose the text-driven variant by, or arguments of `make_benchmark` on the training photographs
+    seed: int = 0,  # of shuffling and intervals
+    progress=None,  # called with the share done of each of the two runs
+) -> (
+    tuple
+):  # table (one row a variant), differences (one row a pair), rows (one a picture and variant, with the maps)
     "Chooses a text-driven variant on training photographs, then judges everything on the test photographs."
     judge, best, others, seen = _as_items(judge, 'test'), None, others or {}, seen or {}
     text = text if _sentences(judge) else {}
-    run = [*(('control', k, f) for k, f in CONTROLS.items()), *(('text', k, f) for k, f in text.items()), *(('no sentence', k, f) for k, f in others.items())]
+    run = [
+        *(('control', k, f) for k, f in CONTROLS.items()),
+        *(('text', k, f) for k, f in text.items()),
+        *(('no sentence', k, f) for k, f in others.items()),
+    ]
     if text:
-        best = next(iter(text)) if len(text) == 1 else choose(run_benchmark(_as_items(choosing or dict(per_kind=1, clean=0), 'train'), text, progress=progress))
-        run += [('control', f'{best}, whole image', whole_image(text[best])), ('control', f'{best}, shuffled sentences', None)]
+        best = (
+            next(iter(text))
+            if len(text) == 1
+            else choose(
+                run_benchmark(
+                    _as_items(choosing or dict(per_kind=1, clean=0), 'train'), text, progress=progress
+                )
+            )
+        )
+        run += [
+            ('control', f'{best}, whole image', whole_image(text[best])),
+            ('control', f'{best}, shuffled sentences', None),
+        ]
     deals = {f'shuffled {j}': shuffled(text[best], judge, seed + j) for j in range(SHUFFLES)} if best else {}
     rows = run_benchmark(judge, {k: f for _, k, f in run if f} | deals, progress=progress)
-    if best: rows = merged(rows, list(deals), run[-1][1])
+    if best:
+        rows = merged(rows, list(deals), run[-1][1])
     table = summary(rows, seen, seed=seed).merge(pooled(rows), on='variant')
     table.insert(1, 'role', [role for role, *_ in run])
     table.insert(2, 'chosen', table.variant == best)
     return table, differences(rows, best, others, seen, seed), rows
 
+
 def differences(
-    rows,          # of `run_benchmark`
-    best: str,     # the chosen text-driven variant, or None
-    others,        # names of variants that read no sentence
-    seen: dict,    # name -> kinds it was trained on
-    seed: int = 0
+    rows,  # of `run_benchmark`
+    best: str,  # the chosen text-driven variant, or None
+    others,  # names of variants that read no sentence
+    seen: dict,  # name -> kinds it was trained on
+    seed: int = 0,
 ) -> pd.DataFrame:  # variant, control, kinds ('all', 'unseen' or, where there are no unseen ones, 'seen'), difference, lo, hi, beyond
     "The chosen variant against its controls, and the others against theirs on kinds they have not seen."
-    pairs = [(best, c, 'all', None) for c in (f'{best}, shuffled sentences', f'{best}, whole image', 'centre', 'scene statistics') if best]
+    pairs = [
+        (best, c, 'all', None)
+        for c in (f'{best}, shuffled sentences', f'{best}, whole image', 'centre', 'scene statistics')
+        if best
+    ]
     for n in others:
         new = [k for k in rows.kind.unique() if k and k not in seen.get(n, ())]
-        pairs += [(n, c, 'unseen' if new else 'seen', new or None) for c in ('centre', 'scene statistics', best) if c]
-    return pd.DataFrame([dict(kinds=what, **difference(rows, a, c, kinds=only, seed=seed)) for a, c, what, only in pairs])
+        pairs += [
+            (n, c, 'unseen' if new else 'seen', new or None)
+            for c in ('centre', 'scene statistics', best)
+            if c
+        ]
+    return pd.DataFrame(
+        [dict(kinds=what, **difference(rows, a, c, kinds=only, seed=seed)) for a, c, what, only in pairs]
+    )
 
 # %% ../../nbs/31_map_benchmark.ipynb #305d51fe
 def plot_benchmark(
-    table,                    # of `full_table` or `summary`
-    metric: str = 'auc_judd', # the metric its interval belongs to
-    title: str = None
+    table,  # of `full_table` or `summary`
+    metric: str = 'auc_judd',  # the metric its interval belongs to
+    title: str = None,
 ):  # a Figure
     "Every variant with its interval over photographs; a line at chance."
     from realness.plots import plot_table
+
     name = 'AUC-Judd' if metric == 'auc_judd' else metric
-    d = pd.DataFrame(dict(model=table.variant, value=table[metric], lo=table.lo, hi=table.hi, kind=table.role if 'role' in table else 'model', metric=name,
-                          direction=BETTER[metric]))
-    return plot_table(d, metric=name, lines={'chance': .5} if metric == 'auc_judd' else None, title=title)
+    d = pd.DataFrame(
+        dict(
+            model=table.variant,
+            value=table[metric],
+            lo=table.lo,
+            hi=table.hi,
+            kind=table.role if 'role' in table else 'model',
+            metric=name,
+            direction=BETTER[metric],
+        )
+    )
+    return plot_table(d, metric=name, lines={'chance': 0.5} if metric == 'auc_judd' else None, title=title)
 
 # %% ../../nbs/31_map_benchmark.ipynb #281007d9
 def fresh_seconds(
-    clip,            # a model of `load_clip`
+    clip,  # a model of `load_clip`
     settings: dict,  # as in `dream_variants`
-    items: list,     # some pictures; the median counts
-    make=None        # as in `dream_variants`
+    items: list,  # some pictures; the median counts
+    make=None,  # as in `dream_variants`
 ) -> dict:  # name -> seconds a picture, no windows kept
     "What variants of DREAM cost without kept windows."
-    grids = {n: {(tuple(k['windows']), k['stride']): k for k in (kw if isinstance(kw, list) else [kw])} for n, kw in settings.items()}
+    grids = {
+        n: {(tuple(k['windows']), k['stride']): k for k in (kw if isinstance(kw, list) else [kw])}
+        for n, kw in settings.items()
+    }
     cost = {}
     for key, kw in {key: kw for g in grids.values() for key, kw in g.items()}.items():
         f, took = dream_variants(clip, {'one': kw}, make, cache=None)['one'], []
@@ -617,57 +984,104 @@ def fresh_seconds(
 
 # %% ../../nbs/31_map_benchmark.ipynb #9c2116cf
 def held_out(
-    folder  # of folders, each a saved `Localizer` whose localizer.json names the kinds it was fitted on
+    folder,  # of folders, each a saved `Localizer` whose localizer.json names the kinds it was fitted on
 ) -> dict:  # kind -> a `Localizer` that has never seen it
     "Localizers for judging kinds as unseen ones. `RealnessError` when there is none."
     from realness.localization.localizer import Localizer
+
     locs = [Localizer.load(p.parent) for p in sorted(Path(folder).glob('*/localizer.json'))]
     out = {k: next((l for l in locs if k not in l.about['kinds']), None) for k in KINDS}
-    if None in out.values() or not locs: raise RealnessError(f'{folder}: no localizer there was fitted without {", ".join(k for k in out if out[k] is None)}')
+    if None in out.values() or not locs:
+        raise RealnessError(
+            f'{folder}: no localizer there was fitted without {", ".join(k for k in out if out[k] is None)}'
+        )
     return out
 
+
 def shipped_variants(
-    clip,                # a model of `load_clip`
-    without: str = None  # see `held_out`
+    clip,  # a model of `load_clip`
+    without: str = None,  # see `held_out`
 ) -> tuple:  # text-driven variants, others, kinds each was trained on
     "The variants the package ships."
     from realness.localization.localizer import Localizer
+
     loc, text, others = Localizer.load(), dream_variants(clip), dream_variants(clip, PROMPTS)
-    seen = dict.fromkeys([*text, *others], list(KINDS) if 'lite-clip' in clip.name else []) | {'learned': list(KINDS)}
+    seen = dict.fromkeys([*text, *others], list(KINDS) if 'lite-clip' in clip.name else []) | {
+        'learned': list(KINDS)
+    }
     others['learned'] = learned_variant(loc)
-    if without: others['learned, kind held out'] = learned_variant(loc, held_out(without))
+    if without:
+        others['learned, kind held out'] = learned_variant(loc, held_out(without))
     return text, others, seen
 
 # %% ../../nbs/31_map_benchmark.ipynb #736853cb
 def save_table(
-    df,   # what to write
-    path  # a CSV; folders are made
+    df,  # what to write
+    path,  # a CSV; folders are made
 ):
     "A CSV with four decimals, whole or not at all."
-    with atomic_write(path) as tmp: df.round(4).to_csv(tmp, index=False)
+    with atomic_write(path) as tmp:
+        df.round(4).to_csv(tmp, index=False)
+
 
 def _arguments(argv):
-    ap = argparse.ArgumentParser(prog='python -m realness.localization.map_benchmark', description='Where do maps point? Every variant and control in one table.')
-    ap.add_argument('--per-kind', type=int, default=1, help='pictures of each kind on the test photographs (default 1, the photographs taking turns)')
+    ap = argparse.ArgumentParser(
+        prog='python -m realness.localization.map_benchmark',
+        description='Where do maps point? Every variant and control in one table.',
+    )
+    ap.add_argument(
+        '--per-kind',
+        type=int,
+        default=1,
+        help='pictures of each kind on the test photographs (default 1, the photographs taking turns)',
+    )
     ap.add_argument('--clip', default='lite-clip', help='the CLIP model')
     ap.add_argument('--held-out', help='a folder of localizers, each fitted without some kinds')
     ap.add_argument('--data', help='a folder with images/ and masks/ instead of planted defects')
-    ap.add_argument('--out', default='nbs/results/map_benchmark.csv', help='the table; the differences go beside it (…_differences.csv)')
+    ap.add_argument(
+        '--out',
+        default='nbs/results/map_benchmark.csv',
+        help='the table; the differences go beside it (…_differences.csv)',
+    )
     return ap.parse_args(argv)
+
 
 def main(argv=None):
     "The benchmark from the command line."
     from realness.localization.clip import load_clip
+
     a = _arguments(argv)
     clip, out = load_clip(a.clip), Path(a.out)
     text, others, seen = shipped_variants(clip, a.held_out)
     judge = read_folder(a.data) if a.data else make_benchmark(per_kind=a.per_kind, clean=1)
-    table, diffs, _ = full_table(text, others, seen, judge, progress=lambda share: print(f'\r{share:4.0%}', end='', file=sys.stderr))
+    table, diffs, _ = full_table(
+        text, others, seen, judge, progress=lambda share: print(f'\r{share:4.0%}', end='', file=sys.stderr)
+    )
     cost = fresh_seconds(clip, {**SETTINGS, **PROMPTS}, judge[:2])
     table['seconds'] = [cost.get(v, s) for v, s in zip(table.variant, table.seconds)]
     save_table(table, out)
     save_table(diffs, out.with_name(f'{out.stem}_differences{out.suffix}'))
-    print(table[['variant', 'role', 'chosen', 'auc_judd', 'lo', 'hi', 'worst', 'worst_kind', 'seen', 'unseen', 'seconds']].round(3).to_string(index=False))
+    print(
+        table[
+            [
+                'variant',
+                'role',
+                'chosen',
+                'auc_judd',
+                'lo',
+                'hi',
+                'worst',
+                'worst_kind',
+                'seen',
+                'unseen',
+                'seconds',
+            ]
+        ]
+        .round(3)
+        .to_string(index=False)
+    )
     print(diffs.round(3).to_string(index=False))
 
-if __name__ == '__main__' and '__file__' in globals(): main()
+
+if __name__ == '__main__' and '__file__' in globals():
+    main()

@@ -12,79 +12,112 @@ import numpy as np
 from ..config import RealnessError
 
 # %% ../../nbs/30_map_metrics.ipynb #e4130397
-AT = 0.  # a pixel belongs to the defect where the mask is above this
+AT = 0.0  # a pixel belongs to the defect where the mask is above this
+
 
 def _one(x, name):
     "`x` as one H x W array of floats, all finite."
-    if hasattr(x, 'detach'): x = x.detach().cpu().numpy()
-    try: a = np.asarray(x)
-    except ValueError as e: raise RealnessError(f'{name} is no array: {e}') from None
-    if a.dtype.kind not in 'fiub': raise RealnessError(f'{name} holds no numbers but {a.dtype}')
-    if a.ndim != 2 or not a.size: raise RealnessError(f'{name} has shape {a.shape}: it must be height x width')
-    if a.dtype not in (np.float32, np.float64): a = a.astype(np.float32 if a.dtype.itemsize < 4 else np.float64)
+    if hasattr(x, 'detach'):
+        x = x.detach().cpu().numpy()
+    try:
+        a = np.asarray(x)
+    except ValueError as e:
+        raise RealnessError(f'{name} is no array: {e}') from None
+    if a.dtype.kind not in 'fiub':
+        raise RealnessError(f'{name} holds no numbers but {a.dtype}')
+    if a.ndim != 2 or not a.size:
+        raise RealnessError(f'{name} has shape {a.shape}: it must be height x width')
+    if a.dtype not in (np.float32, np.float64):
+        a = a.astype(np.float32 if a.dtype.itemsize < 4 else np.float64)
     bad = a.size - np.isfinite(a).sum()
-    if bad: raise RealnessError(f'{name} has {bad} pixels that are NaN or infinite, of {a.size}: every pixel needs a value')
+    if bad:
+        raise RealnessError(
+            f'{name} has {bad} pixels that are NaN or infinite, of {a.size}: every pixel needs a value'
+        )
     return a
+
 
 def _many(x):
     "A list of maps: of one map, a stack (n x H x W) or a list."
-    if isinstance(x, (list, tuple)) and len(x) and np.ndim(x[0]) == 2: return list(x)
+    if isinstance(x, (list, tuple)) and len(x) and np.ndim(x[0]) == 2:
+        return list(x)
     return list(x) if np.ndim(x) == 3 else [x]
 
 # %% ../../nbs/30_map_metrics.ipynb #887408de
 def _pairs(p, g):
     "Checked (map, mask) pairs."
     p, g = _many(p), _many(g)
-    if len(p) != len(g): raise RealnessError(f'{len(p)} maps but {len(g)} masks: give one mask for each map')
+    if len(p) != len(g):
+        raise RealnessError(f'{len(p)} maps but {len(g)} masks: give one mask for each map')
     nr = (lambda what, i: f'{what} {i}') if len(p) > 1 else (lambda what, i: f'the {what}')
     out = [(_one(a, nr('map', i)), _one(b, nr('mask', i))) for i, (a, b) in enumerate(zip(p, g))]
     for i, (a, b) in enumerate(out):
-        if a.shape != b.shape: raise RealnessError(f'{nr("map", i)} is {a.shape} but its mask {b.shape} (height, width): make them the same size')
+        if a.shape != b.shape:
+            raise RealnessError(
+                f'{nr("map", i)} is {a.shape} but its mask {b.shape} (height, width): make them the same size'
+            )
         low, top = b.min(), b.max()
-        if low < 0 or top > 1: raise RealnessError(f'{nr("mask", i)} goes from {low:g} to {top:g}: a mask lies in 0-1 (divide 8-bit masks by 255)')
+        if low < 0 or top > 1:
+            raise RealnessError(
+                f'{nr("mask", i)} goes from {low:g} to {top:g}: a mask lies in 0-1 (divide 8-bit masks by 255)'
+            )
     return out
+
 
 def _single(p, g):
     "One checked map and its mask."
     out = _pairs(p, g)
-    if len(out) != 1: raise RealnessError(f'{len(out)} maps: this metric takes one picture at a time; `map_metrics` takes many')
+    if len(out) != 1:
+        raise RealnessError(
+            f'{len(out)} maps: this metric takes one picture at a time; `map_metrics` takes many'
+        )
     return out[0]
 
 # %% ../../nbs/30_map_metrics.ipynb #8571769a
 def hard(
-    g,               # mask, H x W, 0-1
-    at: float = AT   # a pixel is defect where g > at
+    g,  # mask, H x W, 0-1
+    at: float = AT,  # a pixel is defect where g > at
 ) -> np.ndarray:  # H x W bool
     "A soft mask made hard."
-    if not 0 <= at < 1: raise RealnessError(f'at={at}: give a threshold from 0 to below 1')
+    if not 0 <= at < 1:
+        raise RealnessError(f'at={at}: give a threshold from 0 to below 1')
     return _one(g, 'the mask') > at
+
 
 def _split(p, g, at):
     "The map's values inside and outside the defects, over all pictures, the latter sorted; both are there."
     pairs = [(a, hard(b, at)) for a, b in _pairs(p, g)]
     inside, outside = (np.concatenate([a[b == side] for a, b in pairs]) for side in (True, False))
-    if not len(inside): raise RealnessError(f'the mask is empty (no pixel above {at:g}): for clean pictures there are map_mse and calmness')
-    if not len(outside): raise RealnessError(f'the mask covers every pixel (all above {at:g}): there is no clean pixel to compare with')
+    if not len(inside):
+        raise RealnessError(
+            f'the mask is empty (no pixel above {at:g}): for clean pictures there are map_mse and calmness'
+        )
+    if not len(outside):
+        raise RealnessError(
+            f'the mask covers every pixel (all above {at:g}): there is no clean pixel to compare with'
+        )
     return inside, np.sort(outside)
 
 # %% ../../nbs/30_map_metrics.ipynb #ba0867be
 def _prices(inside, clean):
     "For each defect value the share of clean pixels above it, and of those not below it; `clean` sorted upwards."
     n = len(clean)
-    return tuple((n - np.searchsorted(clean, inside, side=s))/n for s in ('right', 'left'))
+    return tuple((n - np.searchsorted(clean, inside, side=s)) / n for s in ('right', 'left'))
+
 
 def _partial(above, least, limit):
     "What each defect pixel adds to the area under the ROC up to the rate `limit`."
-    whole, rise = limit - (above + least)/2, np.maximum(least - above, 1e-300)
-    return np.where(least <= limit, whole, np.maximum(limit - above, 0)**2/(2*rise))
+    whole, rise = limit - (above + least) / 2, np.maximum(least - above, 1e-300)
+    return np.where(least <= limit, whole, np.maximum(limit - above, 0) ** 2 / (2 * rise))
+
 
 def pixel_auroc(
-    p,              # map H x W, or a list of maps (their pixels are pooled); higher = less real
-    g,              # mask(s) of the same size, 0-1
-    at: float = AT  # defect where g > at
+    p,  # map H x W, or a list of maps (their pixels are pooled); higher = less real
+    g,  # mask(s) of the same size, 0-1
+    at: float = AT,  # defect where g > at
 ) -> float:  # 0-1, higher is better, .5 = chance
     "Area under the ROC of pixels, by ranks with ties as half. Of one picture this is AUC-Judd. `RealnessError` for an empty or full mask."
-    return float(_partial(*_prices(*_split(p, g, at)), 1.).mean())
+    return float(_partial(*_prices(*_split(p, g, at)), 1.0).mean())
 
 # %% ../../nbs/30_map_metrics.ipynb #4b4243cd
 def _found(inside, clean):
@@ -92,21 +125,28 @@ def _found(inside, clean):
     values, count = np.unique(inside, return_counts=True)
     return np.cumsum(count[::-1]), len(clean) - np.searchsorted(clean, values[::-1], side='left')
 
-def _precision(hits, alarms): return float((np.diff(hits, prepend=0)*hits/(hits + alarms)).sum()/hits[-1])
-def _f1(hits, alarms): return float((2*hits/(hits + alarms + hits[-1])).max())
+
+def _precision(hits, alarms):
+    return float((np.diff(hits, prepend=0) * hits / (hits + alarms)).sum() / hits[-1])
+
+
+def _f1(hits, alarms):
+    return float((2 * hits / (hits + alarms + hits[-1])).max())
+
 
 def pixel_ap(
-    p,              # map, or list of maps (pooled)
-    g,              # mask(s), 0-1
-    at: float = AT  # defect where g > at
+    p,  # map, or list of maps (pooled)
+    g,  # mask(s), 0-1
+    at: float = AT,  # defect where g > at
 ) -> float:  # 0-1, higher is better; a constant map gets the share of defect pixels
     "Average precision of pixels: sum of (R_n - R_{n-1}) P_n over thresholds, without interpolation."
     return _precision(*_found(*_split(p, g, at)))
 
+
 def f1_max(
-    p,              # map, or list of maps (pooled)
-    g,              # mask(s), 0-1
-    at: float = AT  # defect where g > at
+    p,  # map, or list of maps (pooled)
+    g,  # mask(s), 0-1
+    at: float = AT,  # defect where g > at
 ) -> float:  # 0-1, higher is better
     "The best F1 = 2PR/(P + R) of pixels over all thresholds (chosen on these pixels: an upper bound)."
     return _f1(*_found(*_split(p, g, at)))
@@ -115,192 +155,250 @@ def f1_max(
 def _by_region(p, on, clean, limit):
     "The partial area of each connected region of the defects `on`."
     from scipy.ndimage import label
+
     names = label(on, structure=np.ones((3, 3), dtype=int))[0][on]
-    return (np.bincount(names, _partial(*_prices(p[on], clean), limit))[1:]/np.bincount(names)[1:]).tolist() if len(names) else []
+    return (
+        (np.bincount(names, _partial(*_prices(p[on], clean), limit))[1:] / np.bincount(names)[1:]).tolist()
+        if len(names)
+        else []
+    )
+
 
 def aupro(
-    maps,                # map, or list of maps
-    masks,               # mask(s), 0-1; clean pictures among them add clean pixels
-    limit: float = .3,   # highest false-alarm rate, (0, 1]
-    at: float = AT       # defect where g > at
+    maps,  # map, or list of maps
+    masks,  # mask(s), 0-1; clean pictures among them add clean pixels
+    limit: float = 0.3,  # highest false-alarm rate, (0, 1]
+    at: float = AT,  # defect where g > at
 ) -> float:  # 0-1, higher is better; limit/2 = chance
     "Area under the mean per-region overlap up to the false-alarm rate `limit`, divided by `limit` (Bergmann et al., MVTec AD)."
-    if not 0 < limit <= 1: raise RealnessError(f'limit={limit}: give a false-alarm rate above 0 and at most 1')
+    if not 0 < limit <= 1:
+        raise RealnessError(f'limit={limit}: give a false-alarm rate above 0 and at most 1')
     clean = _split(maps, masks, at)[1]
-    return float(np.mean([v for p, g in _pairs(maps, masks) for v in _by_region(p, hard(g, at), clean, limit)])/limit)
+    return float(
+        np.mean([v for p, g in _pairs(maps, masks) for v in _by_region(p, hard(g, at), clean, limit)]) / limit
+    )
 
 # %% ../../nbs/30_map_metrics.ipynb #7dcf609d
 def pointing_game(
-    p,               # map, H x W
-    g,               # mask, H x W, 0-1
+    p,  # map, H x W
+    g,  # mask, H x W, 0-1
     at: float = AT,  # defect where g > at
-    margin: int = 0  # pixels beside the defect that count as well (15 in the paper of the game)
+    margin: int = 0,  # pixels beside the defect that count as well (15 in the paper of the game)
 ) -> float:  # 1 = hit, 0 = miss, between for ties
     "Whether the map's maximum lies in the defect (Zhang et al. 2016). `RealnessError` for an empty mask."
     p, g = _single(p, g)
     on = hard(g, at)
-    if not on.any(): raise RealnessError(f'the mask is empty (no pixel above {at:g}): there is nothing to point at')
+    if not on.any():
+        raise RealnessError(f'the mask is empty (no pixel above {at:g}): there is nothing to point at')
     if margin:
         from scipy.ndimage import distance_transform_edt
+
         on = distance_transform_edt(~on) <= margin
     return float(on[p == p.max()].mean())
 
 # %% ../../nbs/30_map_metrics.ipynb #4680c2fa
 def to_density(
-    p,                # map, H x W, of any sign
-    lo: float = None  # what becomes 0 (values below it too); the map's minimum by default
+    p,  # map, H x W, of any sign
+    lo: float = None,  # what becomes 0 (values below it too); the map's minimum by default
 ) -> np.ndarray:  # H x W float64, not negative, sum 1
     "A map as a distribution over pixels: (p - lo) clipped at 0, divided by its sum; uniform where nothing is above `lo`."
     p = _one(p, 'the map').astype(np.float64)
     d = np.maximum(p - (p.min() if lo is None else lo), 0)
     top = d.max()
-    if top <= 1e-12*max(np.abs(p).max(), 1e-300): return np.full_like(d, 1/d.size)
+    if top <= 1e-12 * max(np.abs(p).max(), 1e-300):
+        return np.full_like(d, 1 / d.size)
     d /= top
-    return d/d.sum()
+    return d / d.sum()
+
 
 def _densities(p, g):
     p, g = _single(p, g)
-    if not g.any(): raise RealnessError('the mask is empty: it is no distribution')
-    return to_density(p), g.astype(np.float64)/g.sum(dtype=np.float64)
+    if not g.any():
+        raise RealnessError('the mask is empty: it is no distribution')
+    return to_density(p), g.astype(np.float64) / g.sum(dtype=np.float64)
 
 # %% ../../nbs/30_map_metrics.ipynb #b6d442a5
 def cc(
     p,  # map, H x W
-    g   # soft mask, H x W, 0-1
+    g,  # soft mask, H x W, 0-1
 ) -> float:  # -1 to 1, higher is better; NaN when either is constant
     "Pearson's correlation of map and mask over pixels."
     p, g = (a.astype(np.float64) for a in _single(p, g))
     a, b = p - p.mean(), g - g.mean()
-    flat = lambda v, w: v.std() <= 1e-12*np.abs(w).max()
-    return float(np.nan if flat(a, p) or flat(b, g) else (a*b).sum()/np.sqrt((a*a).sum()*(b*b).sum()))
+    flat = lambda v, w: v.std() <= 1e-12 * np.abs(w).max()
+    return float(
+        np.nan if flat(a, p) or flat(b, g) else (a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum())
+    )
+
 
 def sim(
     p,  # map, H x W
-    g   # soft mask, H x W, 0-1
+    g,  # soft mask, H x W, 0-1
 ) -> float:  # 0-1, higher is better
     "Similarity: sum of min(p', g') over pixels, both as distributions (`to_density`)."
     return float(np.minimum(*_densities(p, g)).sum())
 
+
 EPS = float(np.finfo(np.float64).eps)
+
 
 def kld(
     p,  # map, H x W
-    g   # soft mask, H x W, 0-1
+    g,  # soft mask, H x W, 0-1
 ) -> float:  # 0 and up, lower is better
     "Kullback-Leibler divergence: sum of g' log(g'/(p' + e) + e) over pixels, both as distributions, e = 2.2e-16."
     a, b = _densities(p, g)
-    return float((b*np.log(b/(a + EPS) + EPS)).sum())
+    return float((b * np.log(b / (a + EPS) + EPS)).sum())
 
 # %% ../../nbs/30_map_metrics.ipynb #6953fbb6
 def nss(
-    p,              # map, H x W
-    g,              # mask, H x W, 0-1
-    at: float = AT  # defect where g > at
+    p,  # map, H x W
+    g,  # mask, H x W, 0-1
+    at: float = AT,  # defect where g > at
 ) -> float:  # higher is better, 0 = chance; NaN for a constant map
     "Normalised scanpath saliency: mean of (p - mean p)/sd p over the defect. `RealnessError` for an empty mask."
     p, g = _single(p, g)
     on, p = hard(g, at), p.astype(np.float64)
-    if not on.any(): raise RealnessError(f'the mask is empty (no pixel above {at:g}): NSS is a mean over the defect')
-    return float(np.nan if p.std() <= 1e-12*np.abs(p).max() else (p[on].mean() - p.mean())/p.std())
+    if not on.any():
+        raise RealnessError(f'the mask is empty (no pixel above {at:g}): NSS is a mean over the defect')
+    return float(np.nan if p.std() <= 1e-12 * np.abs(p).max() else (p[on].mean() - p.mean()) / p.std())
 
 # %% ../../nbs/30_map_metrics.ipynb #1849570c
 def position(
-    p,                # map, H x W
-    lo: float = 0.,   # the calm end of the colour range
-    hi: float = 1.    # the other end
+    p,  # map, H x W
+    lo: float = 0.0,  # the calm end of the colour range
+    hi: float = 1.0,  # the other end
 ) -> np.ndarray:  # H x W, 0-1
     "Where the values lie in a fixed colour range, clipped."
-    if not (np.isfinite([lo, hi]).all() and hi > lo): raise RealnessError(f'the colour range {lo:g} to {hi:g} is none: hi must be above lo')
-    return np.clip((_one(p, 'the map').astype(np.float64) - lo)/(hi - lo), 0, 1)
+    if not (np.isfinite([lo, hi]).all() and hi > lo):
+        raise RealnessError(f'the colour range {lo:g} to {hi:g} is none: hi must be above lo')
+    return np.clip((_one(p, 'the map').astype(np.float64) - lo) / (hi - lo), 0, 1)
+
 
 def map_mse(
-    p,               # map, H x W
-    g,               # soft mask, H x W, 0-1; may be all 0
-    lo: float = 0.,  # colour range of the map
-    hi: float = 1.
+    p,  # map, H x W
+    g,  # soft mask, H x W, 0-1; may be all 0
+    lo: float = 0.0,  # colour range of the map
+    hi: float = 1.0,
 ) -> float:  # 0-1, lower is better
     "Mean squared difference of `position` and mask over pixels."
     p, g = _single(p, g)
-    return float(((position(p, lo, hi) - g)**2).mean())
+    return float(((position(p, lo, hi) - g) ** 2).mean())
+
 
 def calmness(
-    p,               # map of a clean picture, H x W, higher = less real
-    lo: float = 0.,  # colour range of the map
-    hi: float = 1.
+    p,  # map of a clean picture, H x W, higher = less real
+    lo: float = 0.0,  # colour range of the map
+    hi: float = 1.0,
 ) -> float:  # 0-1, higher = calmer, which is better on clean pictures
     "1 - mean `position` over pixels."
     return float(1 - position(p, lo, hi).mean())
 
+
 def hot(
-    p,               # map of a clean picture, H x W, higher = less real
-    lo: float = 0.,  # colour range of the map
-    hi: float = 1.
+    p,  # map of a clean picture, H x W, higher = less real
+    lo: float = 0.0,  # colour range of the map
+    hi: float = 1.0,
 ) -> float:  # 0-1, lower is better on clean pictures
     "Share of pixels above the middle of the colour range."
-    return float((position(p, lo, hi) > .5).mean())
+    return float((position(p, lo, hi) > 0.5).mean())
 
 # %% ../../nbs/30_map_metrics.ipynb #46f979cb
 def unrealism(
-    p,                            # map, H x W
-    direction: str = 'unrealism', # of the map: 'unrealism' (higher = less real) or 'realness' ('realism' means the same)
-    lo: float = None,             # its colour range, if there is one
-    hi: float = None
+    p,  # map, H x W
+    direction: str = 'unrealism',  # of the map: 'unrealism' (higher = less real) or 'realness' ('realism' means the same)
+    lo: float = None,  # its colour range, if there is one
+    hi: float = None,
 ) -> tuple:  # the map, lo, hi with higher = less real
     "A map and its colour range turned so that higher = less real."
-    if direction == 'unrealism': return p, lo, hi
-    if direction not in ('realness', 'realism'): raise RealnessError(f"direction {direction!r}: say 'unrealism' or 'realness'")
+    if direction == 'unrealism':
+        return p, lo, hi
+    if direction not in ('realness', 'realism'):
+        raise RealnessError(f"direction {direction!r}: say 'unrealism' or 'realness'")
     return -np.asarray(p), None if hi is None else -hi, None if lo is None else -lo
 
 # %% ../../nbs/30_map_metrics.ipynb #1f49d993
-BETTER = dict(auc_judd='higher', pixel_auroc='higher', pixel_ap='higher', f1_max='higher', aupro='higher', pointing_game='higher', cc='higher',
-              sim='higher', kld='lower', nss='higher', mse='lower', mse_clean='lower', calmness='higher', hot='lower')  # what is better
+BETTER = dict(
+    auc_judd='higher',
+    pixel_auroc='higher',
+    pixel_ap='higher',
+    f1_max='higher',
+    aupro='higher',
+    pointing_game='higher',
+    cc='higher',
+    sim='higher',
+    kld='lower',
+    nss='higher',
+    mse='lower',
+    mse_clean='lower',
+    calmness='higher',
+    hot='lower',
+)  # what is better
+
 
 def _ranked(p, on, limit):
     "The metrics in which only the order of pixels counts."
     inside, clean = p[on], np.sort(p[~on])
     found = _found(inside, clean)
-    return dict(auc_judd=float(_partial(*_prices(inside, clean), 1.).mean()), pixel_ap=_precision(*found), f1_max=_f1(*found),
-                aupro=float(np.mean(_by_region(p, on, clean, limit))/limit), pointing_game=float(on[p == p.max()].mean()))
+    return dict(
+        auc_judd=float(_partial(*_prices(inside, clean), 1.0).mean()),
+        pixel_ap=_precision(*found),
+        f1_max=_f1(*found),
+        aupro=float(np.mean(_by_region(p, on, clean, limit)) / limit),
+        pointing_game=float(on[p == p.max()].mean()),
+    )
+
 
 def _valued(p, g, lo, hi, clean):
     "The metrics of values in a colour range."
     error = map_mse(p, g, lo, hi)
-    return dict(mse=error) | (dict(mse_clean=error, calmness=calmness(p, lo, hi), hot=hot(p, lo, hi)) if clean else {})
+    return dict(mse=error) | (
+        dict(mse_clean=error, calmness=calmness(p, lo, hi), hot=hot(p, lo, hi)) if clean else {}
+    )
+
 
 def picture_metrics(
-    p,                  # map, H x W, higher = less real
-    g,                  # its mask, 0-1; all 0 for a clean picture
-    lo: float = 0.,     # colour range of the map; None when it has none
-    hi: float = 1.,
-    at: float = AT,     # defect where g > at
-    limit: float = .3   # of AUPRO, whose clean pixels are those of this picture
+    p,  # map, H x W, higher = less real
+    g,  # its mask, 0-1; all 0 for a clean picture
+    lo: float = 0.0,  # colour range of the map; None when it has none
+    hi: float = 1.0,
+    at: float = AT,  # defect where g > at
+    limit: float = 0.3,  # of AUPRO, whose clean pixels are those of this picture
 ) -> dict:  # the names of `BETTER` but `pixel_auroc` (which is `auc_judd` here) -> float
     "Every map metric of one picture; NaN where it is undefined."
     p, g = _single(p, g)
     on = hard(g, at)
     out = {k: np.nan for k in BETTER if k != 'pixel_auroc'}
-    if on.any() and not on.all(): out |= _ranked(p, on, limit) | dict(cc=cc(p, g), sim=sim(p, g), kld=kld(p, g), nss=nss(p, g, at))
-    if lo is not None and hi is not None: out |= _valued(p, g, lo, hi, not on.any())
+    if on.any() and not on.all():
+        out |= _ranked(p, on, limit) | dict(cc=cc(p, g), sim=sim(p, g), kld=kld(p, g), nss=nss(p, g, at))
+    if lo is not None and hi is not None:
+        out |= _valued(p, g, lo, hi, not on.any())
     return out
 
 # %% ../../nbs/30_map_metrics.ipynb #7117b87c
 _POOLED = dict(pixel_auroc=pixel_auroc, pixel_ap=pixel_ap, f1_max=f1_max, aupro=aupro)
+
 
 def _mean(values):
     "The mean of the defined values; NaN when there is none."
     good = [v for v in values if np.isfinite(v)]
     return float(np.mean(good)) if good else np.nan
 
+
 def map_metrics(
-    maps,            # map H x W or list of maps, higher = less real
-    masks,           # their masks, 0-1; all 0 for a clean picture
-    lo: float = 0.,  # colour range of the maps, for mse, calmness and hot
-    hi: float = 1.,
-    at: float = AT   # defect where g > at
+    maps,  # map H x W or list of maps, higher = less real
+    masks,  # their masks, 0-1; all 0 for a clean picture
+    lo: float = 0.0,  # colour range of the maps, for mse, calmness and hot
+    hi: float = 1.0,
+    at: float = AT,  # defect where g > at
 ) -> dict:  # the names of `BETTER` -> float, and n, n_clean (pictures)
     "Every map metric over pictures; NaN where none defines it. Constant maps are left out of the means of CC and NSS."
     pairs = _pairs(maps, masks)
     each = [picture_metrics(p, g, lo, hi, at) for p, g in pairs]
     clean = sum(not hard(g, at).any() for _, g in pairs)
-    pooled = {k: f(*map(list, zip(*pairs)), at=at) if clean < len(pairs) else np.nan for k, f in _POOLED.items()}
-    return {k: pooled[k] if k in pooled else _mean([e[k] for e in each]) for k in BETTER} | dict(n=len(pairs), n_clean=clean)
+    pooled = {
+        k: f(*map(list, zip(*pairs)), at=at) if clean < len(pairs) else np.nan for k, f in _POOLED.items()
+    }
+    return {k: pooled[k] if k in pooled else _mean([e[k] for e in each]) for k in BETTER} | dict(
+        n=len(pairs), n_clean=clean
+    )

@@ -28,42 +28,60 @@ from ..regression.predict import Sentences, collect, read_sentences
 
 # %% ../../nbs/29_run_heatmap_analysis.ipynb #0ca3cfb0
 def load_data(
-    csv_path: Path | str  # a CSV with filename and description
+    csv_path: Path | str,  # a CSV with filename and description
 ) -> pd.DataFrame:  # one row a picture; MOS is NaN where there is none
     "The table of sentences. Raises `RealnessError` with every problem of the file."
     says = read_sentences(csv_path)
-    if not says: raise RealnessError(f'{csv_path}: has no rows')
-    with open(csv_path, newline='', encoding='utf-8-sig') as f: rows = list(csv.DictReader(f))
+    if not says:
+        raise RealnessError(f'{csv_path}: has no rows')
+    with open(csv_path, newline='', encoding='utf-8-sig') as f:
+        rows = list(csv.DictReader(f))
     mos = {r.get('filename'): r.get('MOS') for r in rows}
-    return pd.DataFrame(dict(filename=list(says), MOS=pd.to_numeric([mos.get(f) or None for f in says], errors='coerce'), description=list(says.values())))
+    return pd.DataFrame(
+        dict(
+            filename=list(says),
+            MOS=pd.to_numeric([mos.get(f) or None for f in says], errors='coerce'),
+            description=list(says.values()),
+        )
+    )
 
 # %% ../../nbs/29_run_heatmap_analysis.ipynb #e27962f0
 def map_key(path, text, clip_mark, choices) -> str:
     "Changes with the picture's bytes, the sentence, the model and every choice."
-    return hashlib.blake2b(json.dumps([file_digest(path), text, clip_mark, choices], sort_keys=True, default=str).encode(), digest_size=12).hexdigest()
+    return hashlib.blake2b(
+        json.dumps([file_digest(path), text, clip_mark, choices], sort_keys=True, default=str).encode(),
+        digest_size=12,
+    ).hexdigest()
+
 
 def _done(folder, stem, key):
     "The kept map, if it is this one and whole."
     try:
-        m = Heatmap.read(folder/f'{stem}.json')
-        return m if m.key == key and (folder/f'{stem}.png').is_file() else None
-    except RealnessError: return None
+        m = Heatmap.read(folder / f'{stem}.json')
+        return m if m.key == key and (folder / f'{stem}.png').is_file() else None
+    except RealnessError:
+        return None
+
 
 def make_map(
-    path: Path | str,         # a picture file
-    text: str | None,         # its sentence, or None
-    out: Path | str,          # the folder of the outputs
+    path: Path | str,  # a picture file
+    text: str | None,  # its sentence, or None
+    out: Path | str,  # the folder of the outputs
     stem: str | None = None,  # name of the outputs without ending; the picture's by default
-    clip=None, overwrite: bool = False, look: dict | None = None,  # `look`: for `draw`
-    on_stage=None,            # called with every stage of the progressive engine, after it was saved
-    **choices                 # for `heatmap`
+    clip=None,
+    overwrite: bool = False,
+    look: dict | None = None,  # `look`: for `draw`
+    on_stage=None,  # called with every stage of the progressive engine, after it was saved
+    **choices,  # for `heatmap`
 ) -> tuple:  # the Heatmap, and whether it was made now
     "Makes and saves the map of a picture: STEM.png, STEM.npy, STEM.json."
     path, out = Path(path), Path(out)
-    if not path.is_file(): raise ImageError(path, 'there is no such file', 'check the name, capitals and ending too')
+    if not path.is_file():
+        raise ImageError(path, 'there is no such file', 'check the name, capitals and ending too')
     stem = stem or path.stem
     if choices.get('variant') == 'learned':
         from realness.localization.localizer import Localizer
+
         loc = choices.get('localizer')
         choices['localizer'] = loc if hasattr(loc, 'map') else Localizer.load(loc)
         mark = choices['localizer'].fingerprint()
@@ -72,32 +90,47 @@ def make_map(
         mark = clip.mark
     plain = {k: v for k, v in choices.items() if k not in ('cache', 'batch', 'localizer', 'source')}
     key = map_key(path, text, mark, [plain, look])
-    if not overwrite and (m := _done(out, stem, key)): return m, False
+    if not overwrite and (m := _done(out, stem, key)):
+        return m, False
+
     def stage(m):
-        m.save(out, stem, **(look or {}))                      # without its key: a stop here is no finished map
+        m.save(out, stem, **(look or {}))  # without its key: a stop here is no finished map
         on_stage(m)
+
     m = heatmap(path, text, clip, on_stage=stage if on_stage else None, **choices)
-    for i, p in enumerate(m.parts, 1): p.save(out, f'{stem}-clause{i}', **(look or {}))
+    for i, p in enumerate(m.parts, 1):
+        p.save(out, f'{stem}-clause{i}', **(look or {}))
     m.key = key
     m.save(out, stem, **(look or {}))
     return m, True
 
 # %% ../../nbs/29_run_heatmap_analysis.ipynb #424afc62
 def process_single_image(
-    df: pd.DataFrame,          # of `load_data`
-    filename: str,             # a row of it
-    images_dir: Path | str,    # where the pictures are
-    output_dir: Path | str,    # where the map goes
-    window_size: int = 64,     # pixels
-    stride: int = 32,          # pixels
-    **kwargs                   # for `make_map`
+    df: pd.DataFrame,  # of `load_data`
+    filename: str,  # a row of it
+    images_dir: Path | str,  # where the pictures are
+    output_dir: Path | str,  # where the map goes
+    window_size: int = 64,  # pixels
+    stride: int = 32,  # pixels
+    **kwargs,  # for `make_map`
 ) -> bool:  # whether it worked; what did not is printed
     "The map of one picture of a table."
     try:
         row = df[df.filename == filename]
-        if not len(row): raise RealnessError(f'{filename} is not in the table; it has {len(df)} pictures, {", ".join(df.filename[:3])} …')
-        m, _ = make_map(Path(images_dir)/filename, row.description.iloc[0] or None, output_dir, windows=window_size, stride=stride, **kwargs)
-        for n in m.notes: print(f'{filename}: {n}')
+        if not len(row):
+            raise RealnessError(
+                f'{filename} is not in the table; it has {len(df)} pictures, {", ".join(df.filename[:3])} …'
+            )
+        m, _ = make_map(
+            Path(images_dir) / filename,
+            row.description.iloc[0] or None,
+            output_dir,
+            windows=window_size,
+            stride=stride,
+            **kwargs,
+        )
+        for n in m.notes:
+            print(f'{filename}: {n}')
         return True
     except RealnessError as e:
         print(f'error: {e}', file=sys.stderr)
@@ -105,104 +138,189 @@ def process_single_image(
 
 # %% ../../nbs/29_run_heatmap_analysis.ipynb #7c4bd0bc
 def targets(
-    items: list  # (path as shown, file)
+    items: list,  # (path as shown, file)
 ) -> list:  # of (file, folder below the output, stem)
     "Where each map goes: the path below what all have in common, in the output folder; two files that differ only in their ending keep it."
+
     def inside(shown):
         parts = [p for p in Path(shown).parts if p not in ('/', '..', '.') and not p.endswith(':')]
         return Path(*parts) if parts else Path('picture')
+
     places = [inside(s) for s, _ in items]
     if places:
-        top = Path(os.path.commonpath([p.parent for p in places]) if all(p.parent.parts for p in places) else '')
+        top = Path(
+            os.path.commonpath([p.parent for p in places]) if all(p.parent.parts for p in places) else ''
+        )
         places = [p.relative_to(top) for p in places]
     n = Counter(p.with_suffix('').as_posix().casefold() for p in places)
-    return [(f, p.parent, p.stem if n[p.with_suffix('').as_posix().casefold()] == 1 else p.name) for p, (_, f) in zip(places, items)]
+    return [
+        (f, p.parent, p.stem if n[p.with_suffix('').as_posix().casefold()] == 1 else p.name)
+        for p, (_, f) in zip(places, items)
+    ]
 
 # %% ../../nbs/29_run_heatmap_analysis.ipynb #fbb51413
-COLUMNS = ('path', 'map', 'sentence_source', 'mean', 'max', 'direction', 'lo', 'hi', 'top_box', 'made', 'notes', 'error')
+COLUMNS = (
+    'path',
+    'map',
+    'sentence_source',
+    'mean',
+    'max',
+    'direction',
+    'lo',
+    'hi',
+    'top_box',
+    'made',
+    'notes',
+    'error',
+)
+
 
 def _row(shown, file, where, stem, out, text, source, **kw):
     "One picture to one row; errors become text."
     row = dict.fromkeys(COLUMNS, '') | dict(path=shown, sentence_source=source)
-    try: m, made = make_map(file, text or None, out/where, stem, **kw)
-    except RealnessError as e: return row | dict(error=str(e)), None
+    try:
+        m, made = make_map(file, text or None, out / where, stem, **kw)
+    except RealnessError as e:
+        return row | dict(error=str(e)), None
     boxes = m.boxes()
-    return row | dict(map=(where/f'{stem}.png').as_posix(), mean=m.mean(), max=float(m.array.max()), direction=m.direction, lo=m.lo, hi=m.hi,
-                      top_box=' '.join(map(str, boxes[0]['box'])) if boxes else '', made='now' if made else 'before', notes='; '.join(m.notes)), m
+    return row | dict(
+        map=(where / f'{stem}.png').as_posix(),
+        mean=m.mean(),
+        max=float(m.array.max()),
+        direction=m.direction,
+        lo=m.lo,
+        hi=m.hi,
+        top_box=' '.join(map(str, boxes[0]['box'])) if boxes else '',
+        made='now' if made else 'before',
+        notes='; '.join(m.notes),
+    ), m
+
 
 def make_maps(
-    asked: list,                     # pictures and folders
-    out: Path | str,                 # the output folder
-    text: str | None = None,         # one sentence for all
-    table=None,                      # a CSV with filename and description, or a function such as `Sentences`
-    say=lambda s: None,              # told what a reader should know, once each
-    **kw                             # for `make_map`
+    asked: list,  # pictures and folders
+    out: Path | str,  # the output folder
+    text: str | None = None,  # one sentence for all
+    table=None,  # a CSV with filename and description, or a function such as `Sentences`
+    say=lambda s: None,  # told what a reader should know, once each
+    **kw,  # for `make_map`
 ) -> list:  # of dicts with `COLUMNS`
     "Maps of many pictures. Written as they come; the same call goes on where it stopped."
-    get_variant(kw.get('variant') or 'dream', **{k: kw[k] for k in ('windows', 'stride', 'within', 'across', 'scale') if k in kw})     # one error, not one a picture
-    if kw.get('variant') != 'learned': kw['clip'] = load_clip(kw.get('clip'), kw.pop('device', None))
+    get_variant(
+        kw.get('variant') or 'dream',
+        **{k: kw[k] for k in ('windows', 'stride', 'within', 'across', 'scale') if k in kw},
+    )  # one error, not one a picture
+    if kw.get('variant') != 'learned':
+        kw['clip'] = load_clip(kw.get('clip'), kw.pop('device', None))
     items, out, said, rows = collect(asked), Path(out), set(), []
     find = table if callable(table) else Sentences(items, table, text)
     try:
         for (shown, f), (_, where, stem) in zip(track(items, 'maps'), targets(items)):
             row, m = _row(shown, f, where, stem, out, *find(shown, f), **kw)
             rows.append(row)
-            for n in (m.notes if m else []):
-                if n not in said: say(n)
+            for n in m.notes if m else []:
+                if n not in said:
+                    say(n)
                 said.add(n)
     finally:
-        if rows: write_index(rows, out)
+        if rows:
+            write_index(rows, out)
     return rows
 
 # %% ../../nbs/29_run_heatmap_analysis.ipynb #05f829eb
-_PAGE = '''<!doctype html><html lang="en"><meta charset="utf-8"><title>Heatmaps</title>
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Heatmaps</title>
 <style>body{font:14px sans-serif;margin:2em}figure{display:inline-block;margin:.5em;max-width:460px;vertical-align:top}img{max-width:100%%}figcaption{font-size:12px}</style>
-<h1>Heatmaps</h1>%s</html>'''
+<h1>Heatmaps</h1>%s</html>"""
+
 
 def write_index(rows, out):
     "index.csv and index.html of an output folder."
     out = Path(out)
-    with atomic_write(out/'index.csv') as tmp: pd.DataFrame(rows, columns=COLUMNS).to_csv(tmp, index=False)
+    with atomic_write(out / 'index.csv') as tmp:
+        pd.DataFrame(rows, columns=COLUMNS).to_csv(tmp, index=False)
     from urllib.parse import quote
+
     e = lambda s: html.escape(str(s), quote=True)
-    cell = lambda r: (f'<figure><img loading="lazy" alt="map of {e(r["path"])}" src="{e(quote(r["map"]))}"><figcaption>{e(r["path"])}: mean {r["mean"]:.3g}, max {r["max"]:.3g} '
-                      f'({e(r["direction"])} up){"; "+e(r["notes"]) if r["notes"] else ""}</figcaption></figure>') if r['map'] else f'<p>{e(r["path"])}: {e(r["error"])}</p>'
-    with atomic_write(out/'index.html') as tmp: tmp.write_text(_PAGE % '\n'.join(map(cell, rows)), encoding='utf-8')
+    cell = lambda r: (
+        (
+            f'<figure><img loading="lazy" alt="map of {e(r["path"])}" src="{e(quote(r["map"]))}"><figcaption>{e(r["path"])}: mean {r["mean"]:.3g}, max {r["max"]:.3g} '
+            f'({e(r["direction"])} up){"; " + e(r["notes"]) if r["notes"] else ""}</figcaption></figure>'
+        )
+        if r['map']
+        else f'<p>{e(r["path"])}: {e(r["error"])}</p>'
+    )
+    with atomic_write(out / 'index.html') as tmp:
+        tmp.write_text(_PAGE % '\n'.join(map(cell, rows)), encoding='utf-8')
 
 # %% ../../nbs/29_run_heatmap_analysis.ipynb #9695f6d0
 def parser():
-    p = argparse.ArgumentParser(prog='generate_heatmaps.sh', description='Maps of the pictures of datasets/test (below PROJECT_ROOT): where do they stop looking real?')
-    p.add_argument('names', nargs='*', help='file names in datasets/test/images, or paths; f22.png by default')
+    p = argparse.ArgumentParser(
+        prog='generate_heatmaps.sh',
+        description='Maps of the pictures of datasets/test (below PROJECT_ROOT): where do they stop looking real?',
+    )
+    p.add_argument(
+        'names', nargs='*', help='file names in datasets/test/images, or paths; f22.png by default'
+    )
     p.add_argument('--all', action='store_true', help='every row of datasets/test/image_descriptions.csv')
-    p.add_argument('--window', type=int, nargs='+', help="sides of the windows in pixels (the variant's: 128 64)")
+    p.add_argument(
+        '--window', type=int, nargs='+', help="sides of the windows in pixels (the variant's: 128 64)"
+    )
     p.add_argument('--stride', type=int, help="pixels between windows (the variant's: 32)")
-    p.add_argument('--variant', default='dream', help='dream, blend, cosine, prompts, paper, readme-max, readme-avg, code or learned')
+    p.add_argument(
+        '--variant',
+        default='dream',
+        help='dream, blend, cosine, prompts, paper, readme-max, readme-avg, code or learned',
+    )
     p.add_argument('--engine', default='exact', help='exact, progressive or dense')
     p.add_argument('--clip', help='the CLIP model; REALNESS_CLIP, else ViT-B-32@openai')
     p.add_argument('--out', type=Path, help='the output folder (heatmaps/ below PROJECT_ROOT)')
     return p
 
+
 def main(argv=None) -> int:  # exit code: 0 done, 1 some pictures failed, 2 something to mend
     "The script behind generate_heatmaps.sh."
     a = parser().parse_intermixed_args(argv)
     root = base_dir()
-    split, out = root/'datasets'/'test', a.out or root/'heatmaps'
+    split, out = root / 'datasets' / 'test', a.out or root / 'heatmaps'
     try:
-        df = load_data(split/TABLE) if (split/TABLE).is_file() else None
+        df = load_data(split / TABLE) if (split / TABLE).is_file() else None
         if df is None and (a.all or not all(Path(n).is_file() for n in a.names or ['f22.png'])):
-            raise RealnessError(f'{split/TABLE} is not there; put the data into datasets/ (realness data fetch raise, or realness data demo --out datasets), or name picture files')
-        asked = [split/'images'/f for f in df.filename] if a.all else [Path(n) if Path(n).is_file() else split/'images'/n for n in a.names or ['f22.png']]
+            raise RealnessError(
+                f'{split / TABLE} is not there; put the data into datasets/ (realness data fetch raise, or realness data demo --out datasets), or name picture files'
+            )
+        asked = (
+            [split / 'images' / f for f in df.filename]
+            if a.all
+            else [Path(n) if Path(n).is_file() else split / 'images' / n for n in a.names or ['f22.png']]
+        )
         for p in asked:
-            if not p.is_file(): raise ImageError(p, 'there is no such file', f'name one that is in {split/"images"}, such as {", ".join(f.name for f in find_images(split/"images")[:3]) or "none"}')
-        if a.variant != 'learned': print(f'CLIP: {load_clip(clip_name(a.clip))}')
-        rows = make_maps(asked, out, say=print, clip=a.clip, variant=a.variant, engine=a.engine, windows=a.window, stride=a.stride)
+            if not p.is_file():
+                raise ImageError(
+                    p,
+                    'there is no such file',
+                    f'name one that is in {split / "images"}, such as {", ".join(f.name for f in find_images(split / "images")[:3]) or "none"}',
+                )
+        if a.variant != 'learned':
+            print(f'CLIP: {load_clip(clip_name(a.clip))}')
+        rows = make_maps(
+            asked,
+            out,
+            say=print,
+            clip=a.clip,
+            variant=a.variant,
+            engine=a.engine,
+            windows=a.window,
+            stride=a.stride,
+        )
     except RealnessError as e:
         print(f'error: {e}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print('\nstopped; the same command goes on where it stopped', file=sys.stderr)
         return 130
-    for r in rows: print(f'{r["path"]}: {r["error"]}' if r['error'] else f'{r["path"]}: {out/r["map"]}')
+    for r in rows:
+        print(f'{r["path"]}: {r["error"]}' if r['error'] else f'{r["path"]}: {out / r["map"]}')
     return int(any(r['error'] for r in rows))
 
-if __name__ == '__main__' and '__file__' in globals(): sys.exit(main())
+
+if __name__ == '__main__' and '__file__' in globals():
+    sys.exit(main())

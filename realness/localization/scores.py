@@ -20,68 +20,94 @@ from ..metrics import answer_word
 
 # %% ../../nbs/23_scores.ipynb #1f32af91
 _ANSWER = re.compile(r'^\s*(yes|no|somewhat)\b[\s,.;:!-]*', re.I)
-_BREAK = re.compile(r'[.;:!?]+\s+|,?\s+(?:although|though|while|whereas|but|which|so that)\s+|,\s+(?:and\s+|with\s+)?|\s+and\s+(?=(?:the|a|an|its|his|her|their|some|there)\s)', re.I)
+_BREAK = re.compile(
+    r'[.;:!?]+\s+|,?\s+(?:although|though|while|whereas|but|which|so that)\s+|,\s+(?:and\s+|with\s+)?|\s+and\s+(?=(?:the|a|an|its|his|her|their|some|there)\s)',
+    re.I,
+)
+
 
 def clauses(
-    text: str,      # a description
-    least: int = 3  # words; a shorter piece joins the one before it
+    text: str,  # a description
+    least: int = 3,  # words; a shorter piece joins the one before it
 ) -> list:  # of text, never empty for a text with words
     "A sentence in its clauses, without the answer word."
     rest = _ANSWER.sub('', text).strip()
     out = []
     for piece in (p.strip(' ,.;:') for p in _BREAK.split(rest)):
-        if not piece: continue
-        if out and len(piece.split()) < least: out[-1] += f', {piece}'
-        elif out and len(out[-1].split()) < least: out[-1] += f', {piece}'
-        else: out.append(piece)
+        if not piece:
+            continue
+        if (out and len(piece.split()) < least) or (out and len(out[-1].split()) < least):
+            out[-1] += f', {piece}'
+        else:
+            out.append(piece)
     return out or [text.strip()]
 
 # %% ../../nbs/23_scores.ipynb #3296bdf5
 def pieces(
-    text: str,   # any length
-    clip: CLIP   # knows its token limit
+    text: str,  # any length
+    clip: CLIP,  # knows its token limit
 ) -> list:  # of texts within the limit
     "A text in as few pieces as the model's limit asks for, cut between clauses, else between words."
-    if clip.count_tokens(text) <= clip.context: return [text]
+    if clip.count_tokens(text) <= clip.context:
+        return [text]
     out = []
-    for part in (w for c in _BREAK.split(text) for w in ([c] if clip.count_tokens(c) <= clip.context else c.split())):
+    for part in (
+        w for c in _BREAK.split(text) for w in ([c] if clip.count_tokens(c) <= clip.context else c.split())
+    ):
         part = part.strip()
-        if not part: continue
-        if out and clip.count_tokens(f'{out[-1]} {part}') <= clip.context: out[-1] += f' {part}'
-        else: out.append(part)
+        if not part:
+            continue
+        if out and clip.count_tokens(f'{out[-1]} {part}') <= clip.context:
+            out[-1] += f' {part}'
+        else:
+            out.append(part)
     return out
+
 
 def embed_text(
     texts: list,  # of text, each of any length
-    clip: CLIP
+    clip: CLIP,
 ) -> np.ndarray:  # n x dim, float32, unit length
     "Texts to unit vectors; the mean of its pieces for one that is too long."
-    if any(not t.strip() for t in texts): raise RealnessError('an empty sentence cannot be looked for; leave the text out to use prompts alone')
+    if any(not t.strip() for t in texts):
+        raise RealnessError('an empty sentence cannot be looked for; leave the text out to use prompts alone')
     return np.stack([_embed_one(t, clip) for t in texts])
+
 
 @lru_cache(2048)
 def _embed_one(text, clip):
     r = clip.encode_text(pieces(text, clip)).cpu().numpy().mean(0)
-    return (r/np.linalg.norm(r)).astype(np.float32)
+    return (r / np.linalg.norm(r)).astype(np.float32)
 
 # %% ../../nbs/23_scores.ipynb #7328266f
-NATURAL = ('a natural photograph', 'an ordinary photograph of a real scene', 'everything looks natural and consistent',
-           'a sharp, undistorted photo', 'realistic light, colours and textures')
-UNREAL = ('a distorted, unrealistic image', 'an artificial picture with artefacts', 'warped and melted shapes',
-          'a strange texture that does not belong there', 'unnatural colours and blurred, plastic surfaces')
+NATURAL = (
+    'a natural photograph',
+    'an ordinary photograph of a real scene',
+    'everything looks natural and consistent',
+    'a sharp, undistorted photo',
+    'realistic light, colours and textures',
+)
+UNREAL = (
+    'a distorted, unrealistic image',
+    'an artificial picture with artefacts',
+    'warped and melted shapes',
+    'a strange texture that does not belong there',
+    'unnatural colours and blurred, plastic surfaces',
+)
 
 # %% ../../nbs/23_scores.ipynb #740a56a2
 @dataclass(frozen=True)
 class Score:
     "One way to turn similarities into a value."
+
     name: str
-    quantity: str           # what the number is
-    direction: str          # 'unrealism' or 'realness': what a higher value means
+    quantity: str  # what the number is
+    direction: str  # 'unrealism' or 'realness': what a higher value means
     needs_text: bool = True
-    against: tuple = ()     # texts on the other side
-    for_: tuple = ()        # texts on this side, beside or instead of the sentence
+    against: tuple = ()  # texts on the other side
+    for_: tuple = ()  # texts on this side, beside or instead of the sentence
     bounds: tuple | None = None  # natural bounds, if any
-    temperature: float = .01     # of the softmax
+    temperature: float = 0.01  # of the softmax
 
     def __call__(self, sims: np.ndarray, n_for: int) -> np.ndarray:
         "sims: n x texts, the first `n_for` on this side; gives n (for a blend n x 2: its two parts)."
@@ -89,88 +115,140 @@ class Score:
             p = SCORES['prompts']
             return np.stack([sims[:, 0], p(sims[:, 1:], len(p.for_))], 1)
         a = sims[:, :n_for].mean(1)
-        if self.name == 'cosine': return a
-        if self.name == 'one_minus': return 1-a
+        if self.name == 'cosine':
+            return a
+        if self.name == 'one_minus':
+            return 1 - a
         b = sims[:, n_for:].mean(1)
-        if self.name == 'contrast': return a-b
-        return 1/(1+np.exp(-np.clip((a-b)/self.temperature, -50, 50)))
+        if self.name == 'contrast':
+            return a - b
+        return 1 / (1 + np.exp(-np.clip((a - b) / self.temperature, -50, 50)))
 
-SCORES = {s.name: s for s in (
-    Score('cosine', 'cosine of window and sentence', 'unrealism'),
-    Score('one_minus', '1 - cosine of window and sentence', 'realness'),
-    Score('contrast', 'cosine with the sentence minus cosine with ordinary prompts', 'unrealism', against=NATURAL),
-    Score('opposed', 'softmax share of the sentence against ordinary prompts', 'unrealism', against=NATURAL, bounds=(0., 1.), temperature=.05),
-    Score('blend', 'blend of cosine with the sentence and failed-picture against ordinary prompts', 'unrealism', True, NATURAL, UNREAL, temperature=.05),
-    Score('prompts', 'softmax share of failed-picture prompts against ordinary ones', 'unrealism', False, NATURAL, UNREAL, (0., 1.), .05))}
+
+SCORES = {
+    s.name: s
+    for s in (
+        Score('cosine', 'cosine of window and sentence', 'unrealism'),
+        Score('one_minus', '1 - cosine of window and sentence', 'realness'),
+        Score(
+            'contrast',
+            'cosine with the sentence minus cosine with ordinary prompts',
+            'unrealism',
+            against=NATURAL,
+        ),
+        Score(
+            'opposed',
+            'softmax share of the sentence against ordinary prompts',
+            'unrealism',
+            against=NATURAL,
+            bounds=(0.0, 1.0),
+            temperature=0.05,
+        ),
+        Score(
+            'blend',
+            'blend of cosine with the sentence and failed-picture against ordinary prompts',
+            'unrealism',
+            True,
+            NATURAL,
+            UNREAL,
+            temperature=0.05,
+        ),
+        Score(
+            'prompts',
+            'softmax share of failed-picture prompts against ordinary ones',
+            'unrealism',
+            False,
+            NATURAL,
+            UNREAL,
+            (0.0, 1.0),
+            0.05,
+        ),
+    )
+}
+
 
 def get_score(name) -> Score:
     "A score by name."
-    if name not in SCORES: raise RealnessError(f'score {name!r}: it is one of {", ".join(SCORES)}')
+    if name not in SCORES:
+        raise RealnessError(f'score {name!r}: it is one of {", ".join(SCORES)}')
     return SCORES[name]
 
 # %% ../../nbs/23_scores.ipynb #ebe3f0b2
 @dataclass
 class Question:
     "What is asked of every window, as vectors."
+
     score: Score
-    text: str | None          # the sentence, or None with prompts alone
-    vectors: np.ndarray       # texts x dim, unit length; those on this side first
-    n_for: int                # how many are on this side
-    parts: int = 1            # pieces the sentence was read in
-    calm: bool = False        # the policy for "No" applies
+    text: str | None  # the sentence, or None with prompts alone
+    vectors: np.ndarray  # texts x dim, unit length; those on this side first
+    n_for: int  # how many are on this side
+    parts: int = 1  # pieces the sentence was read in
+    calm: bool = False  # the policy for "No" applies
     clip: CLIP = field(default=None, repr=False)
     stats: tuple | None = None  # of a blend: mean and deviation of each part over ordinary windows
 
     def __call__(self, sims):
         s = self.score(sims, self.n_for)
-        if self.score.name != 'blend': return s
+        if self.score.name != 'blend':
+            return s
         if self.stats is None:
             w, _ = reference(self.clip)
-            r = self.score(w@self.vectors.T, self.n_for)
+            r = self.score(w @ self.vectors.T, self.n_for)
             self.stats = r.mean(0), np.maximum(r.std(0), 1e-4)
-        return ((s-self.stats[0])/self.stats[1]).mean(1)
+        return ((s - self.stats[0]) / self.stats[1]).mean(1)
+
 
 def ask(
-    text: str | None,           # a sentence; None asks by prompts alone
+    text: str | None,  # a sentence; None asks by prompts alone
     clip: CLIP,
-    score: str | None = None,   # a name out of `SCORES`; by default 'contrast', or 'prompts' without a sentence
-    policy: bool = True,        # a sentence that answers "No" gives a calm map
+    score: str
+    | None = None,  # a name out of `SCORES`; by default 'contrast', or 'prompts' without a sentence
+    policy: bool = True,  # a sentence that answers "No" gives a calm map
     answer: str | None = None,  # the whole description, where `text` is a clause of it
-    against: tuple | None = None  # your own neutral or opposed texts
+    against: tuple | None = None,  # your own neutral or opposed texts
 ) -> Question:
     "Make a question of a sentence."
     s = get_score(score or ('contrast' if text else 'prompts'))
-    if s.needs_text and not text: raise RealnessError(f'the score {s.name} needs a sentence; without one use prompts')
-    if not s.needs_text: return Question(s, None, embed_text([*s.for_, *(against or s.against)], clip), len(s.for_), clip=clip)
+    if s.needs_text and not text:
+        raise RealnessError(f'the score {s.name} needs a sentence; without one use prompts')
+    if not s.needs_text:
+        return Question(s, None, embed_text([*s.for_, *(against or s.against)], clip), len(s.for_), clip=clip)
     v = embed_text([text, *s.for_, *(against or s.against)], clip)
-    return Question(s, text, v, 1, len(pieces(text, clip)), bool(policy and answer_word(answer or text) == 'no'), clip)
+    return Question(
+        s, text, v, 1, len(pieces(text, clip)), bool(policy and answer_word(answer or text) == 'no'), clip
+    )
 
 # %% ../../nbs/23_scores.ipynb #8ca4f074
 REFERENCE_SIZES = (32, 64, 128, 256)
 
+
 def _make_reference(clip, per_size=24):
     "Vectors of windows of the demo's photographs, for a model that brings none."
     from realness.demo import photographs
+
     rng, rows, sizes = np.random.default_rng(0), [], []
     photos = [p.open().resize((512, 384)) for p in photographs() if p.split == 'train'][:8]
     for w in REFERENCE_SIZES:
         for im in photos:
-            corners = np.stack([rng.integers(0, 384-w+1, per_size//8), rng.integers(0, 512-w+1, per_size//8)], 1)
+            corners = np.stack(
+                [rng.integers(0, 384 - w + 1, per_size // 8), rng.integers(0, 512 - w + 1, per_size // 8)], 1
+            )
             rows.append(embed_corners(im, clip, w, corners))
-            sizes += [w]*len(corners)
+            sizes += [w] * len(corners)
     return np.concatenate(rows).astype(np.float16), np.array(sizes)
 
-def reference(
-    clip: CLIP
-) -> tuple:  # windows n x dim (float32), sizes n
+
+def reference(clip: CLIP) -> tuple:  # windows n x dim (float32), sizes n
     "Vectors of windows of ordinary photographs: the model's own, else made once and kept."
     from safetensors.numpy import load_file, save_file
+
     if getattr(clip, '_reference', None) is None:
-        own = clip.folder/'reference.safetensors' if clip.folder else None
-        path = own if own and own.is_file() else cache_dir('clip')/f'{clip.mark}.safetensors'
+        own = clip.folder / 'reference.safetensors' if clip.folder else None
+        path = own if own and own.is_file() else cache_dir('clip') / f'{clip.mark}.safetensors'
         if not path.is_file():
             w, s = _make_reference(clip)
-            with atomic_write(path) as tmp: save_file(dict(windows=w, sizes=s), tmp)
+            with atomic_write(path) as tmp:
+                save_file(dict(windows=w, sizes=s), tmp)
         d = load_file(path)
         clip._reference = d['windows'].astype(np.float32), d['sizes']
     return clip._reference
@@ -178,20 +256,21 @@ def reference(
 # %% ../../nbs/23_scores.ipynb #2a21bcd3
 def reference_scores(
     q: Question,  # what is asked
-    window: int   # pixels; the nearest size there is counts
+    window: int,  # pixels; the nearest size there is counts
 ) -> tuple:  # mean and standard deviation of the scores of ordinary windows
     "What ordinary windows score."
     w, sizes = reference(q.clip)
     have = np.unique(sizes[sizes > 0]) if (sizes > 0).any() else np.unique(sizes)
-    at = sizes == have[np.argmin(np.abs(np.log(have/window)))] if have[0] > 0 else sizes == sizes
-    s = q(w[at]@q.vectors.T)
+    at = sizes == have[np.argmin(np.abs(np.log(have / window)))] if have[0] > 0 else sizes == sizes
+    s = q(w[at] @ q.vectors.T)
     return float(s.mean()), float(max(s.std(), 1e-4))
+
 
 def standardise(
     values: np.ndarray,  # scores of windows
     q: Question,
-    window: int
+    window: int,
 ) -> np.ndarray:  # in standard deviations of ordinary windows above their mean
     "Scores against those of ordinary photographs."
     m, s = reference_scores(q, window)
-    return (values-m)/s
+    return (values - m) / s

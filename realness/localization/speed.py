@@ -34,127 +34,198 @@ def seconds(f, rounds: int = 3) -> float:
     for _ in range(rounds):
         t = time.perf_counter()
         f()
-        times.append(time.perf_counter()-t)
+        times.append(time.perf_counter() - t)
     return statistics.median(times)
 
+
 def product_rate(
-    n: int = 2048,          # side of the square matrices
+    n: int = 2048,  # side of the square matrices
     device='cpu',
-    dtype=torch.float32
+    dtype=torch.float32,
 ) -> float:  # operations a second; a product of n x n takes 2 n^3
     "How fast this device multiplies matrices."
     a = torch.rand(n, n, device=device).to(dtype)
+
     def run():
-        a@a
-        if a.is_cuda: torch.cuda.synchronize()
-    return 2*n**3/seconds(run)
+        a @ a
+        if a.is_cuda:
+            torch.cuda.synchronize()
+
+    return 2 * n**3 / seconds(run)
+
 
 def window_cost(
-    clip: CLIP
+    clip: CLIP,
 ) -> float:  # operations of one window, two for each multiplication with its addition
     "What a window costs the picture tower."
     from torch.utils.flop_counter import FlopCounterMode
-    with FlopCounterMode(display=False) as count, torch.no_grad(): clip.plain_model.encode_image(torch.zeros(1, 3, clip.size, clip.size, device=clip.device))
+
+    with FlopCounterMode(display=False) as count, torch.no_grad():
+        clip.plain_model.encode_image(torch.zeros(1, 3, clip.size, clip.size, device=clip.device))
     return float(count.get_total_flops())
 
 # %% ../../nbs/32_speed.ipynb #3c6b9665
 def peak_memory(f):
     "The result of a call and the process's peak meanwhile, in bytes (None where the system does not tell)."
     status, reset = Path('/proc/self/status'), Path('/proc/self/clear_refs')
-    try: reset.write_text('5')
-    except OSError: return f(), None
+    try:
+        reset.write_text('5')
+    except OSError:
+        return f(), None
     out = f()
     line = next(l for l in status.read_text().splitlines() if l.startswith('VmHWM'))
-    return out, int(line.split()[1])*1024
+    return out, int(line.split()[1]) * 1024
 
 # %% ../../nbs/32_speed.ipynb #a4a2ca6c
 SETTINGS = {'64/32': ((64,), 32), '64/8': ((64,), 8), '128+64+32/4': ((128, 64, 32), 4)}
 
+
 def sample(grids, n):
     "Windows of a setting in their proportions: (grid, corners)."
     total = sum(map(len, grids))
-    return [(g, g.corners()[np.sort(spread(g, max(1, round(n*len(g)/total))))]) for g in grids]
+    return [(g, g.corners()[np.sort(spread(g, max(1, round(n * len(g) / total))))]) for g in grids]
+
 
 def rates(clip, image, grids, n_loop=24, n_exact=96) -> dict:  # windows a second
     "The plain loop and the exact engine on the same kind of windows."
+
     def rate(f, n):
         some = sample(grids, n)
         count = sum(len(c) for _, c in some)
-        return count/seconds(lambda: [f(g, c) for g, c in some], 3)
+        return count / seconds(lambda: [f(g, c) for g, c in some], 3)
+
     loop = rate(lambda g, c: plain_loop(image, clip, g.window, c), n_loop)
     return dict(loop=loop, exact=rate(lambda g, c: embed_corners(image, clip, g.window, c), n_exact))
 
 # %% ../../nbs/32_speed.ipynb #bf452ac9
 def against(a, b) -> dict:
     "How near map a comes to map b."
-    return dict(rank=agreement(a.ravel()[::7], b.ravel()[::7]), max_error=float(np.abs(a-b).max()/max(np.ptp(b), 1e-12)))
+    return dict(
+        rank=agreement(a.ravel()[::7], b.ravel()[::7]),
+        max_error=float(np.abs(a - b).max() / max(np.ptp(b), 1e-12)),
+    )
+
 
 class Counted(Windows):
     "Windows that are all there; counts those an engine asked for."
+
     asked = 0
+
     def similarities(self, window, corners, vectors, label=''):
         self.asked += len(corners)
         return super().similarities(window, corners, vectors, label)
 
-def trade_off(win, q, grids, v, rate, loop_seconds, exact_map, most=.5) -> list:  # of rows
+
+def trade_off(win, q, grids, v, rate, loop_seconds, exact_map, most=0.5) -> list:  # of rows
     "The stages of the progressive engine: windows, time at the measured rate, and how near."
-    rows, counted, spent = [], Counted(win.image, win.clip), 0.
+    rows, counted, spent = [], Counted(win.image, win.clip), 0.0
     counted._have, t = win._have, time.perf_counter()
     for s in progressive(counted, q, grids, lambda x: _map(x, grids, v, q), 0):
-        spent += time.perf_counter()-t                                     # fitting and drawing of all stages so far
-        if s.windows > most*sum(map(len, grids)): break
-        sec = s.windows/rate+spent
-        rows.append(dict(engine='progressive', windows=s.windows, seconds=sec, speedup=loop_seconds/sec, error=s.error, **against(s.array, exact_map)))
+        spent += time.perf_counter() - t  # fitting and drawing of all stages so far
+        if s.windows > most * sum(map(len, grids)):
+            break
+        sec = s.windows / rate + spent
+        rows.append(
+            dict(
+                engine='progressive',
+                windows=s.windows,
+                seconds=sec,
+                speedup=loop_seconds / sec,
+                error=s.error,
+                **against(s.array, exact_map),
+            )
+        )
         t = time.perf_counter()
     return rows
 
 # %% ../../nbs/32_speed.ipynb #21553f77
-def bench(clip, images, setting, variants=('dream',), text='Yes. The shapes are warped and seem to melt.', kept=None) -> list:  # of rows
+def bench(
+    clip, images, setting, variants=('dream',), text='Yes. The shapes are warped and seem to melt.', kept=None
+) -> list:  # of rows
     "All engines on a setting: one row an engine, stage and picture."
     windows, stride = SETTINGS[setting]
-    rows, limit = [], product_rate(device=clip.device)/window_cost(clip)
+    rows, limit = [], product_rate(device=clip.device) / window_cost(clip)
     for name, image in images.items():
         win = Windows(image, clip, kept)
         grids = [Grid(win.height, win.width, w, stride) for w in windows]
         n, r = sum(map(len, grids)), rates(clip, image, grids)
-        same = dict(model=f'{clip.name}@{clip.tag}', setting=setting, picture=name, all_windows=n, limit_per_s=limit)
-        rows.append(same | dict(variant='', engine='plain loop', windows=n, per_s=r['loop'], seconds=n/r['loop'], speedup=1., share_of_limit=r['loop']/limit, rank=1., max_error=0.))
-        _, peak = peak_memory(lambda: embed_corners(image, clip, *[(g.window, c) for g, c in sample(grids, 64)][0]))
-        rows.append(same | dict(variant='', engine='exact', windows=n, per_s=r['exact'], seconds=n/r['exact'], speedup=r['exact']/r['loop'], share_of_limit=r['exact']/limit, rank=1., max_error=0., peak_mb=peak and peak/2**20))
-        for variant in variants: rows += [same | dict(variant=variant) | x for x in _near(win, clip, grids, variant, text, n, r)]
+        same = dict(
+            model=f'{clip.name}@{clip.tag}', setting=setting, picture=name, all_windows=n, limit_per_s=limit
+        )
+        rows.append(
+            same
+            | dict(
+                variant='',
+                engine='plain loop',
+                windows=n,
+                per_s=r['loop'],
+                seconds=n / r['loop'],
+                speedup=1.0,
+                share_of_limit=r['loop'] / limit,
+                rank=1.0,
+                max_error=0.0,
+            )
+        )
+        _, peak = peak_memory(
+            lambda: embed_corners(image, clip, *[(g.window, c) for g, c in sample(grids, 64)][0])
+        )
+        rows.append(
+            same
+            | dict(
+                variant='',
+                engine='exact',
+                windows=n,
+                per_s=r['exact'],
+                seconds=n / r['exact'],
+                speedup=r['exact'] / r['loop'],
+                share_of_limit=r['exact'] / limit,
+                rank=1.0,
+                max_error=0.0,
+                peak_mb=peak and peak / 2**20,
+            )
+        )
+        for variant in variants:
+            rows += [same | dict(variant=variant) | x for x in _near(win, clip, grids, variant, text, n, r)]
     return rows
+
 
 def _near(win, clip, grids, variant, text, n, r):
     "The engines that are not exact, against the exact map."
     v = get_variant(variant)
     q = ask(text, clip, v.score)
     exact_map = _map([q(win.similarities(g.window, g.corners(), q.vectors)) for g in grids], grids, v, q)
-    yield from trade_off(win, q, grids, v, r['exact'], n/r['loop'], exact_map)
+    yield from trade_off(win, q, grids, v, r['exact'], n / r['loop'], exact_map)
     t = time.perf_counter()
-    try: s = next(dense(win, q, grids, lambda x: _map(x, grids, v, q)))
-    except RealnessError: return
-    sec = time.perf_counter()-t+24*len(grids)/r['exact']
-    yield dict(engine='dense', windows=n, seconds=sec, speedup=n/r['loop']/sec, **against(s.array, exact_map))
+    try:
+        s = next(dense(win, q, grids, lambda x: _map(x, grids, v, q)))
+    except RealnessError:
+        return
+    sec = time.perf_counter() - t + 24 * len(grids) / r['exact']
+    yield dict(
+        engine='dense', windows=n, seconds=sec, speedup=n / r['loop'] / sec, **against(s.array, exact_map)
+    )
 
 # %% ../../nbs/32_speed.ipynb #ab675389
 def new_sentence(win, clip, grids, variant='dream', rounds=7) -> float:
     "Milliseconds from an encoded sentence to the map, windows read from disk."
     v = get_variant(variant)
-    for g in grids: win.compute(g.window, g.corners())
+    for g in grids:
+        win.compute(g.window, g.corners())
     q, times = ask('The light comes from nowhere.', clip, v.score), []
     _map([q(win.similarities(g.window, g.corners(), q.vectors)) for g in grids], grids, v, q)
     for _ in range(rounds):
         t = time.perf_counter()
         w = Windows(win.image, clip, win.cache, digest=win.digest)
         _map([q(w.similarities(g.window, g.corners(), q.vectors)) for g in grids], grids, v, q)
-        times.append(time.perf_counter()-t)
-    return 1000*statistics.median(times)
+        times.append(time.perf_counter() - t)
+    return 1000 * statistics.median(times)
 
 # %% ../../nbs/32_speed.ipynb #4cda02fc
 def main(argv=None):
     "Write speed.csv (rows of every picture) and print the medians."
     from realness.demo import demo_data
     from realness.localization.embed import window_cache
+
     p = argparse.ArgumentParser(prog='python -m realness.localization.speed')
     p.add_argument('--clip', default='lite-clip')
     p.add_argument('--settings', nargs='+', default=list(SETTINGS)[:2], help=', '.join(SETTINGS))
@@ -162,16 +233,36 @@ def main(argv=None):
     p.add_argument('--variants', nargs='+', default=['dream'])
     p.add_argument('--out', type=Path)
     a = p.parse_args(argv)
-    clip, split = load_clip(a.clip), demo_data()/'test'/'images'
-    images = {f'f{22+i}.png': split/f'f{22+i}.png' for i in range(a.pictures)}
-    rows = [r | dict(command=f'python -m realness.localization.speed --clip {a.clip} --settings {s}', threads=torch.get_num_threads()) for s in a.settings for r in bench(clip, images, s, a.variants, kept=window_cache())]
+    clip, split = load_clip(a.clip), demo_data() / 'test' / 'images'
+    images = {f'f{22 + i}.png': split / f'f{22 + i}.png' for i in range(a.pictures)}
+    rows = [
+        r
+        | dict(
+            command=f'python -m realness.localization.speed --clip {a.clip} --settings {s}',
+            threads=torch.get_num_threads(),
+        )
+        for s in a.settings
+        for r in bench(clip, images, s, a.variants, kept=window_cache())
+    ]
     df = pd.DataFrame(rows)
-    print(df.groupby(['model', 'setting', 'variant', 'engine', 'windows'], sort=False)[['per_s', 'seconds', 'speedup', 'share_of_limit', 'rank', 'max_error', 'peak_mb']].median().round(3).to_string())
+    print(
+        df.groupby(['model', 'setting', 'variant', 'engine', 'windows'], sort=False)[
+            ['per_s', 'seconds', 'speedup', 'share_of_limit', 'rank', 'max_error', 'peak_mb']
+        ]
+        .median()
+        .round(3)
+        .to_string()
+    )
     first = next(iter(images.values()))
     win = Windows(first, clip, window_cache())
-    print(f'new sentence at 64/8, windows kept: {new_sentence(win, clip, [Grid(win.height, win.width, 64, 8)]):.1f} ms beyond the text encoding')
+    print(
+        f'new sentence at 64/8, windows kept: {new_sentence(win, clip, [Grid(win.height, win.width, 64, 8)]):.1f} ms beyond the text encoding'
+    )
     if a.out:
-        with atomic_write(a.out/f'speed-{clip.name.lower()}.csv') as tmp: df.to_csv(tmp, index=False, float_format='%.5g')
-        save_figure(plot_speed(df), a.out/f'speed-{clip.name.lower()}.png')
+        with atomic_write(a.out / f'speed-{clip.name.lower()}.csv') as tmp:
+            df.to_csv(tmp, index=False, float_format='%.5g')
+        save_figure(plot_speed(df), a.out / f'speed-{clip.name.lower()}.png')
 
-if __name__ == '__main__' and '__file__' in globals(): main(sys.argv[1:])
+
+if __name__ == '__main__' and '__file__' in globals():
+    main(sys.argv[1:])

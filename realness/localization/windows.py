@@ -16,44 +16,58 @@ from ..config import RealnessError
 def starts(
     length: int,  # pixels along one side of the picture
     window: int,  # pixels along that side of the window
-    stride: int   # pixels between windows
+    stride: int,  # pixels between windows
 ) -> np.ndarray:  # int, rising; the first is 0, the last ends at the border
     "Where windows start along one side."
-    if window >= length: return np.zeros(1, int)
-    s = np.arange(0, length-window+1, stride)
-    return s if s[-1] == length-window else np.append(s, length-window)
+    if window >= length:
+        return np.zeros(1, int)
+    s = np.arange(0, length - window + 1, stride)
+    return s if s[-1] == length - window else np.append(s, length - window)
 
 # %% ../../nbs/21_windows.ipynb #62ad9bbb
 @dataclass(frozen=True)
 class Grid:
     "All windows of one size in one picture."
-    height: int   # of the picture, pixels
+
+    height: int  # of the picture, pixels
     width: int
-    window: int   # side of the square window, pixels; cut to the picture where that is smaller
-    stride: int   # pixels
+    window: int  # side of the square window, pixels; cut to the picture where that is smaller
+    stride: int  # pixels
 
     def __post_init__(self):
         for k in ('window', 'stride'):
             v = getattr(self, k)
-            if int(v) != v or v < 1: raise RealnessError(f'{k} must be a whole number of pixels from 1 on, not {v}')
-        if self.stride > self.window: raise RealnessError(f'stride {self.stride} is larger than window {self.window}: pixels between would have no value; use a stride of {self.window} or less')
+            if int(v) != v or v < 1:
+                raise RealnessError(f'{k} must be a whole number of pixels from 1 on, not {v}')
+        if self.stride > self.window:
+            raise RealnessError(
+                f'stride {self.stride} is larger than window {self.window}: pixels between would have no value; use a stride of {self.window} or less'
+            )
 
     @property
-    def ys(self): return starts(self.height, self.window, self.stride)
+    def ys(self):
+        return starts(self.height, self.window, self.stride)
+
     @property
-    def xs(self): return starts(self.width, self.window, self.stride)
+    def xs(self):
+        return starts(self.width, self.window, self.stride)
+
     @property
-    def shape(self): return len(self.ys), len(self.xs)
+    def shape(self):
+        return len(self.ys), len(self.xs)
+
     @property
     def cut(self):
         "Height and width of a window in pixels."
         return min(self.window, self.height), min(self.window, self.width)
+
     @property
     def larger(self):
         "Is the window larger than the picture on some side?"
         return self.window > min(self.height, self.width)
 
-    def __len__(self): return len(self.ys)*len(self.xs)
+    def __len__(self):
+        return len(self.ys) * len(self.xs)
 
     def corners(self) -> np.ndarray:  # n x 2 int: y, x of the upper left pixel, row by row
         "Where each window starts."
@@ -63,47 +77,59 @@ class Grid:
 # %% ../../nbs/21_windows.ipynb #90a2f2f6
 def runs(
     s: np.ndarray,  # starts along one side
-    size: int,      # of the window along it
-    length: int     # of the side
+    size: int,  # of the window along it
+    length: int,  # of the side
 ) -> tuple:  # cell lengths in pixels, first window over each cell, one past the last
     "The cells of one side and the windows over each."
-    edges = np.unique(np.concatenate([s, s+size, [0, length]]))
+    edges = np.unique(np.concatenate([s, s + size, [0, length]]))
     left = edges[:-1]
-    return np.diff(edges), np.searchsorted(s+size, left, side='right'), np.searchsorted(s, left, side='right')
+    return (
+        np.diff(edges),
+        np.searchsorted(s + size, left, side='right'),
+        np.searchsorted(s, left, side='right'),
+    )
 
 # %% ../../nbs/21_windows.ipynb #51fa8157
 REDUCE = ('mean', 'max', 'min', 'median')
+
 
 def _along(a, lo, hi, how):
     "Reduce runs of neighbouring rows: cells x the other side."
     if how == 'mean':
         c = np.concatenate([np.zeros((1, a.shape[1])), np.cumsum(a, 0, dtype=np.float64)])
-        return (c[hi]-c[lo])/(hi-lo)[:, None]
+        return (c[hi] - c[lo]) / (hi - lo)[:, None]
     f = dict(max=np.max, min=np.min)[how]
     return np.stack([f(a[i:j], 0) for i, j in zip(lo, hi)])
+
 
 def _median(a, yr, xr):
     return np.array([[np.median(a[i:j, k:l]) for k, l in zip(*xr)] for i, j in zip(*yr)])
 
+
 def check_reduce(how, what='within'):
-    if how not in REDUCE: raise RealnessError(f'{what} {how!r}: windows are reduced by {", ".join(REDUCE)}')
+    if how not in REDUCE:
+        raise RealnessError(f'{what} {how!r}: windows are reduced by {", ".join(REDUCE)}')
+
 
 def to_pixels(
     scores: np.ndarray,  # one a window: n, or rows x columns of the grid
-    grid: Grid,          # where the windows lie
-    how: str = 'mean'    # 'mean', 'max', 'min' or 'median' of the windows over a pixel
+    grid: Grid,  # where the windows lie
+    how: str = 'mean',  # 'mean', 'max', 'min' or 'median' of the windows over a pixel
 ) -> np.ndarray:  # height x width, float32
     "Scores of windows to a value for every pixel."
     check_reduce(how)
     a = np.asarray(scores, np.float64).reshape(grid.shape)
-    (ny, *yr), (nx, *xr) = (runs(s, size, n) for s, size, n in ((grid.ys, grid.cut[0], grid.height), (grid.xs, grid.cut[1], grid.width)))
+    (ny, *yr), (nx, *xr) = (
+        runs(s, size, n)
+        for s, size, n in ((grid.ys, grid.cut[0], grid.height), (grid.xs, grid.cut[1], grid.width))
+    )
     cells = _median(a, yr, xr) if how == 'median' else _along(_along(a, *yr, how).T, *xr, how).T
     return np.repeat(np.repeat(cells, ny, 0), nx, 1).astype(np.float32)
 
 # %% ../../nbs/21_windows.ipynb #d46a0fbe
 def across(
-    maps: list,        # of height x width, the same quantity
-    how: str = 'mean'  # 'mean', 'max', 'min' or 'median' of the window sizes at each pixel
+    maps: list,  # of height x width, the same quantity
+    how: str = 'mean',  # 'mean', 'max', 'min' or 'median' of the window sizes at each pixel
 ) -> np.ndarray:  # height x width, float32
     "Maps of several window sizes to one."
     check_reduce(how, 'across')

@@ -25,14 +25,17 @@ from .uncertainty import coverage, deciles, share
 def _line_fit(x, y, z):
     "Least squares y = a + b x on training rows, applied to z."
     x, z = np.asarray(x, float), np.asarray(z, float)
-    if np.ptp(x) == 0: return np.full(len(z), np.mean(y))
+    if np.ptp(x) == 0:
+        return np.full(len(z), np.mean(y))
     b, a = np.polyfit(x, y, 1)
-    return a+b*z
+    return a + b * z
+
 
 def _tfidf_ridge(train, test):
     "TF-IDF of words and word pairs, ridge regression with its strength chosen by generalised cross-validation on training rows."
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import RidgeCV
+
     tf = TfidfVectorizer(ngram_range=(1, 2), min_df=2 if len(train) > 40 else 1, sublinear_tf=True)
     X = tf.fit_transform(train.description).toarray()
     return RidgeCV(np.logspace(-2, 2, 9)).fit(X, train.MOS).predict(tf.transform(test.description).toarray())
@@ -40,15 +43,19 @@ def _tfidf_ridge(train, test):
 # %% ../../nbs/17_evaluate.ipynb #679f6b60
 def trivial_predictions(
     train: pd.DataFrame,  # filename, MOS, description of the training rows
-    test: pd.DataFrame,   # likewise of the rows to judge on
+    test: pd.DataFrame,  # likewise of the rows to judge on
 ) -> dict:  # name -> predicted MOS, n; only those the data allow
     "Predictions anybody could make without a model; those from words only where the rows to judge on have sentences."
     y, out = train.MOS.to_numpy(float), {}
     out['mean of training'] = np.full(len(test), y.mean())
     a, b = is_ai(train), is_ai(test)
-    if a is not None and b is not None: out['photograph or not'] = _line_fit(~a, y, ~b)
-    if not test.description.str.strip().any(): return out
-    s, t = (np.nan_to_num(np.asarray(answer_score(d.description.tolist()), float), nan=1.) for d in (train, test))
+    if a is not None and b is not None:
+        out['photograph or not'] = _line_fit(~a, y, ~b)
+    if not test.description.str.strip().any():
+        return out
+    s, t = (
+        np.nan_to_num(np.asarray(answer_score(d.description.tolist()), float), nan=1.0) for d in (train, test)
+    )
     out['answer word'] = _line_fit(s, y, t)
     out['TF-IDF + ridge'] = _tfidf_ridge(train, test)
     return out
@@ -56,135 +63,203 @@ def trivial_predictions(
 # %% ../../nbs/17_evaluate.ipynb #9b2477fa
 COLUMNS = ['model', 'metric', 'fitted', 'value', 'lo', 'hi', 'n', 'direction', 'part']
 
+
 def judge(
-    y,                  # true MOS, n
+    y,  # true MOS, n
     predictions: dict,  # name -> predicted MOS, n
-    seed: int = 0,      # of the bootstrap
+    seed: int = 0,  # of the bootstrap
 ) -> pd.DataFrame:  # model, metric, fitted, value, lo, hi, n, direction, part ('all')
     "Every metric of every predictor, with intervals."
-    return pd.concat([regression_metrics(y, p, seed=seed).assign(model=k, part='all') for k, p in predictions.items()], ignore_index=True)[COLUMNS]
+    return pd.concat(
+        [regression_metrics(y, p, seed=seed).assign(model=k, part='all') for k, p in predictions.items()],
+        ignore_index=True,
+    )[COLUMNS]
 
 # %% ../../nbs/17_evaluate.ipynb #8962975a
 LEAST_GROUP = 5  # pictures: no SROCC within less
 
+
 def judge_parts(
-    y,                  # true MOS, n
+    y,  # true MOS, n
     predictions: dict,  # name -> predicted MOS, n
-    parts: dict,        # name of the part -> bool for each row
-    seed: int = 0,      # of the bootstrap
+    parts: dict,  # name of the part -> bool for each row
+    seed: int = 0,  # of the bootstrap
 ) -> pd.DataFrame:  # as `judge` gives, SROCC only, with the part's name in `part`; parts of fewer than 5 pictures and undefined values left out
     "SROCC within parts of the pictures."
     y, rows = np.asarray(y, float), []
     for part, at in parts.items():
-        if at.sum() < LEAST_GROUP or np.ptp(y[at]) == 0: continue
+        if at.sum() < LEAST_GROUP or np.ptp(y[at]) == 0:
+            continue
         for k, p in predictions.items():
-            if np.ptp(p[at]) == 0: continue
+            if np.ptp(p[at]) == 0:
+                continue
             ci = bootstrap_ci(y[at], p[at], seed=seed)
-            rows.append(dict(model=k, metric='srocc', fitted='unfitted', value=ci.value, lo=ci.lo, hi=ci.hi, n=int(at.sum()), direction='higher', part=part))
+            rows.append(
+                dict(
+                    model=k,
+                    metric='srocc',
+                    fitted='unfitted',
+                    value=ci.value,
+                    lo=ci.lo,
+                    hi=ci.hi,
+                    n=int(at.sum()),
+                    direction='higher',
+                    part=part,
+                )
+            )
     return pd.DataFrame(rows, columns=COLUMNS)
 
 # %% ../../nbs/17_evaluate.ipynb #e68d8890
 def judge_uncertainty(
-    y,             # true MOS, n
+    y,  # true MOS, n
     scored: dict,  # name -> n rows as `score_rows` gives
 ) -> pd.DataFrame:  # as `judge` gives: metric 'coverage' (share of true MOS within) and 'out_of_domain' (share of pictures with domain_score > 1)
     "Coverage of the stored intervals and share out of domain, where the run has them."
     out = []
     for k, rows in scored.items():
         lo, hi, far = (np.array([r[c] for r in rows], float) for c in ('mos_lo', 'mos_hi', 'out_of_domain'))
-        if not np.isnan(lo).any(): out.append(dict(model=k, metric='coverage', direction='near the level', **coverage(y, lo, hi)._asdict()))
-        if not np.isnan(far).any(): out.append(dict(model=k, metric='out_of_domain', direction='none', **share(far == 1)._asdict()))
-    return pd.DataFrame(out, columns=[c for c in COLUMNS if c not in ('fitted', 'part')]).assign(fitted='unfitted', part='all')[COLUMNS]
+        if not np.isnan(lo).any():
+            out.append(
+                dict(model=k, metric='coverage', direction='near the level', **coverage(y, lo, hi)._asdict())
+            )
+        if not np.isnan(far).any():
+            out.append(dict(model=k, metric='out_of_domain', direction='none', **share(far == 1)._asdict()))
+    return pd.DataFrame(out, columns=[c for c in COLUMNS if c not in ('fitted', 'part')]).assign(
+        fitted='unfitted', part='all'
+    )[COLUMNS]
 
 # %% ../../nbs/17_evaluate.ipynb #ea1383cb
 def find_split(
     data: Path | str,  # holds test/, or is one split itself
-    split: str = 'test'
+    split: str = 'test',
 ) -> Path:
     "The folder to judge on."
     data = Path(data)
-    for p in (data/split, data):
-        if (p/TABLE).is_file(): return p
-    raise RealnessError(f'{data}: holds no {split}/{TABLE} and is no split itself; name the folder that holds {split}/')
+    for p in (data / split, data):
+        if (p / TABLE).is_file():
+            return p
+    raise RealnessError(
+        f'{data}: holds no {split}/{TABLE} and is no split itself; name the folder that holds {split}/'
+    )
 
 # %% ../../nbs/17_evaluate.ipynb #b8dbd086
 NAMES = dict(both='CORE, picture and sentence', text='CORE, sentence', image='CORE, picture alone')
+
 
 def _scored(predictor, df):
     "Rows by the main head, where there are sentences, and by the image-only head without them."
     one = lambda says: score_rows([dict(image=p, description=d) for p, d in zip(df.path, says)], predictor)
     said = df.description.str.strip().astype(bool).any()
     out = {NAMES[predictor.main]: one(df.description)} if said or predictor.main == 'image' else {}
-    if predictor.main != 'image' and 'image' in predictor.model.heads: out[NAMES['image']] = one(['']*len(df))
+    if predictor.main != 'image' and 'image' in predictor.model.heads:
+        out[NAMES['image']] = one([''] * len(df))
     return out
+
 
 def _parts(df, group):
     "Generated pictures and photographs, where known, and the groups of a column."
     ai = is_ai(df)
     out = {} if ai is None or ai.all() or not ai.any() else dict(ai=ai, photo=~ai)
-    if group: out.update({f'{group}={v}': (df[group] == v).to_numpy() for v in sorted(df[group].unique())})
+    if group:
+        out.update({f'{group}={v}': (df[group] == v).to_numpy() for v in sorted(df[group].unique())})
     return out
+
 
 def _remarks(df, predictor, rows):
     "What a reader of the figures should know first."
     none, out = int((~df.description.str.strip().astype(bool)).sum()), []
-    if none and none < len(df) and predictor.main != 'image': out.append(f'{none} of these {len(df)} pictures have no sentence: the image-only head answers for them')
+    if none and none < len(df) and predictor.main != 'image':
+        out.append(
+            f'{none} of these {len(df)} pictures have no sentence: the image-only head answers for them'
+        )
     seen = 0 if rows is None else df.digest.isin(rows.digest).sum()
-    if seen: out.append(f'Warning: {seen} of these {len(df)} pictures were in the training data; this is no test of them')
+    if seen:
+        out.append(
+            f'Warning: {seen} of these {len(df)} pictures were in the training data; this is no test of them'
+        )
     home = predictor.model.data.mos_range or ([] if rows is None else [rows.MOS.min(), rows.MOS.max()])
-    slack = .25*(home[1]-home[0]) if home else 0
-    if home and (df.MOS.min() < home[0]-slack or df.MOS.max() > home[1]+slack):
-        out.append(f'The MOS of these data go from {df.MOS.min():.3g} to {df.MOS.max():.3g}, the run\'s from {home[0]:.3g} to {home[1]:.3g}: another scale. Ranks compare; errors, coverage and deciles do not')
+    slack = 0.25 * (home[1] - home[0]) if home else 0
+    if home and (df.MOS.min() < home[0] - slack or df.MOS.max() > home[1] + slack):
+        out.append(
+            f"The MOS of these data go from {df.MOS.min():.3g} to {df.MOS.max():.3g}, the run's from {home[0]:.3g} to {home[1]:.3g}: another scale. Ranks compare; errors, coverage and deciles do not"
+        )
     return out
 
 # %% ../../nbs/17_evaluate.ipynb #1bd3ed72
 LEAST = 3  # pictures: no metric of fewer
 
+
 class Judged(NamedTuple):
     "A run judged on a split."
-    table: pd.DataFrame  # rows of `judge`, `judge_parts` and `judge_uncertainty`; empty for fewer than `LEAST` pictures
-    rows: pd.DataFrame   # the pictures, as `load_split` gives them
-    scored: dict         # name of the head -> rows of `score_rows`, the main one first
-    predictions: dict    # name of the head or trivial predictor -> predicted MOS
-    remarks: list        # what a reader of the figures should know first
+
+    table: (
+        pd.DataFrame
+    )  # rows of `judge`, `judge_parts` and `judge_uncertainty`; empty for fewer than `LEAST` pictures
+    rows: pd.DataFrame  # the pictures, as `load_split` gives them
+    scored: dict  # name of the head -> rows of `score_rows`, the main one first
+    predictions: dict  # name of the head or trivial predictor -> predicted MOS
+    remarks: list  # what a reader of the figures should know first
+
 
 def judge_run(
-    run: Path | str,          # a run folder
-    df: pd.DataFrame,         # rated pictures, of `load_split`
-    predictor=None,           # of `load`, where it is there already
+    run: Path | str,  # a run folder
+    df: pd.DataFrame,  # rated pictures, of `load_split`
+    predictor=None,  # of `load`, where it is there already
     device: str | None = None,
-    group: str | None = None, # a column of the table: SROCC within each of its values too
+    group: str | None = None,  # a column of the table: SROCC within each of its values too
 ) -> Judged:
     "Judge a run on rated pictures; writes nothing."
     predictor = predictor or load(run, device, cache=VectorCache())
-    rows = pd.read_csv(Path(run)/'rows.csv', keep_default_na=False) if (Path(run)/'rows.csv').is_file() else None
+    rows = (
+        pd.read_csv(Path(run) / 'rows.csv', keep_default_na=False)
+        if (Path(run) / 'rows.csv').is_file()
+        else None
+    )
     scored = _scored(predictor, df)
     predictions = {k: np.array([r['mos'] for r in v], float) for k, v in scored.items()}
-    if rows is not None: predictions.update(trivial_predictions(rows, df))
-    parts = [] if len(df) < LEAST else [judge(df.MOS, predictions), judge_parts(df.MOS, predictions, _parts(df, group)), judge_uncertainty(df.MOS, scored)]
-    table = pd.concat([t for t in parts if len(t)], ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+    if rows is not None:
+        predictions.update(trivial_predictions(rows, df))
+    parts = (
+        []
+        if len(df) < LEAST
+        else [
+            judge(df.MOS, predictions),
+            judge_parts(df.MOS, predictions, _parts(df, group)),
+            judge_uncertainty(df.MOS, scored),
+        ]
+    )
+    table = (
+        pd.concat([t for t in parts if len(t)], ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+    )
     return Judged(table, df, scored, predictions, _remarks(df, predictor, rows))
 
 # %% ../../nbs/17_evaluate.ipynb #aa2dec1c
 def evaluate(
-    run: Path | str,          # a run folder
-    data: Path | str,         # holds test/, or is one split; with or without sentences
+    run: Path | str,  # a run folder
+    data: Path | str,  # holds test/, or is one split; with or without sentences
     split: str = 'test',
-    skip_bad: bool = False,   # go on without bad rows
+    skip_bad: bool = False,  # go on without bad rows
     out: Path | str | None = None,  # where the results go; by default RUN/evaluations/NAME-SPLIT
     device: str | None = None,
     say=print,
-    group: str | None = None, # a column of the table: SROCC within each of its values too
-) -> pd.DataFrame:  # rows of `judge`, `judge_parts` and `judge_uncertainty`; `.attrs` holds the folder of the results
+    group: str | None = None,  # a column of the table: SROCC within each of its values too
+) -> (
+    pd.DataFrame
+):  # rows of `judge`, `judge_parts` and `judge_uncertainty`; `.attrs` holds the folder of the results
     "Judge a run on a split; writes table.csv, predictions.csv, calibration.csv and figures beside the run."
     folder, cache, say = find_split(data, split), VectorCache(), say or (lambda s: None)
     df = load_split(folder, skip_bad, known=cache, say=say, sentence=False)
-    if group and group not in df: raise RealnessError(f'{folder/TABLE}: no column {group}; there are {", ".join(c for c in df if c not in ("row", "digest", "path"))}')
+    if group and group not in df:
+        raise RealnessError(
+            f'{folder / TABLE}: no column {group}; there are {", ".join(c for c in df if c not in ("row", "digest", "path"))}'
+        )
     predictor = load(run, device, cache=cache)
-    if len(df) < LEAST: raise RealnessError(f'{folder/TABLE}: {len(df)} pictures; the metrics need at least {LEAST}')
+    if len(df) < LEAST:
+        raise RealnessError(f'{folder / TABLE}: {len(df)} pictures; the metrics need at least {LEAST}')
     j = judge_run(run, df, predictor, group=group)
-    for line in j.remarks: say(line)
-    where = Path(out) if out else Path(run)/'evaluations'/f'{Path(data).resolve().name}-{folder.name}'
+    for line in j.remarks:
+        say(line)
+    where = Path(out) if out else Path(run) / 'evaluations' / f'{Path(data).resolve().name}-{folder.name}'
     _write(where, j, predictor.model.data.mos_scale)
     j.table.attrs['folder'] = str(where)
     return j.table
@@ -195,28 +270,44 @@ def _write(where, judged, scale):
     main = next(iter(scored))
     more = {c: [r[c] for r in scored[main]] for c in ('mos_lo', 'mos_hi', 'domain_score', 'out_of_domain')}
     tenths = {k: deciles(df.MOS, predictions[k], scale=scale) for k in scored}
-    frames = dict(table=table, predictions=df[['filename', 'MOS']].assign(**predictions, **more), calibration=pd.concat([t.assign(model=k) for k, t in tenths.items()]))
+    frames = dict(
+        table=table,
+        predictions=df[['filename', 'MOS']].assign(**predictions, **more),
+        calibration=pd.concat([t.assign(model=k) for k, t in tenths.items()]),
+    )
     for name, frame in frames.items():
-        with atomic_write(where/f'{name}.csv') as tmp: frame.to_csv(tmp, index=False)
+        with atomic_write(where / f'{name}.csv') as tmp:
+            frame.to_csv(tmp, index=False)
     ai = is_ai(df)
     groups = None if ai is None else np.where(ai, 'generated', 'photograph')
-    save_figure(plot_scatter(df.MOS.to_numpy(), predictions[main], groups=groups, title=main), where/'scatter.png')
-    save_figure(plot_deciles(tenths[main], main), where/'calibration.png')
+    save_figure(
+        plot_scatter(df.MOS.to_numpy(), predictions[main], groups=groups, title=main), where / 'scatter.png'
+    )
+    save_figure(plot_deciles(tenths[main], main), where / 'calibration.png')
     whole = table[table.value.notna() & (table.part == 'all')]
-    if (whole.metric == 'srocc').any(): save_figure(plot_table(whole, metric='srocc'), where/'table.png')
+    if (whole.metric == 'srocc').any():
+        save_figure(plot_table(whole, metric='srocc'), where / 'table.png')
 
 # %% ../../nbs/17_evaluate.ipynb #33f902bd
-def _interval_cells(t): return ['–' if not np.isfinite(v) else f'{v:.3f}' if not np.isfinite(lo) else f'{v:.3f} [{lo:.3f}, {hi:.3f}]' for v, lo, hi in zip(t.value, t.lo, t.hi)]
+def _interval_cells(t):
+    return [
+        '–' if not np.isfinite(v) else f'{v:.3f}' if not np.isfinite(lo) else f'{v:.3f} [{lo:.3f}, {hi:.3f}]'
+        for v, lo, hi in zip(t.value, t.lo, t.hi)
+    ]
+
 
 def short_table(
     table: pd.DataFrame,  # of `judge`
-    metrics: tuple = ('srocc', 'plcc', 'rmse')
+    metrics: tuple = ('srocc', 'plcc', 'rmse'),
 ) -> pd.DataFrame:  # one row a predictor, 'value [lo, hi]' in each cell
     "A wide, readable form of the unfitted metrics."
     t = table[(table.fitted == 'unfitted') & table.metric.isin(metrics) & (table.part == 'all')].copy()
     t['cell'] = _interval_cells(t)
-    wide = t.pivot(index='model', columns='metric', values='cell').reindex(index=list(dict.fromkeys(t.model)), columns=list(metrics))
+    wide = t.pivot(index='model', columns='metric', values='cell').reindex(
+        index=list(dict.fromkeys(t.model)), columns=list(metrics)
+    )
     return wide.rename(columns=str.upper).assign(n=int(t.n.iloc[0])).rename_axis(index=None, columns=None)
+
 
 def parts_table(
     table: pd.DataFrame,  # of `evaluate`
@@ -225,12 +316,17 @@ def parts_table(
     t = table[table.part != 'all']
     return t.assign(SROCC=_interval_cells(t))[['part', 'model', 'SROCC', 'n']].reset_index(drop=True)
 
+
 def uncertainty_lines(
     table: pd.DataFrame,  # of `evaluate`
-    level: float = .9,    # of the intervals
+    level: float = 0.9,  # of the intervals
 ) -> list:  # of sentences
     "What was measured of intervals and domain, as sentences."
-    pct = lambda r: f'{100*r.value:.1f} % [{100*r.lo:.1f}, {100*r.hi:.1f}]'
-    says = dict(coverage=lambda r: f'{r.model}: {pct(r)} of the true MOS lie in the {100*level:.0f} % intervals',
-                out_of_domain=lambda r: f'{round(r.value*r.n)} of {r.n} pictures, {pct(r)}, are far from the training pictures (domain_score > 1)')
+    pct = lambda r: f'{100 * r.value:.1f} % [{100 * r.lo:.1f}, {100 * r.hi:.1f}]'
+    says = dict(
+        coverage=lambda r: f'{r.model}: {pct(r)} of the true MOS lie in the {100 * level:.0f} % intervals',
+        out_of_domain=lambda r: (
+            f'{round(r.value * r.n)} of {r.n} pictures, {pct(r)}, are far from the training pictures (domain_score > 1)'
+        ),
+    )
     return list(dict.fromkeys(says[r.metric](r) for m in says for r in table[table.metric == m].itertuples()))

@@ -22,10 +22,10 @@ from ..scene import SCENE_WIDTH, scene_statistics
 
 # %% ../../nbs/11_features.ipynb #3a31d0a9
 def read_ahead(
-    f,             # called with each item, in threads
-    items,         # any iterable
+    f,  # called with each item, in threads
+    items,  # any iterable
     workers: int,  # threads
-    ahead: int,    # results that may wait
+    ahead: int,  # results that may wait
 ):  # yields f(item) in order
     "Map in threads, in order, with a bounded number of results waiting."
     with ThreadPoolExecutor(workers) as ex:
@@ -33,28 +33,35 @@ def read_ahead(
         try:
             for item in items:
                 todo.append(ex.submit(f, item))
-                if len(todo) >= ahead: yield todo.popleft().result()
-            while todo: yield todo.popleft().result()
+                if len(todo) >= ahead:
+                    yield todo.popleft().result()
+            while todo:
+                yield todo.popleft().result()
         finally:
-            for t in todo: t.cancel()
+            for t in todo:
+                t.cancel()
 
 # %% ../../nbs/11_features.ipynb #30d4ceb6
-def _packed(blocks): return torch.cat([v.float() for v in blocks.values()], 1).cpu().numpy()
+def _packed(blocks):
+    return torch.cat([v.float() for v in blocks.values()], 1).cpu().numpy()
 
-def block_widths(
-    encoder: ImageEncoder
-) -> dict:  # block name -> width, in the order they are kept
+
+def block_widths(encoder: ImageEncoder) -> dict:  # block name -> width, in the order they are kept
     "How the kept vector of a picture divides into `image`, what else the encoder offers, and `scene`."
     if getattr(encoder, '_widths', None) is None:
         was = encoder.training
         dev = next(encoder.parameters()).device
-        with torch.inference_mode(): encoder._widths = {k: v.shape[1] for k, v in encoder.eval().blocks(torch.zeros(1, 3, 64, 64, device=dev)).items()} | dict(scene=SCENE_WIDTH)
+        with torch.inference_mode():
+            encoder._widths = {
+                k: v.shape[1] for k, v in encoder.eval().blocks(torch.zeros(1, 3, 64, 64, device=dev)).items()
+            } | dict(scene=SCENE_WIDTH)
         encoder.train(was)
     return encoder._widths
 
+
 def split_blocks(
-    vectors,      # n x (all widths)
-    widths: dict  # block name -> width
+    vectors,  # n x (all widths)
+    widths: dict,  # block name -> width
 ) -> dict:  # block name -> n x width
     "A kept vector's blocks."
     cuts = np.cumsum(list(widths.values()))[:-1]
@@ -63,47 +70,71 @@ def split_blocks(
 # %% ../../nbs/11_features.ipynb #0db6c95e
 class ImageFeatures:
     "Vectors of pictures by a frozen encoder: kept on disk, read ahead, one row's error never another row's."
+
     def __init__(
         self,
-        encoder: ImageEncoder,            # on the device where it should work
-        cache: VectorCache | None = None, # where vectors are kept; None keeps nothing
-        batch_size: int = 16,             # pictures a forward pass on a GPU; a CPU takes one at a time, which is as fast and exactly repeatable
-        workers: int | None = None,       # threads that read; one a core by default
-        copy: int | None = None,          # the number of a re-encoded copy to look at instead of the picture itself; see `reencode`
+        encoder: ImageEncoder,  # on the device where it should work
+        cache: VectorCache | None = None,  # where vectors are kept; None keeps nothing
+        batch_size: int = 16,  # pictures a forward pass on a GPU; a CPU takes one at a time, which is as fast and exactly repeatable
+        workers: int | None = None,  # threads that read; one a core by default
+        copy: int
+        | None = None,  # the number of a re-encoded copy to look at instead of the picture itself; see `reencode`
     ):
-        self.encoder, self.cache, self.workers, self.copy = encoder.eval(), cache, workers or os.cpu_count() or 1, copy
+        self.encoder, self.cache, self.workers, self.copy = (
+            encoder.eval(),
+            cache,
+            workers or os.cpu_count() or 1,
+            copy,
+        )
         self.device = next(encoder.parameters()).device
         self.batch_size = 1 if self.device.type == 'cpu' else batch_size
-        self.key, self.widths = f'{encoder.fingerprint()}:{encoder.shape}2'+('' if copy is None else f':copy{copy}'), block_widths(encoder)
+        self.key, self.widths = (
+            f'{encoder.fingerprint()}:{encoder.shape}2' + ('' if copy is None else f':copy{copy}'),
+            block_widths(encoder),
+        )
 
     def _key(self, src):
         "What the vector of a picture is kept under; None when there is no cache or the file cannot be read (said later)."
-        try: return f'{self.key}:{image_digest(src)}' if self.cache else None
-        except (RealnessError, OSError): return None
+        try:
+            return f'{self.key}:{image_digest(src)}' if self.cache else None
+        except (RealnessError, OSError):
+            return None
 
     def _read(self, pair):
         "(key, kept vector or None, (tensor, scene statistics) or None, error or None)"
         src, key = pair
-        if key in self.kept: return key, self.kept[key], None, None
-        try: return key, None, self._looked_at(src), None
-        except RealnessError as e: return None, None, None, e
-        except OSError as e: return None, None, None, ImageError(src, f'cannot be read ({e.strerror})', 'check the file and its rights')
+        if key in self.kept:
+            return key, self.kept[key], None, None
+        try:
+            return key, None, self._looked_at(src), None
+        except RealnessError as e:
+            return None, None, None, e
+        except OSError as e:
+            return (
+                None,
+                None,
+                None,
+                ImageError(src, f'cannot be read ({e.strerror})', 'check the file and its rights'),
+            )
 
     def _looked_at(self, src):
         im = load_image(src)
-        if self.copy is not None: im = reencode(im, np.random.default_rng([self.copy, int(image_digest(im)[:8], 16)]))
+        if self.copy is not None:
+            im = reencode(im, np.random.default_rng([self.copy, int(image_digest(im)[:8], 16)]))
         x = to_view(im) if self.encoder.shape == 'own' else to_tensor(im)
         return x, scene_statistics(x)
 
     @torch.inference_mode()
     def _encode(self, pairs):
         "Vectors of (tensor, scene statistics) pairs; tensors of one shape go through the network together."
-        out = [None]*len(pairs)
+        out = [None] * len(pairs)
         for shape in dict.fromkeys(x.shape for x, _ in pairs):
             at = [i for i, (x, _) in enumerate(pairs) if x.shape == shape]
             x = torch.stack([pairs[i][0] for i in at]).to(self.device, non_blocking=True)
-            with torch.autocast(self.device.type, enabled=self.device.type == 'cuda'): vectors = _packed(self.encoder.blocks(x))
-            for i, v in zip(at, vectors): out[i] = np.concatenate([v, pairs[i][1]])
+            with torch.autocast(self.device.type, enabled=self.device.type == 'cuda'):
+                vectors = _packed(self.encoder.blocks(x))
+            for i, v in zip(at, vectors):
+                out[i] = np.concatenate([v, pairs[i][1]])
         return out
 
     def _done(self, part):
@@ -112,61 +143,89 @@ class ImageFeatures:
         new = iter(self._encode([r[2] for r in todo])) if todo else iter(())
         rows = [(k, next(new) if x is not None else v, e, x is not None) for k, v, x, e in part]
         self.fresh.update({k: v for k, v, e, made in rows if made and k})
-        if len(self.fresh) >= 64: self._flush()
+        if len(self.fresh) >= 64:
+            self._flush()
         return [(v, e) for _, v, e, _ in rows]
 
     def _flush(self):
-        if self.cache: self.cache.put(self.fresh)
+        if self.cache:
+            self.cache.put(self.fresh)
         self.fresh = {}
 
     def stream(self, sources):
         "Yields (vector, None) or (None, error) for each source, in order; what was computed is kept even when stopped."
         sources = list(sources)
-        with ThreadPoolExecutor(self.workers) as ex: keys = list(ex.map(self._key, sources))
+        with ThreadPoolExecutor(self.workers) as ex:
+            keys = list(ex.map(self._key, sources))
         self.kept, self.fresh, part = self.cache.get([k for k in keys if k]) if self.cache else {}, {}, []
         try:
-            for r in read_ahead(self._read, zip(sources, keys), self.workers, 2*self.workers+2*self.batch_size):
+            for r in read_ahead(
+                self._read, zip(sources, keys), self.workers, 2 * self.workers + 2 * self.batch_size
+            ):
                 part.append(r)
                 if len(part) == self.batch_size:
                     yield from self._done(part)
                     part = []
-            if part: yield from self._done(part)
-        finally: self._flush()
+            if part:
+                yield from self._done(part)
+        finally:
+            self._flush()
 
     def __call__(self, sources, label=''):
         "Blocks of all sources: {'image': n x width, 'middle': …, 'half': …, 'low': …, 'scene': …}, float32; the first bad picture raises its error."
         out, sources = [], list(sources)
         for v, e in track(self.stream(sources), label, len(sources)):
-            if e is not None: raise e
+            if e is not None:
+                raise e
             out.append(v)
-        return split_blocks(np.stack(out) if out else np.zeros((0, sum(self.widths.values())), np.float32), self.widths)
+        return split_blocks(
+            np.stack(out) if out else np.zeros((0, sum(self.widths.values())), np.float32), self.widths
+        )
 
 # %% ../../nbs/11_features.ipynb #b85ab454
 class TextFeatures:
     "Vectors of sentences by a frozen encoder, kept on disk."
+
     def __init__(
         self,
-        encoder: TextEncoder,             # on the device where it should work
-        cache: VectorCache | None = None, # where vectors are kept; None keeps nothing
-        batch_size: int = 64,             # sentences a forward pass on a GPU
+        encoder: TextEncoder,  # on the device where it should work
+        cache: VectorCache | None = None,  # where vectors are kept; None keeps nothing
+        batch_size: int = 64,  # sentences a forward pass on a GPU
     ):
-        self.encoder, self.cache, self.batch_size, self.key = encoder.eval(), cache, batch_size, encoder.fingerprint()+':2'
+        self.encoder, self.cache, self.batch_size, self.key = (
+            encoder.eval(),
+            cache,
+            batch_size,
+            encoder.fingerprint() + ':2',
+        )
 
     @torch.inference_mode()
     def _encode(self, sentences):
         "`text` and `text_middle` side by side."
-        if not sentences: return np.zeros((0, 2*self.encoder.width), np.float32)
-        return np.concatenate([_packed(self.encoder.blocks(sentences[i:i+self.batch_size])) for i in range(0, len(sentences), self.batch_size)])
+        if not sentences:
+            return np.zeros((0, 2 * self.encoder.width), np.float32)
+        return np.concatenate(
+            [
+                _packed(self.encoder.blocks(sentences[i : i + self.batch_size]))
+                for i in range(0, len(sentences), self.batch_size)
+            ]
+        )
 
     def __call__(self, sentences):
         "Blocks of sentences: {'text': n x width, 'text_middle': n x width, 'answer': n x 3 (no, somewhat, yes)}, float32."
         import hashlib
+
         sentences = list(sentences)
-        keys = [f'{self.key}:'+hashlib.blake2b(s.encode(), digest_size=16).hexdigest() for s in sentences]
+        keys = [f'{self.key}:' + hashlib.blake2b(s.encode(), digest_size=16).hexdigest() for s in sentences]
         kept = self.cache.get(keys) if self.cache else {}
         new = {k: s for k, s in zip(keys, sentences) if k not in kept}
         made = dict(zip(new, self._encode(list(new.values()))))
-        if self.cache: self.cache.put(made)
+        if self.cache:
+            self.cache.put(made)
         kept.update(made)
-        both = np.stack([kept[k] for k in keys]) if keys else np.zeros((0, 2*self.encoder.width), np.float32)
-        return split_blocks(both, dict(text=self.encoder.width, text_middle=self.encoder.width)) | dict(answer=answer_onehot(sentences))
+        both = (
+            np.stack([kept[k] for k in keys]) if keys else np.zeros((0, 2 * self.encoder.width), np.float32)
+        )
+        return split_blocks(both, dict(text=self.encoder.width, text_middle=self.encoder.width)) | dict(
+            answer=answer_onehot(sentences)
+        )

@@ -18,23 +18,26 @@ from ..config import RealnessError
 
 # %% ../../nbs/12_heads.ipynb #619b3396
 _SEEN, _SAID = ('image', 'middle', 'half', 'low', 'scene'), ('text', 'text_middle', 'answer')
-MODALITIES = dict(both=_SEEN+_SAID, image=_SEEN, text=_SAID)
+MODALITIES = dict(both=_SEEN + _SAID, image=_SEEN, text=_SAID)
+
 
 def pick(
-    blocks: dict,       # block name -> n x width
-    modality: str,      # 'both', 'image' or 'text'
-    names: tuple = None # only these; by default all the modality may use
+    blocks: dict,  # block name -> n x width
+    modality: str,  # 'both', 'image' or 'text'
+    names: tuple = None,  # only these; by default all the modality may use
 ) -> dict:
     "The blocks of a modality that are there, in a fixed order."
-    if modality not in MODALITIES: raise RealnessError(f'modality {modality!r}: say both, image or text')
+    if modality not in MODALITIES:
+        raise RealnessError(f'modality {modality!r}: say both, image or text')
     return {k: blocks[k] for k in MODALITIES[modality] if k in blocks and (names is None or k in names)}
 
 # %% ../../nbs/12_heads.ipynb #71bffa16
 class Scaler(nn.Module):
     "Joins blocks: (x - mean) * scale, cut at 5 sd, then side by side; `scale` holds 1/sd, 1/sqrt(width) and the block's weight."
+
     def __init__(
         self,
-        widths: dict  # block name -> width, in order
+        widths: dict,  # block name -> width, in order
     ):
         super().__init__()
         self.widths = dict(widths)
@@ -50,26 +53,30 @@ class Scaler(nn.Module):
             x = torch.as_tensor(np.asarray(blocks[k]), dtype=torch.float64)
             sd, plain = x.std(0, unbiased=False), k == 'answer'
             means.append(torch.zeros(w) if plain else x.mean(0))
-            one = torch.ones(w) if plain else torch.where(sd > 1e-8, 1/sd.clamp(min=1e-8), 0)/w**.5
-            weight = (weights or {}).get(k, 1.)
-            scales.append(one*weight)
-            limits.append(torch.full((w,), torch.inf if plain else max(5*weight/w**.5, 1e-12)))
+            one = torch.ones(w) if plain else torch.where(sd > 1e-8, 1 / sd.clamp(min=1e-8), 0) / w**0.5
+            weight = (weights or {}).get(k, 1.0)
+            scales.append(one * weight)
+            limits.append(torch.full((w,), torch.inf if plain else max(5 * weight / w**0.5, 1e-12)))
         self.mean.copy_(torch.cat(means))
         self.scale.copy_(torch.cat(scales))
         self.limit.copy_(torch.cat(limits))
         return self
 
     def forward(self, blocks):
-        x = torch.cat([torch.as_tensor(blocks[k], device=self.mean.device).to(self.mean.dtype) for k in self.widths], 1)
-        return ((x-self.mean)*self.scale).clamp(-self.limit, self.limit)
+        x = torch.cat(
+            [torch.as_tensor(blocks[k], device=self.mean.device).to(self.mean.dtype) for k in self.widths], 1
+        )
+        return ((x - self.mean) * self.scale).clamp(-self.limit, self.limit)
 
 # %% ../../nbs/12_heads.ipynb #e3f19421
 class MLPHead(nn.Module):
     "Blocks to MOS (n): linear, ReLU, …, linear, as published (one hidden layer of 529)."
+
     kind = 'mlp'
+
     def __init__(
         self,
-        widths: dict,            # block name -> width, in order
+        widths: dict,  # block name -> width, in order
         hidden: tuple = (529,),  # widths of the hidden layers
     ):
         super().__init__()
@@ -80,65 +87,87 @@ class MLPHead(nn.Module):
 
     config = property(lambda self: dict(kind=self.kind, widths=self.scaler.widths, hidden=list(self.hidden)))
 
-    def forward(self, blocks): return self.layers(self.scaler(blocks)).squeeze(1)
+    def forward(self, blocks):
+        return self.layers(self.scaler(blocks)).squeeze(1)
 
 # %% ../../nbs/12_heads.ipynb #7cb21683
-JOINT, TEXT, LINEAR = .3, .25, .3   # shares: of the joint kernel; where there is a picture too, of the sentence's; of the linear part in each
+JOINT, TEXT, LINEAR = (
+    0.3,
+    0.25,
+    0.3,
+)  # shares: of the joint kernel; where there is a picture too, of the sentence's; of the linear part in each
+
 
 def kernel_parts(
-    names  # block names
+    names,  # block names
 ) -> list:  # of (share, block names); shares add up to 1
     "How the kernel is made up: all blocks but `scene` together, each picture block, each layer of the sentence with its answer word."
-    said, seen, word = [k for k in names if k in ('text', 'text_middle')], [k for k in names if k in _SEEN], [k for k in names if k == 'answer']
-    if not seen: return [(1/len(said), [k, *word]) for k in said] if said else [(1., word)]
-    if len(seen) == 1 and not said: return [(1., list(names))]
-    text = TEXT if said else 0.
-    each = [((1-JOINT-text)/len(seen), [k]) for k in seen]
-    return [(JOINT, [k for k in names if k != 'scene']), *each, *[(text/len(said), [k, *word]) for k in said]]
+    said, seen, word = (
+        [k for k in names if k in ('text', 'text_middle')],
+        [k for k in names if k in _SEEN],
+        [k for k in names if k == 'answer'],
+    )
+    if not seen:
+        return [(1 / len(said), [k, *word]) for k in said] if said else [(1.0, word)]
+    if len(seen) == 1 and not said:
+        return [(1.0, list(names))]
+    text = TEXT if said else 0.0
+    each = [((1 - JOINT - text) / len(seen), [k]) for k in seen]
+    return [
+        (JOINT, [k for k in names if k != 'scene']),
+        *each,
+        *[(text / len(said), [k, *word]) for k in said],
+    ]
 
 # %% ../../nbs/12_heads.ipynb #a08e31e3
-NORMAL = .5   # share of the normal scores in the target
+NORMAL = 0.5  # share of the normal scores in the target
+
 
 def target(
-    y,              # MOS, n
-    share: float = NORMAL
+    y,  # MOS, n
+    share: float = NORMAL,
 ) -> np.ndarray:  # n; rises with y
     "(1 - share) MOS + share normal scores of the same mean and sd (Blom's 1958 scores with ranks (r - 1/2)/n)."
     from scipy.stats import norm, rankdata
+
     y = np.asarray(y, float)
-    return (1-share)*y+share*(y.mean()+y.std()*norm.ppf((rankdata(y)-.5)/len(y)))
+    return (1 - share) * y + share * (y.mean() + y.std() * norm.ppf((rankdata(y) - 0.5) / len(y)))
+
 
 def knots(
-    y,                # MOS, n
-    t,                # their targets, n
-    most: int = 129   # knots
+    y,  # MOS, n
+    t,  # their targets, n
+    most: int = 129,  # knots
 ) -> np.ndarray:  # 2 x m: target, MOS; both rise
     "The curve from target to MOS, through its quantiles."
     t, i = np.unique(np.round(t, 9), return_index=True)
     pairs = np.stack([t, np.asarray(y, float)[i]])
-    return pairs[:, np.unique(np.linspace(0, len(t)-1, min(most, len(t))).round().astype(int))]
+    return pairs[:, np.unique(np.linspace(0, len(t) - 1, min(most, len(t))).round().astype(int))]
+
 
 def along(
-    x,      # float64 tensor, n
-    curve   # 2 x m, of `knots`
+    x,  # float64 tensor, n
+    curve,  # 2 x m, of `knots`
 ):  # n; straight between knots, with slope 1 beyond them
     "Back from target to MOS."
     a, b = (c.contiguous() for c in curve)
-    i = torch.searchsorted(a, x.contiguous()).clamp(1, max(len(a)-1, 1))
-    if len(a) < 2: return x-a[0]+b[0]
-    inner = b[i-1]+(x-a[i-1])*(b[i]-b[i-1])/(a[i]-a[i-1])
-    return torch.where(x < a[0], b[0]+x-a[0], torch.where(x > a[-1], b[-1]+x-a[-1], inner))
+    i = torch.searchsorted(a, x.contiguous()).clamp(1, max(len(a) - 1, 1))
+    if len(a) < 2:
+        return x - a[0] + b[0]
+    inner = b[i - 1] + (x - a[i - 1]) * (b[i] - b[i - 1]) / (a[i] - a[i - 1])
+    return torch.where(x < a[0], b[0] + x - a[0], torch.where(x > a[-1], b[-1] + x - a[-1], inner))
 
 # %% ../../nbs/12_heads.ipynb #72a74435
 class KernelHead(nn.Module):
     "Blocks to MOS (n) by a kernel expansion: support vector regression or a Gaussian process."
+
     def __init__(
         self,
-        widths: dict,        # block name -> width, in order
-        n: int = 0,          # support vectors
-        kind: str = 'svr',   # 'svr' or 'gp'
-        params: dict = None, # what was chosen, for the record
-        curve: int = 1,      # knots of the way back from target to MOS
+        widths: dict,  # block name -> width, in order
+        n: int = 0,  # support vectors
+        kind: str = 'svr',  # 'svr' or 'gp'
+        params: dict = None,  # what was chosen, for the record
+        curve: int = 1,  # knots of the way back from target to MOS
     ):
         super().__init__()
         self.kind, self.params, self.scaler = kind, dict(params or {}), Scaler(widths)
@@ -147,20 +176,33 @@ class KernelHead(nn.Module):
         self.register_buffer('dual', torch.zeros(n, dtype=torch.float64))
         self.register_buffer('gamma', torch.ones(len(self.parts), dtype=torch.float64))
         self.register_buffer('intercept', torch.zeros((), dtype=torch.float64))
-        self.register_buffer('curve', torch.tensor([[0.], [0.]], dtype=torch.float64).repeat(1, curve))
+        self.register_buffer('curve', torch.tensor([[0.0], [0.0]], dtype=torch.float64).repeat(1, curve))
 
-    config = property(lambda self: dict(kind=self.kind, widths=self.scaler.widths, n=len(self.support), params=self.params, curve=self.curve.shape[1]))
+    config = property(
+        lambda self: dict(
+            kind=self.kind,
+            widths=self.scaler.widths,
+            n=len(self.support),
+            params=self.params,
+            curve=self.curve.shape[1],
+        )
+    )
 
     def kernel(self, x):
         "k(x, support), B x n, in float64."
         cut = lambda z: dict(zip(self.scaler.widths, z.double().split(list(self.scaler.widths.values()), 1)))
         a, b = cut(x), cut(self.support)
         d = {k: torch.cdist(a[k], b[k], compute_mode='donot_use_mm_for_euclid_dist').square() for k in a}
-        dot = {k: (a[k].square().sum(1)[:, None]+b[k].square().sum(1)-d[k])/2 for k in a}   # a product of matrices would depend on the batch in its last digits
-        one = lambda names, g: (1-LINEAR)*torch.exp(-g*sum(d[k] for k in names))+LINEAR*g*sum(dot[k] for k in names)
-        return sum(w*one(names, g) for (w, names), g in zip(self.parts, self.gamma))
+        dot = {
+            k: (a[k].square().sum(1)[:, None] + b[k].square().sum(1) - d[k]) / 2 for k in a
+        }  # a product of matrices would depend on the batch in its last digits
+        one = lambda names, g: (
+            (1 - LINEAR) * torch.exp(-g * sum(d[k] for k in names)) + LINEAR * g * sum(dot[k] for k in names)
+        )
+        return sum(w * one(names, g) for (w, names), g in zip(self.parts, self.gamma))
 
-    def forward(self, blocks): return along((self.kernel(self.scaler(blocks))*self.dual).sum(1)+self.intercept, self.curve)
+    def forward(self, blocks):
+        return along((self.kernel(self.scaler(blocks)) * self.dual).sum(1) + self.intercept, self.curve)
 
 # %% ../../nbs/12_heads.ipynb #05a11a30
 def _distances(blocks, widths):
@@ -168,106 +210,137 @@ def _distances(blocks, widths):
     out = {}
     for k, w in widths.items():
         z = Scaler({k: w}).fit(blocks).double()(blocks)
-        g = z@z.T
+        g = z @ z.T
         sq = g.diagonal()
-        out[k] = (sq[:, None]+sq[None]-2*g).clamp(min=0).numpy(), g.numpy(), float(sq.mean())
+        out[k] = (sq[:, None] + sq[None] - 2 * g).clamp(min=0).numpy(), g.numpy(), float(sq.mean())
     return out
+
 
 def _gram(dist, p):
     "The kernel of all pairs of rows at these block weights, and each part's gamma: `g` over the mean squared length of a row."
-    K, gammas = 0., []
+    K, gammas = 0.0, []
     for share, names in kernel_parts(list(dist)):
-        length = sum(p.get(k, 1.)**2*dist[k][2] for k in names)
-        gammas.append(p['g']/max(length, 1e-12))
-        d, dot = (sum(p.get(k, 1.)**2*dist[k][i] for k in names) for i in (0, 1))
-        K = K+share*((1-LINEAR)*np.exp(-gammas[-1]*d)+LINEAR*gammas[-1]*dot)
+        length = sum(p.get(k, 1.0) ** 2 * dist[k][2] for k in names)
+        gammas.append(p['g'] / max(length, 1e-12))
+        d, dot = (sum(p.get(k, 1.0) ** 2 * dist[k][i] for k in names) for i in (0, 1))
+        K = K + share * ((1 - LINEAR) * np.exp(-gammas[-1] * d) + LINEAR * gammas[-1] * dot)
     return K, gammas
 
 # %% ../../nbs/12_heads.ipynb #1dfd6367
 def _svr(K, y, p, weight):
     from sklearn.svm import SVR
+
     m = SVR(kernel='precomputed', C=p['C'], epsilon=p['epsilon']).fit(K, y, sample_weight=weight)
     dual = np.zeros(len(y))
     dual[m.support_] = m.dual_coef_[0]
     return dual, float(m.intercept_[0])
 
+
 def _gp(K, y, p, weight):
     "The posterior mean of a Gaussian process with unit signal and noise variance `noise`/weight, on centred MOS (GPML, eq. 2.25)."
     from scipy.linalg import cho_factor, cho_solve
-    mu = float(np.mean(y))
-    return cho_solve(cho_factor(K+np.diag(p['noise']/weight), lower=True), y-mu), mu
 
-COPY = .1   # of a picture's say goes to its re-encoded copies, where there are any
+    mu = float(np.mean(y))
+    return cho_solve(cho_factor(K + np.diag(p['noise'] / weight), lower=True), y - mu), mu
+
+
+COPY = 0.1  # of a picture's say goes to its re-encoded copies, where there are any
+
 
 def _weights(n, times):
     "Each row's say: n pictures, then their copies; 1 a picture in all."
-    return np.ones(n) if times == 1 else np.repeat([1-COPY]+[COPY/(times-1)]*(times-1), n)
+    return np.ones(n) if times == 1 else np.repeat([1 - COPY] + [COPY / (times - 1)] * (times - 1), n)
+
 
 SOLVERS = dict(svr=_svr, gp=_gp)
-GRIDS = dict(svr=dict(C=[1., 2., 4.], epsilon=[.1, .3]), gp=dict(noise=[.1, .2, .4, .8]))
-WEIGHTS = dict(half=[.5], text=[.8], text_middle=[.8], answer=[.5], g=[1.])  # blocks not named weigh 1
+GRIDS = dict(svr=dict(C=[1.0, 2.0, 4.0], epsilon=[0.1, 0.3]), gp=dict(noise=[0.1, 0.2, 0.4, 0.8]))
+WEIGHTS = dict(half=[0.5], text=[0.8], text_middle=[0.8], answer=[0.5], g=[1.0])  # blocks not named weigh 1
 
 # %% ../../nbs/12_heads.ipynb #cca3cc62
 def _candidates(kind, widths):
     grid = {**{k: v for k, v in WEIGHTS.items() if k in widths or k == 'g'}, **GRIDS[kind]}
     return [dict(zip(grid, v)) for v in itertools.product(*grid.values())]
 
+
 def inner_cv(kind, dist, t, widths, folds=5, seed=0, times=1):
     "The candidate with the lowest mean squared error over inner folds, as a dict with `score` (the error). Rows are `times` copies of the pictures; a picture's copies stay together, and only the first is judged."
     from sklearn.model_selection import KFold
-    best, grams, n = None, {}, len(t)//times
-    rows = lambda i: np.concatenate([i+n*k for k in range(times)])
-    splits = [(rows(tr), va) for tr, va in KFold(min(folds, n), shuffle=True, random_state=seed).split(np.zeros(n))]
+
+    best, grams, n = None, {}, len(t) // times
+    rows = lambda i: np.concatenate([i + n * k for k in range(times)])
+    splits = [
+        (rows(tr), va) for tr, va in KFold(min(folds, n), shuffle=True, random_state=seed).split(np.zeros(n))
+    ]
     for p in _candidates(kind, widths):
         key = tuple(p.get(k) for k in WEIGHTS)
-        if key not in grams: grams = {key: _gram(dist, p)[0]}
-        K, err = grams[key], 0.
+        if key not in grams:
+            grams = {key: _gram(dist, p)[0]}
+        K, err = grams[key], 0.0
         for tr, va in splits:
-            dual, b = SOLVERS[kind](K[np.ix_(tr, tr)], t[tr], p, _weights(len(tr)//times, times))
-            err += ((K[np.ix_(va, tr)]@dual+b-t[va])**2).sum()
-        if best is None or err/n < best['score']: best = dict(p, score=float(err/n))
+            dual, b = SOLVERS[kind](K[np.ix_(tr, tr)], t[tr], p, _weights(len(tr) // times, times))
+            err += ((K[np.ix_(va, tr)] @ dual + b - t[va]) ** 2).sum()
+        if best is None or err / n < best['score']:
+            best = dict(p, score=float(err / n))
     return best
 
 # %% ../../nbs/12_heads.ipynb #dc48c588
 MOST_ROWS = 20_000  # a kernel head keeps a matrix of rows x rows
 
+
 def fit_kernel(
-    kind: str,             # 'svr' or 'gp'
-    blocks: dict,          # block name -> n x width, the training rows
-    y,                     # MOS, n
-    params: dict = None,   # fixed choices; None chooses by inner cross-validation
-    seed: int = 0,         # of the inner folds
-    copies: tuple = (),    # picture blocks of re-encoded copies of the same rows, learned from as well
+    kind: str,  # 'svr' or 'gp'
+    blocks: dict,  # block name -> n x width, the training rows
+    y,  # MOS, n
+    params: dict = None,  # fixed choices; None chooses by inner cross-validation
+    seed: int = 0,  # of the inner folds
+    copies: tuple = (),  # picture blocks of re-encoded copies of the same rows, learned from as well
 ) -> KernelHead:
     "Fit a kernel head; hyper-parameters by inner 5-fold cross-validation unless given."
-    y, times = np.asarray(y, float), 1+len(copies)
-    if kind not in SOLVERS: raise RealnessError(f'head {kind!r}: say mlp, svr or gp')
-    if len(y) < 10: raise RealnessError(f'{len(y)} training rows: a kernel head needs at least 10')
-    if len(y)*times > MOST_ROWS: raise RealnessError(f'{len(y)*times:,} training rows: a kernel head takes at most {MOST_ROWS:,}; use --head mlp')
+    y, times = np.asarray(y, float), 1 + len(copies)
+    if kind not in SOLVERS:
+        raise RealnessError(f'head {kind!r}: say mlp, svr or gp')
+    if len(y) < 10:
+        raise RealnessError(f'{len(y)} training rows: a kernel head needs at least 10')
+    if len(y) * times > MOST_ROWS:
+        raise RealnessError(
+            f'{len(y) * times:,} training rows: a kernel head takes at most {MOST_ROWS:,}; use --head mlp'
+        )
     widths, t = {k: v.shape[1] for k, v in blocks.items()}, target(y)
-    if copies: blocks = {k: np.concatenate([v, *(c.get(k, v) for c in copies)]) for k, v in blocks.items()}
+    if copies:
+        blocks = {k: np.concatenate([v, *(c.get(k, v) for c in copies)]) for k, v in blocks.items()}
     tt, dist = np.tile(t, times), _distances(blocks, widths)
     p = dict(params) if params else inner_cv(kind, dist, tt, widths, seed=seed, times=times)
     K, gammas = _gram(dist, p)
     dual, b = SOLVERS[kind](K, tt, p, _weights(len(y), times))
     curve = knots(y, t)
-    return _filled(KernelHead(widths, int((dual != 0).sum()), kind, p, curve.shape[1]), blocks, dual, gamma=gammas, intercept=b, curve=curve)
+    return _filled(
+        KernelHead(widths, int((dual != 0).sum()), kind, p, curve.shape[1]),
+        blocks,
+        dual,
+        gamma=gammas,
+        intercept=b,
+        curve=curve,
+    )
+
 
 def _filled(head, blocks, dual, **values):
     "The head with what was learned put in."
     keep = np.flatnonzero(dual)
     head.scaler.fit(blocks, head.params)
     head.support.copy_(head.scaler({k: v[keep] for k, v in blocks.items()}))
-    for name, v in dict(values, dual=dual[keep]).items(): getattr(head, name).copy_(torch.as_tensor(np.asarray(v)))
+    for name, v in dict(values, dual=dual[keep]).items():
+        getattr(head, name).copy_(torch.as_tensor(np.asarray(v)))
     return head
 
 # %% ../../nbs/12_heads.ipynb #d32c1d46
 def build_head(
-    config: dict  # a head's `config`
+    config: dict,  # a head's `config`
 ) -> nn.Module:
     "An empty head of the right shape, to load tensors into."
     c = dict(config)
     kind = c.pop('kind')
-    if kind == 'mlp': return MLPHead(c['widths'], tuple(c['hidden']))
-    if kind in SOLVERS: return KernelHead(kind=kind, **c)
+    if kind == 'mlp':
+        return MLPHead(c['widths'], tuple(c['hidden']))
+    if kind in SOLVERS:
+        return KernelHead(kind=kind, **c)
     raise RealnessError(f'a head of kind {kind!r} was written by a newer version; update realness')

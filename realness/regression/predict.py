@@ -16,50 +16,70 @@ import numpy as np
 
 from ..cache import VectorCache
 from ..config import RealnessError, atomic_write, track
-from ..data import TABLE, Problems, DataError, read_table
-from ..images import find_images, file_digest
+from ..data import TABLE, DataError, Problems, read_table
+from ..images import file_digest, find_images
 from .features import ImageFeatures, TextFeatures, split_blocks
 from .regression_model import load_model
 from .train import pick_device
 
 # %% ../../nbs/16_predict.ipynb #129aa286
-SCORES = dict(mos=6, mos_100=3, mos_lo=6, mos_hi=6, domain_score=4, out_of_domain=0)  # the numbers of a row, and their decimals
+SCORES = dict(
+    mos=6, mos_100=3, mos_lo=6, mos_hi=6, domain_score=4, out_of_domain=0
+)  # the numbers of a row, and their decimals
+
 
 def score_rows(
-    rows: list,   # of {'image': …, 'description': str or None}
-    predictor,    # a `Predictor`: encoders and heads
+    rows: list,  # of {'image': …, 'description': str or None}
+    predictor,  # a `Predictor`: encoders and heads
 ) -> list:  # of dicts with `SCORES`, 'modality' and 'error', one a row, in order
     "MOS of a batch of rows; the main head where there is a sentence, the image-only head where there is none."
     got = list(predictor.images.stream([r['image'] for r in rows]))
     modality = [predictor.modality_of(r.get('description')) for r in rows]
-    out = [dict(dict.fromkeys(SCORES), modality=m, error=str(e) if e else '') for m, (_, e) in zip(modality, got)]
+    out = [
+        dict(dict.fromkeys(SCORES), modality=m, error=str(e) if e else '') for m, (_, e) in zip(modality, got)
+    ]
     for m in dict.fromkeys(modality):
         at = [i for i, (v, e) in enumerate(got) if e is None and modality[i] == m]
-        if at: _fill(out, at, predictor, m, np.stack([got[i][0] for i in at]), [rows[i].get('description') or '' for i in at])
+        if at:
+            _fill(
+                out,
+                at,
+                predictor,
+                m,
+                np.stack([got[i][0] for i in at]),
+                [rows[i].get('description') or '' for i in at],
+            )
     return out
+
 
 def _fill(out, at, predictor, modality, vectors, sentences):
     blocks, model = split_blocks(vectors, predictor.images.widths), predictor.model
-    far = model.domain(blocks).tolist() if model.domain is not None else [None]*len(at)
-    if modality != 'image': blocks.update(predictor.texts(sentences))
+    far = model.domain(blocks).tolist() if model.domain is not None else [None] * len(at)
+    if modality != 'image':
+        blocks.update(predictor.texts(sentences))
     for i, v, d in zip(at, model.predict_blocks(blocks, modality), far):
         mos = round(float(v), 6)
         out[i].update(mos=mos, mos_100=predictor.to_100(mos))
-        if modality in model.intervals: out[i].update(zip(('mos_lo', 'mos_hi'), (round(float(e), 6) for e in model.intervals[modality].of(mos))))
-        if d is not None: out[i].update(domain_score=round(d, 4), out_of_domain=int(round(d, 4) > 1))
+        if modality in model.intervals:
+            out[i].update(
+                zip(('mos_lo', 'mos_hi'), (round(float(e), 6) for e in model.intervals[modality].of(mos)))
+            )
+        if d is not None:
+            out[i].update(domain_score=round(d, 4), out_of_domain=int(round(d, 4) > 1))
 
 # %% ../../nbs/16_predict.ipynb #c1cf2232
 class Predictor:
     "A trained run, ready to score pictures. Higher MOS = looks more real."
+
     lower_better = False
 
     def __init__(
         self,
-        model,                      # a `COREModel`
-        run_id: str = '',           # tells this run from others in tables
+        model,  # a `COREModel`
+        run_id: str = '',  # tells this run from others in tables
         device: str | None = None,  # 'cuda', 'cpu' …; the best there is by default
-        batch_size: int = 16,       # pictures a forward pass on a GPU; a CPU takes one at a time, so that no neighbour changes a digit
-        cache: VectorCache | None = None, # keeps features; None keeps nothing
+        batch_size: int = 16,  # pictures a forward pass on a GPU; a CPU takes one at a time, so that no neighbour changes a digit
+        cache: VectorCache | None = None,  # keeps features; None keeps nothing
     ):
         dev = pick_device(device)
         self.model, self.run_id, self.device = model.eval(), run_id, dev
@@ -73,38 +93,48 @@ class Predictor:
         "The lowest and highest MOS there can be in the training data's units; infinite where unknown."
         return tuple(self.model.data.mos_range) or (-np.inf, np.inf)
 
-    def modality_of(self, description): return self.main if description and description.strip() else 'image'
+    def modality_of(self, description):
+        return self.main if description and description.strip() else 'image'
 
     def to_100(self, mos):
         "MOS on 0-100 where the data say how (mean + sd * MOS, within 0-100), else None."
         s = self.model.data.mos_scale
-        return round(float(np.clip(s['mean']+s['sd']*mos, 0, 100)), 3) if s else None
+        return round(float(np.clip(s['mean'] + s['sd'] * mos, 0, 100)), 3) if s else None
 
     def __call__(
         self,
-        images,             # one picture or a list: paths, Pillow pictures, arrays, tensors (3 x H x W, or a batch B x 3 x H x W), values in 0-1
+        images,  # one picture or a list: paths, Pillow pictures, arrays, tensors (3 x H x W, or a batch B x 3 x H x W), values in 0-1
         descriptions=None,  # a sentence, or one for each picture; None = no sentences
     ):  # MOS: a float for one picture, else a float64 array
         "MOS of pictures, with or without sentences; the first bad picture raises."
         out = self.rows(images, descriptions)
         bad = next((r['error'] for r in out if r['error']), None)
-        if bad: raise RealnessError(bad)
+        if bad:
+            raise RealnessError(bad)
         mos = np.array([r['mos'] for r in out])
         return mos if self._many(images) else float(mos[0])
 
     def rows(
         self,
-        images,             # one picture or many, as for a call
+        images,  # one picture or many, as for a call
         descriptions=None,  # a sentence, or one for each picture; None = no sentences
-    ) -> list:  # of dicts, one a picture: mos, mos_100, mos_lo, mos_hi, domain_score, out_of_domain, modality, error
+    ) -> (
+        list
+    ):  # of dicts, one a picture: mos, mos_100, mos_lo, mos_hi, domain_score, out_of_domain, modality, error
         "All that is known of each picture's score; a bad picture is a row with its error."
         ims = list(images) if self._many(images) else [images]
-        says = [descriptions]*len(ims) if descriptions is None or isinstance(descriptions, str) else list(descriptions)
-        if len(says) != len(ims): raise RealnessError(f'{len(ims)} pictures but {len(says)} sentences: give one each, or none')
+        says = (
+            [descriptions] * len(ims)
+            if descriptions is None or isinstance(descriptions, str)
+            else list(descriptions)
+        )
+        if len(says) != len(ims):
+            raise RealnessError(f'{len(ims)} pictures but {len(says)} sentences: give one each, or none')
         return score_rows([dict(image=i, description=d) for i, d in zip(ims, says)], self)
 
     @staticmethod
-    def _many(images): return isinstance(images, (list, tuple)) or getattr(images, 'ndim', 0) == 4
+    def _many(images):
+        return isinstance(images, (list, tuple)) or getattr(images, 'ndim', 0) == 4
 
     def __repr__(self):
         d = self.model.data
@@ -112,52 +142,63 @@ class Predictor:
 
 # %% ../../nbs/16_predict.ipynb #45bb9977
 def load(
-    run: Path | str,            # a run folder
+    run: Path | str,  # a run folder
     device: str | None = None,
-    batch_size: int = 16,       # see `Predictor`
+    batch_size: int = 16,  # see `Predictor`
     cache: VectorCache | None = None,
 ) -> Predictor:
     "Load a run folder as a predictor."
     run = Path(run)
     model = load_model(run)
-    return Predictor(model, file_digest(run/'model.safetensors')[:12], device, batch_size, cache)
+    return Predictor(model, file_digest(run / 'model.safetensors')[:12], device, batch_size, cache)
 
 # %% ../../nbs/16_predict.ipynb #1224cc4e
 def collect(
-    asked: list  # files and folders as typed
+    asked: list,  # files and folders as typed
 ) -> list:  # of (path as shown, file)
     "Every picture asked for, once, in order; a name that is nothing stays, to become a row with an error."
     out, seen, alone = [], set(), len(asked) == 1
     for a in map(str, asked):
         p = Path(a)
-        found = [(f.relative_to(p).as_posix(), f) for f in find_images(p)] if p.is_dir() else [(p.name if alone else p.as_posix(), p)]
-        if p.is_dir() and not found and alone: raise RealnessError(f'{a}: there is no picture in this folder')
+        found = (
+            [(f.relative_to(p).as_posix(), f) for f in find_images(p)]
+            if p.is_dir()
+            else [(p.name if alone else p.as_posix(), p)]
+        )
+        if p.is_dir() and not found and alone:
+            raise RealnessError(f'{a}: there is no picture in this folder')
         for shown, f in found:
             key = os.path.realpath(f)
-            if key in seen: continue
+            if key in seen:
+                continue
             seen.add(key)
-            out.append(((Path(a)/shown).as_posix() if p.is_dir() and not alone else shown, f))
+            out.append(((Path(a) / shown).as_posix() if p.is_dir() and not alone else shown, f))
     return _unique(out)
+
 
 def _unique(items):
     from collections import Counter
+
     n = Counter(s for s, _ in items)
     return [(s if n[s] == 1 else Path(os.path.abspath(f)).as_posix(), f) for s, f in items]
 
 # %% ../../nbs/16_predict.ipynb #23dd786a
 def read_sentences(
-    path: Path | str  # a CSV with filename and description
+    path: Path | str,  # a CSV with filename and description
 ) -> dict:  # file name -> sentence
     "The sentences of a table; every problem of it in one error."
     problems = Problems()
     df = read_table(path, problems, ('filename', 'description'))
     twice = df[df.filename.duplicated()]
-    for r in twice.itertuples(): problems.add('the same file name again', 'keep one of the rows', row=r.row, filename=r.filename)
-    if problems.rows: raise DataError(problems.table, path)
+    for r in twice.itertuples():
+        problems.add('the same file name again', 'keep one of the rows', row=r.row, filename=r.filename)
+    if problems.rows:
+        raise DataError(problems.table, path)
     return dict(zip(df.filename, df.description))
 
+
 def read_sources(
-    path: Path | str  # a CSV with filename and perhaps sentence_source
+    path: Path | str,  # a CSV with filename and perhaps sentence_source
 ) -> dict:  # file name -> source, for the rows that have one
     "Where the sentences of a table came from, where it says so."
     df = read_table(path, Problems(), ('filename',))
@@ -166,112 +207,155 @@ def read_sources(
 # %% ../../nbs/16_predict.ipynb #da6f966e
 class Sentences:
     "Finds the sentence of a picture and says where it came from: 'option', 'csv', 'beside', 'none', or what the table says itself."
+
     def __init__(
         self,
-        items: list,         # what `collect` returned
-        table=None,          # a CSV path, or a dict of file name -> sentence
+        items: list,  # what `collect` returned
+        table=None,  # a CSV path, or a dict of file name -> sentence
         description: str = None,  # one sentence for all
     ):
         from collections import Counter
+
         self.one, self.beside = description, {}
-        self.table, self.sources = (read_sentences(table), read_sources(table)) if isinstance(table, (str, Path)) else (table, {})
+        self.table, self.sources = (
+            (read_sentences(table), read_sources(table)) if isinstance(table, (str, Path)) else (table, {})
+        )
         self.names, self.ends = Counter(f.name for _, f in items), {}
-        for k in self.table or (): self.ends.setdefault(k.rsplit('/', 1)[-1], []).append(k)
+        for k in self.table or ():
+            self.ends.setdefault(k.rsplit('/', 1)[-1], []).append(k)
 
     def _match(self, shown, inside, name):
         "The name by which the table has a picture: as it is shown, within its `images`, or the one name with the same end."
         hit = next((k for k in (shown, inside, f'images/{inside}') if k and k in self.table), None)
-        if hit is not None: return hit
-        alike = [k for k in self.ends.get(name, ()) if k == name or k.endswith(f'/{shown}') or shown.endswith(f'/{k}')]
+        if hit is not None:
+            return hit
+        alike = [
+            k
+            for k in self.ends.get(name, ())
+            if k == name or k.endswith(f'/{shown}') or shown.endswith(f'/{k}')
+        ]
         return alike[0] if len(alike) == 1 and (alike[0] != name or self.names[name] == 1) else None
 
     def _beside(self, file):
         "The table next to the nearest `images` folder above, and the path inside that folder."
         for p in file.parents:
-            if p.name == 'images' and (p.parent/TABLE).is_file():
-                if p not in self.beside: self.beside[p] = read_sentences(p.parent/TABLE), read_sources(p.parent/TABLE)
+            if p.name == 'images' and (p.parent / TABLE).is_file():
+                if p not in self.beside:
+                    self.beside[p] = read_sentences(p.parent / TABLE), read_sources(p.parent / TABLE)
                 return *self.beside[p], file.relative_to(p).as_posix()
         return {}, {}, ''
 
     def __call__(self, shown, file):
         "(sentence or '', source) of a picture."
-        if self.one is not None: return self.one, 'option'
+        if self.one is not None:
+            return self.one, 'option'
         if self.table is not None:
             key = self._match(shown, self._beside(file)[2] if 'images' in file.parts else '', file.name)
             table, sources, how = self.table, self.sources, 'csv'
-        else: (table, sources, key), how = self._beside(Path(os.path.abspath(file))), 'beside'
+        else:
+            (table, sources, key), how = self._beside(Path(os.path.abspath(file))), 'beside'
         s = (table.get(key) or '').strip()
         return (s, sources.get(key, how)) if s else ('', 'none')
 
 # %% ../../nbs/16_predict.ipynb #f107638f
 RESULT = ('path', 'filename', *SCORES, 'sentence_source', 'error', 'modality', 'description', 'run', 'digest')
 
+
 def _line(values):
     f = io.StringIO()
     csv.writer(f, lineterminator='\n').writerow(values)
     return f.getvalue()
 
+
 def _rows_of(text, columns):
     "Whole rows of a table as dicts; what follows the last line break is torn. Rows that are not whole elsewhere are an error: they may have been edited."
     rows = list(csv.reader(io.StringIO(text, newline='')))
-    if not text.endswith('\n'): rows = rows[:-1]
+    if not text.endswith('\n'):
+        rows = rows[:-1]
     for n, r in enumerate(rows):
-        if r and len(r) != len(columns): raise RealnessError(f'row {n} has {len(r)} cells, not {len(columns)} (a quotation mark too many or too few?); mend it, or name another file')
+        if r and len(r) != len(columns):
+            raise RealnessError(
+                f'row {n} has {len(r)} cells, not {len(columns)} (a quotation mark too many or too few?); mend it, or name another file'
+            )
     return [dict(zip(columns, r)) for r in rows[1:] if r]
 
 # %% ../../nbs/16_predict.ipynb #9c832b78
-_NAMES = dict(encoding='utf-8', errors='backslashreplace', newline='')    # file names may be anything
+_NAMES = dict(encoding='utf-8', errors='backslashreplace', newline='')  # file names may be anything
+
 
 class RowTable:
     "A CSV that grows row by row, has each row on disk before the next one is begun, and can be taken up again."
+
     columns = ()  # the first is what a row is known by
-    mark = ''     # the column that says what made a row
+    mark = ''  # the column that says what made a row
     what, maker = 'rows', 'maker'  # how messages call them
 
     def __init__(
         self,
         path: Path | str,
-        made_by: str,      # rows with another mark are refused
+        made_by: str,  # rows with another mark are refused
         overwrite: bool = False,
     ):
         self.path, self.made_by = Path(path), made_by
-        if self.path.is_dir(): raise RealnessError(f'{self.path}: is a folder; name a file')
+        if self.path.is_dir():
+            raise RealnessError(f'{self.path}: is a folder; name a file')
         self.live = self._live()
-        if overwrite: [p.unlink(missing_ok=True) for p in (self.path, self.live)]
+        if overwrite:
+            [p.unlink(missing_ok=True) for p in (self.path, self.live)]
         self.done = self._read()
 
     def _live(self):
-        if self.path.suffix != '.csv': raise RealnessError(f'{self.path}: the table ends in .csv')
+        if self.path.suffix != '.csv':
+            raise RealnessError(f'{self.path}: the table ends in .csv')
         return self.path
 
     def _text(self):
-        if not self.live.is_file(): return ''
-        try: return self.live.read_bytes().decode('utf-8', errors='ignore').removeprefix('\ufeff')   # spreadsheets put a mark there
-        except OSError as e: raise RealnessError(f'{self.live}: cannot be read ({e.strerror})') from None
+        if not self.live.is_file():
+            return ''
+        try:
+            return (
+                self.live.read_bytes().decode('utf-8', errors='ignore').removeprefix('\ufeff')
+            )  # spreadsheets put a mark there
+        except OSError as e:
+            raise RealnessError(f'{self.live}: cannot be read ({e.strerror})') from None
 
     def _read(self):
         "Whole rows of this maker by their first cell; anything else there is refused."
         text, head = self._text(), _line(self.columns)
-        if not text or head.startswith(text): return {}
-        if (names := next(csv.reader(io.StringIO(text, newline='')), [])) != list(self.columns): raise RealnessError(f'{self.path}: {self._other(names)}')
-        try: rows = _rows_of(text, self.columns)
-        except RealnessError as e: raise RealnessError(f'{self.path}: {e}') from None
-        other = {r[self.mark] for r in rows}-{self.made_by}
-        if other: raise RealnessError(f'{self.path}: was written by {self.maker} {sorted(other)[0]}, not {self.made_by}; name another file, or say --overwrite')
+        if not text or head.startswith(text):
+            return {}
+        if (names := next(csv.reader(io.StringIO(text, newline='')), [])) != list(self.columns):
+            raise RealnessError(f'{self.path}: {self._other(names)}')
+        try:
+            rows = _rows_of(text, self.columns)
+        except RealnessError as e:
+            raise RealnessError(f'{self.path}: {e}') from None
+        other = {r[self.mark] for r in rows} - {self.made_by}
+        if other:
+            raise RealnessError(
+                f'{self.path}: was written by {self.maker} {sorted(other)[0]}, not {self.made_by}; name another file, or say --overwrite'
+            )
         return {r[self.columns[0]]: r for r in rows}
 
     def _other(self, names):
         "What a table with other columns is, and what to do."
-        if {*names} <= {'filename', 'MOS', 'description'}: return 'is a table of your own; name another file'
-        ours = names[:3] == list(self.columns[:3])   # the same kind of table, but not of these columns
-        return ('was written by another version of realness, with other columns' if ours else f'holds something other than {self.what}') + '; name another file, or say --overwrite'
+        if {*names} <= {'filename', 'MOS', 'description'}:
+            return 'is a table of your own; name another file'
+        ours = names[:3] == list(self.columns[:3])  # the same kind of table, but not of these columns
+        return (
+            'was written by another version of realness, with other columns'
+            if ours
+            else f'holds something other than {self.what}'
+        ) + '; name another file, or say --overwrite'
 
     def keep(self, rows):
         "Start again with these rows of the table, and no others."
-        with atomic_write(self.live) as tmp: tmp.write_text(_line(self.columns)+''.join(_line(r.values()) for r in rows.values()), **_NAMES)
+        with atomic_write(self.live) as tmp:
+            tmp.write_text(_line(self.columns) + ''.join(_line(r.values()) for r in rows.values()), **_NAMES)
         self.done = rows
 
-    def cells(self, row): return [row[c] for c in self.columns]
+    def cells(self, row):
+        return [row[c] for c in self.columns]
 
     def add(self, rows):
         "Append rows and have them on disk."
@@ -285,64 +369,91 @@ class RowTable:
         "Put the rows in this order (those that are not in it stay behind them); returns the text of the table."
         now = self._text()
         rows = {r[self.columns[0]]: r for r in _rows_of(now, self.columns)}
-        text = _line(self.columns)+''.join(_line(rows[p].values()) for p in dict.fromkeys([*order, *rows]) if p in rows)
+        text = _line(self.columns) + ''.join(
+            _line(rows[p].values()) for p in dict.fromkeys([*order, *rows]) if p in rows
+        )
         if text != now:
-            with atomic_write(self.live) as tmp: tmp.write_text(text, **_NAMES)
+            with atomic_write(self.live) as tmp:
+                tmp.write_text(text, **_NAMES)
         return text
 
 # %% ../../nbs/16_predict.ipynb #52609507
 class ResultTable(RowTable):
     "Scores, in a CSV or (by its ending) Parquet; rows of another run are refused."
+
     columns, mark, what, maker = RESULT, 'run', 'scores', 'run'
 
     def _live(self):
-        if self.path.suffix not in ('.csv', '.parquet'): raise RealnessError(f'{self.path}: the table ends in .csv or .parquet')
+        if self.path.suffix not in ('.csv', '.parquet'):
+            raise RealnessError(f'{self.path}: the table ends in .csv or .parquet')
         self.parquet = self.path.suffix == '.parquet'
-        if self.parquet: self._need_parquet()
+        if self.parquet:
+            self._need_parquet()
         return self.path.with_name(f'{self.path.name}.partial.csv') if self.parquet else self.path
 
     def _need_parquet(self):
-        try: import pyarrow  # noqa: F401
-        except ImportError: raise RealnessError('Parquet needs pyarrow: pip install "realness[parquet]", or write .csv') from None
+        try:
+            import pyarrow
+        except ImportError:
+            raise RealnessError(
+                'Parquet needs pyarrow: pip install "realness[parquet]", or write .csv'
+            ) from None
 
     def _text(self):
         if self.parquet and self.path.is_file() and not self.live.is_file():
             import pandas as pd
+
             return pd.read_parquet(self.path).to_csv(index=False, lineterminator='\n')
         return super()._text()
 
     def open(self, asked):
         "Keep the rows that still hold for `asked` (path -> (sentence, file)), forget the rest; returns the paths still to do."
-        holds = lambda p, r: p in asked and not r['error'] and r['description'] == asked[p][0] and r['digest'] == _digest(asked[p][1])
+        holds = lambda p, r: (
+            p in asked
+            and not r['error']
+            and r['description'] == asked[p][0]
+            and r['digest'] == _digest(asked[p][1])
+        )
         self.keep({p: r for p, r in self.done.items() if holds(p, r)})
         return [p for p in asked if p not in self.done]
 
-    def cells(self, row): return ['' if row[c] is None else f'{row[c]:.{SCORES[c]}f}' if c in SCORES else row[c] for c in self.columns]
+    def cells(self, row):
+        return [
+            '' if row[c] is None else f'{row[c]:.{SCORES[c]}f}' if c in SCORES else row[c]
+            for c in self.columns
+        ]
 
     def close(self, order):
         "Put the rows in the order asked for; Parquet is written now."
         text = super().close(order)
-        if not self.parquet: return
+        if not self.parquet:
+            return
         import pandas as pd
+
         kinds = {c: 'Int64' if SCORES.get(c) == 0 else float if c in SCORES else str for c in RESULT}
-        df = pd.read_csv(io.StringIO(text), dtype=kinds, keep_default_na=False, na_values={c: [''] for c in SCORES})
-        with atomic_write(self.path) as tmp: df.to_parquet(tmp, index=False)
+        df = pd.read_csv(
+            io.StringIO(text), dtype=kinds, keep_default_na=False, na_values={c: [''] for c in SCORES}
+        )
+        with atomic_write(self.path) as tmp:
+            df.to_parquet(tmp, index=False)
         self.live.unlink()
 
 
 def _digest(file):
-    try: return file_digest(file)
-    except OSError: return ''
+    try:
+        return file_digest(file)
+    except OSError:
+        return ''
 
 # %% ../../nbs/16_predict.ipynb #a4fbaa78
 def predict(
     predictor: Predictor,
-    asked: list,                     # files and folders
-    out: Path | str | None = None,   # a CSV or Parquet to write; None only returns the rows
-    descriptions=None,               # a CSV of sentences, a dict of file name -> sentence, or a function such as `Sentences`
+    asked: list,  # files and folders
+    out: Path | str | None = None,  # a CSV or Parquet to write; None only returns the rows
+    descriptions=None,  # a CSV of sentences, a dict of file name -> sentence, or a function such as `Sentences`
     description: str | None = None,  # one sentence for all
-    overwrite: bool = False,         # throw an existing table away
-    chunk: int = 64,                 # rows between two writes
+    overwrite: bool = False,  # throw an existing table away
+    chunk: int = 64,  # rows between two writes
 ) -> list:  # of rows with the columns of `RESULT`, in the order asked for
     "Score files and folders, with progress, able to go on after a stop."
     items = collect(asked)
@@ -351,16 +462,32 @@ def predict(
     table = ResultTable(out, predictor.run_id, overwrite) if out else None
     todo = set(table.open({s: (said[s][0], f) for s, f in items})) if table else set(said)
     work, fresh = [i for i in items if i[0] in todo], {}
-    for part in track([work[i:i+chunk] for i in range(0, len(work), chunk)], 'scoring'):
+    for part in track([work[i : i + chunk] for i in range(0, len(work), chunk)], 'scoring'):
         rows = _score(predictor, part, said)
-        if table: table.add(rows)
+        if table:
+            table.add(rows)
         fresh.update({r['path']: r for r in rows})
-    if not table: return [fresh[s] for s, _ in items]
+    if not table:
+        return [fresh[s] for s, _ in items]
     table.close([s for s, _ in items])
     return [fresh.get(s) or _typed(table.done[s]) for s, _ in items]
 
+
 def _score(predictor, part, said):
     scored = score_rows([dict(image=f, description=said[s][0]) for s, f in part], predictor)
-    return [dict(r, path=s, filename=f.name, sentence_source=said[s][1], description=said[s][0], run=predictor.run_id, digest=_digest(f)) for (s, f), r in zip(part, scored)]
+    return [
+        dict(
+            r,
+            path=s,
+            filename=f.name,
+            sentence_source=said[s][1],
+            description=said[s][0],
+            run=predictor.run_id,
+            digest=_digest(f),
+        )
+        for (s, f), r in zip(part, scored)
+    ]
 
-def _typed(r): return {k: ((float if SCORES[k] else int)(v) if v else None) if k in SCORES else v for k, v in r.items()}
+
+def _typed(r):
+    return {k: ((float if SCORES[k] else int)(v) if v else None) if k in SCORES else v for k, v in r.items()}

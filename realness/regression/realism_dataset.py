@@ -17,76 +17,120 @@ from ..images import to_tensor
 # %% ../../nbs/10_realism_dataset.ipynb #31df3c2f
 def train_transform(
     degrees: float = 10,  # the most a picture is rotated, either way
-    jitter: float = .2,   # brightness, contrast and saturation each change by up to this share
+    jitter: float = 0.2,  # brightness, contrast and saturation each change by up to this share
 ):  # tensor 3 x height x width -> the same, changed by chance
     "The augmentations of the published method: horizontal flip, rotation, colour jitter."
     from torchvision.transforms import v2
-    return v2.Compose([v2.RandomHorizontalFlip(), v2.RandomRotation(degrees, interpolation=v2.InterpolationMode.BILINEAR), v2.ColorJitter(jitter, jitter, jitter)])
+
+    return v2.Compose(
+        [
+            v2.RandomHorizontalFlip(),
+            v2.RandomRotation(degrees, interpolation=v2.InterpolationMode.BILINEAR),
+            v2.ColorJitter(jitter, jitter, jitter),
+        ]
+    )
 
 # %% ../../nbs/10_realism_dataset.ipynb #008c69f5
 class RealismDataset(Dataset):
     "Rows as (picture 3 x 384 x 512 in 0-1, token ids 128, mask 128, MOS)."
+
     def __init__(
         self,
-        df,                       # frame with filename, MOS, description; a column `path` wins over `image_dir`
-        image_dir=None,           # the folder file names are relative to
-        tokenizer=None,           # a transformers tokenizer or a `TextEncoder`
-        transform=None,           # applied to the picture tensor; None for validation and test
-        size: tuple = IMAGE_SIZE, # height, width
-        seed: int = SEED,         # of the augmentation
+        df,  # frame with filename, MOS, description; a column `path` wins over `image_dir`
+        image_dir=None,  # the folder file names are relative to
+        tokenizer=None,  # a transformers tokenizer or a `TextEncoder`
+        transform=None,  # applied to the picture tensor; None for validation and test
+        size: tuple = IMAGE_SIZE,  # height, width
+        seed: int = SEED,  # of the augmentation
     ):
-        if image_dir is None and 'path' not in df: image_dir = split_dir('train')/'images'
+        if image_dir is None and 'path' not in df:
+            image_dir = split_dir('train') / 'images'
         self.df, self.transform, self.size, self.seed = df.reset_index(drop=True), transform, size, seed
-        self.paths = self.df.path.tolist() if 'path' in df else [os.path.join(image_dir, f) for f in self.df.filename]
+        self.paths = (
+            self.df.path.tolist() if 'path' in df else [os.path.join(image_dir, f) for f in self.df.filename]
+        )
         self.ids, self.mask = self._tokens(tokenizer)
         self.mos = torch.tensor(self.df.MOS.astype(float).to_numpy(), dtype=torch.float32)
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()   # workers see a change
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers see a change
 
     def _tokens(self, tokenizer):
         texts = self.df.description.tolist()
-        if not texts: return torch.zeros(0, MAX_TOKENS, dtype=torch.int64), torch.zeros(0, MAX_TOKENS, dtype=torch.int64)
-        if hasattr(tokenizer, 'tokens'): return tokenizer.tokens(texts)
-        if tokenizer is None: raise RealnessError('RealismDataset needs a tokenizer: pass a TextEncoder or a transformers tokenizer')
-        d = tokenizer(texts, padding='max_length', truncation=True, max_length=MAX_TOKENS, return_tensors='pt')
+        if not texts:
+            return torch.zeros(0, MAX_TOKENS, dtype=torch.int64), torch.zeros(
+                0, MAX_TOKENS, dtype=torch.int64
+            )
+        if hasattr(tokenizer, 'tokens'):
+            return tokenizer.tokens(texts)
+        if tokenizer is None:
+            raise RealnessError(
+                'RealismDataset needs a tokenizer: pass a TextEncoder or a transformers tokenizer'
+            )
+        d = tokenizer(
+            texts, padding='max_length', truncation=True, max_length=MAX_TOKENS, return_tensors='pt'
+        )
         return d['input_ids'], d['attention_mask']
 
-    def set_epoch(self, epoch): self._epoch.fill_(epoch)
+    def set_epoch(self, epoch):
+        self._epoch.fill_(epoch)
 
-    def __len__(self): return len(self.df)
+    def __len__(self):
+        return len(self.df)
 
     def __getitem__(self, i):
         x = to_tensor(self.paths[i], self.size)
         if self.transform:
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed((self.seed*1_000_003+int(self._epoch))*1_000_003+int(i))
+                torch.manual_seed((self.seed * 1_000_003 + int(self._epoch)) * 1_000_003 + int(i))
                 x = self.transform(x)
         return x, self.ids[i], self.mask[i], self.mos[i]
 
 # %% ../../nbs/10_realism_dataset.ipynb #c307a6fe
 class EpochSampler(Sampler):
     "The order of an epoch, drawn from (seed, epoch) alone."
-    def __init__(self, n, shuffle, seed): self.n, self.shuffle, self.seed, self.epoch = n, shuffle, seed, 0
-    def __len__(self): return self.n
+
+    def __init__(self, n, shuffle, seed):
+        self.n, self.shuffle, self.seed, self.epoch = n, shuffle, seed, 0
+
+    def __len__(self):
+        return self.n
+
     def __iter__(self):
-        if not self.shuffle: return iter(range(self.n))
-        return iter(torch.randperm(self.n, generator=torch.Generator().manual_seed(self.seed*100_003+self.epoch)).tolist())
+        if not self.shuffle:
+            return iter(range(self.n))
+        return iter(
+            torch.randperm(
+                self.n, generator=torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+            ).tolist()
+        )
+
 
 class EpochLoader(DataLoader):
     "A `DataLoader` whose order and augmentations depend on (seed, epoch) alone; call `set_epoch` before each."
+
     def __init__(self, dataset, batch_size=16, shuffle=False, num_workers=0, seed=SEED):
-        super().__init__(dataset, batch_size, sampler=EpochSampler(len(dataset), shuffle, seed), num_workers=num_workers, pin_memory=torch.cuda.is_available())
+        super().__init__(
+            dataset,
+            batch_size,
+            sampler=EpochSampler(len(dataset), shuffle, seed),
+            num_workers=num_workers,
+            pin_memory=torch.cuda.is_available(),
+        )
 
     def set_epoch(self, epoch):
         self.sampler.epoch = epoch
-        if hasattr(self.dataset, 'set_epoch'): self.dataset.set_epoch(epoch)
+        if hasattr(self.dataset, 'set_epoch'):
+            self.dataset.set_epoch(epoch)
+
 
 def make_loader(
-    dataset,                       # any map-style dataset
+    dataset,  # any map-style dataset
     batch_size: int = 16,
-    shuffle: bool = False,         # draw a new order each epoch
-    num_workers: int | None = None,# processes that read ahead; by default none on a CPU, up to 8 beside a GPU
+    shuffle: bool = False,  # draw a new order each epoch
+    num_workers: int
+    | None = None,  # processes that read ahead; by default none on a CPU, up to 8 beside a GPU
     seed: int = SEED,
 ) -> EpochLoader:
     "A seeded loader: the same batches for any number of workers."
-    if num_workers is None: num_workers = min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0
+    if num_workers is None:
+        num_workers = min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0
     return EpochLoader(dataset, batch_size, shuffle, num_workers, seed)

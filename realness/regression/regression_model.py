@@ -43,36 +43,46 @@ Load it with `realness.load("FOLDER OR REPO")`.
 # %% ../../nbs/13_regression_model.ipynb #2cd656bb
 class COREModel(nn.Module, PyTorchModelHubMixin, library_name='realness'):
     "Pictures (B x 3 x 384 x 512, values in 0-1) and sentences (token ids and mask, B x 128) to MOS (B)."
+
     def __init__(
         self,
-        image_encoder='resnet50',         # a name for `ImageEncoder`, or one
-        text_encoder='bert-base-uncased', # a name for `TextEncoder`, or one
-        hidden: tuple = (529,),           # hidden widths of the head
-        freeze_image: bool = False,       # keep the image encoder as it is
-        freeze_text: bool = False,        # keep the text encoder as it is
+        image_encoder='resnet50',  # a name for `ImageEncoder`, or one
+        text_encoder='bert-base-uncased',  # a name for `TextEncoder`, or one
+        hidden: tuple = (529,),  # hidden widths of the head
+        freeze_image: bool = False,  # keep the image encoder as it is
+        freeze_text: bool = False,  # keep the text encoder as it is
     ):
         super().__init__()
         self.image_encoder = ImageEncoder(image_encoder) if isinstance(image_encoder, str) else image_encoder
         self.text_encoder = TextEncoder(text_encoder) if isinstance(text_encoder, str) else text_encoder
         self.hidden, self.freeze_image, self.freeze_text = tuple(hidden), freeze_image, freeze_text
         i, t = self.image_encoder.width, self.text_encoder.width
-        self.heads = nn.ModuleDict(dict(both=MLPHead(dict(image=i, text=t), hidden), image=MLPHead(dict(image=i), hidden)))
+        self.heads = nn.ModuleDict(
+            dict(both=MLPHead(dict(image=i, text=t), hidden), image=MLPHead(dict(image=i), hidden))
+        )
         self.data, self.metrics = DatasetInfo(), {}
-        self.intervals, self.calibration, self.domain = {}, {}, None   # modality -> `Intervals`, `Calibration`; a `Domain`: after training
+        self.intervals, self.calibration, self.domain = (
+            {},
+            {},
+            None,
+        )  # modality -> `Intervals`, `Calibration`; a `Domain`: after training
         self.image_encoder.requires_grad_(not freeze_image)
         self.text_encoder.requires_grad_(not freeze_text)
         self.train()
 
     def train(self, mode: bool = True):
         super().train(mode)
-        if self.freeze_image: self.image_encoder.eval()
-        if self.freeze_text: self.text_encoder.eval()
+        if self.freeze_image:
+            self.image_encoder.eval()
+        if self.freeze_text:
+            self.text_encoder.eval()
         return self
 
     def features(self, images, input_ids=None, attention_mask=None):
         "Feature blocks: `image` (B x 2048 for the full pair) and, with a sentence, `text` (B x 768)."
         out = dict(image=self.image_encoder(images))
-        if input_ids is not None: out['text'] = self.text_encoder(input_ids, attention_mask)
+        if input_ids is not None:
+            out['text'] = self.text_encoder(input_ids, attention_mask)
         return out
 
     def forward(self, images, input_ids=None, attention_mask=None):
@@ -83,106 +93,211 @@ class COREModel(nn.Module, PyTorchModelHubMixin, library_name='realness'):
     def predict_blocks(self, blocks, modality):
         "MOS (n, float64) of precomputed feature blocks by the head of a modality, calibrated where that was found to help."
         head = self.heads[modality]
-        if next(head.buffers()).dtype != torch.float64: head = copy.deepcopy(head).double()
+        if next(head.buffers()).dtype != torch.float64:
+            head = copy.deepcopy(head).double()
         p = head({k: torch.as_tensor(v, dtype=torch.float64) for k, v in blocks.items()}).cpu().numpy()
         return self.calibration[modality](p) if modality in self.calibration else p
 
-    def _save_pretrained(self, save_directory): save_model(self, Path(save_directory))
+    def _save_pretrained(self, save_directory):
+        save_model(self, Path(save_directory))
 
     @classmethod
-    def _from_pretrained(cls, *, model_id, revision=None, cache_dir=None, force_download=False, local_files_only=False, token=None, **kw):
+    def _from_pretrained(
+        cls,
+        *,
+        model_id,
+        revision=None,
+        cache_dir=None,
+        force_download=False,
+        local_files_only=False,
+        token=None,
+        **kw,
+    ):
         if not Path(model_id).is_dir():
             from huggingface_hub import snapshot_download
-            model_id = snapshot_download(model_id, revision=revision, cache_dir=cache_dir, force_download=force_download, token=token, local_files_only=local_files_only)
+
+            model_id = snapshot_download(
+                model_id,
+                revision=revision,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                token=token,
+                local_files_only=local_files_only,
+            )
         return load_model(Path(model_id))
 
     def generate_model_card(self, **kw):
         from huggingface_hub import ModelCard
+
         d = self.data
-        return ModelCard(CARD.format(short=(d.name or 'unknown').lower().replace(' ', '-'), name=d.name or 'unknown', licence=d.licence or 'unknown',
-                                     image=self.image_encoder.info.name, text=self.text_encoder.info.name, note=d.note or 'no note'))
+        return ModelCard(
+            CARD.format(
+                short=(d.name or 'unknown').lower().replace(' ', '-'),
+                name=d.name or 'unknown',
+                licence=d.licence or 'unknown',
+                image=self.image_encoder.info.name,
+                text=self.text_encoder.info.name,
+                note=d.note or 'no note',
+            )
+        )
 
     def push_to_hub(self, repo_id, **kw):
         "Upload to a model hub; refused while the licence of the training data is unknown."
-        if not self.data.licence: raise RealnessError(f'not pushed: the licence of the training data ({self.data.name or "no name"}) is unknown; write it into dataset.json beside the data and train again')
+        if not self.data.licence:
+            raise RealnessError(
+                f'not pushed: the licence of the training data ({self.data.name or "no name"}) is unknown; write it into dataset.json beside the data and train again'
+            )
         return super().push_to_hub(repo_id, **kw)
 
 # %% ../../nbs/13_regression_model.ipynb #6ca2f56a
 def _knowledge(model):
     "(What config.json says of intervals, calibration and domain; their tensors)"
     short = {k: {n: v for n, v in asdict(i).items() if n != 'residuals'} for k, i in model.intervals.items()}
-    state = {f'residuals.{k}': torch.tensor(i.residuals, dtype=torch.float64) for k, i in model.intervals.items()}
-    if model.domain is not None: state.update({f'domain.{k}': v for k, v in model.domain.state_dict().items()})
-    return dict(intervals=short, calibration={k: asdict(c) for k, c in model.calibration.items()}, domain=model.domain.config if model.domain is not None else None), state
+    state = {
+        f'residuals.{k}': torch.tensor(i.residuals, dtype=torch.float64) for k, i in model.intervals.items()
+    }
+    if model.domain is not None:
+        state.update({f'domain.{k}': v for k, v in model.domain.state_dict().items()})
+    return dict(
+        intervals=short,
+        calibration={k: asdict(c) for k, c in model.calibration.items()},
+        domain=model.domain.config if model.domain is not None else None,
+    ), state
+
 
 def _know(model, c, state):
     "The reverse; a run without them is left without them."
-    model.intervals = {k: Intervals(**i, residuals=state[f'residuals.{k}'].tolist()) for k, i in c.get('intervals', {}).items()}
+    model.intervals = {
+        k: Intervals(**i, residuals=state[f'residuals.{k}'].tolist())
+        for k, i in c.get('intervals', {}).items()
+    }
     model.calibration = {k: Calibration(**v) for k, v in c.get('calibration', {}).items()}
     if c.get('domain'):
         model.domain = Domain(**c['domain'])
-        model.domain.load_state_dict({k.removeprefix('domain.'): v for k, v in state.items() if k.startswith('domain.')})
+        model.domain.load_state_dict(
+            {k.removeprefix('domain.'): v for k, v in state.items() if k.startswith('domain.')}
+        )
 
 # %% ../../nbs/13_regression_model.ipynb #6a559471
-def _stored(enc, frozen): return not frozen or enc.weights != 'default' or Path(enc.info.name).exists()
+def _stored(enc, frozen):
+    return not frozen or enc.weights != 'default' or Path(enc.info.name).exists()
+
 
 def save_model(
     model: COREModel,
-    folder: Path  # written beside and renamed, file by file
+    folder: Path,  # written beside and renamed, file by file
 ):
     "Write `config.json`, `model.safetensors` and, for a stored text encoder, its config and tokenizer in `text/`."
     from safetensors.torch import save
+
     from realness import __version__
+
     folder.mkdir(parents=True, exist_ok=True)
     known, state = _knowledge(model)
     state, encs = state | {f'heads.{k}': v for k, v in model.heads.state_dict().items()}, {}
-    for kind, enc, frozen in (('image', model.image_encoder, model.freeze_image), ('text', model.text_encoder, model.freeze_text)):
+    for kind, enc, frozen in (
+        ('image', model.image_encoder, model.freeze_image),
+        ('text', model.text_encoder, model.freeze_text),
+    ):
         stored = _stored(enc, frozen)
-        encs[kind] = dict(enc.config, info=asdict(enc.info), stored=stored, frozen=frozen, fingerprint=enc.fingerprint())
-        if stored: state.update({f'{kind}.{k}': v for k, v in enc.net.state_dict().items()})
-    if encs['text']['stored']: model.text_encoder.save_shape(folder/'text')
-    cfg = dict(format=2, realness=__version__, encoders=encs, hidden=list(model.hidden), heads={k: h.config for k, h in model.heads.items()},
-               data=asdict(model.data), metrics=model.metrics, **known, direction='higher MOS = looks more real')
-    with atomic_write(folder/'model.safetensors') as tmp: tmp.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in state.items()}))
-    with atomic_write(folder/'config.json') as tmp: tmp.write_text(json.dumps(cfg, indent=2))
+        encs[kind] = dict(
+            enc.config, info=asdict(enc.info), stored=stored, frozen=frozen, fingerprint=enc.fingerprint()
+        )
+        if stored:
+            state.update({f'{kind}.{k}': v for k, v in enc.net.state_dict().items()})
+    if encs['text']['stored']:
+        model.text_encoder.save_shape(folder / 'text')
+    cfg = dict(
+        format=2,
+        realness=__version__,
+        encoders=encs,
+        hidden=list(model.hidden),
+        heads={k: h.config for k, h in model.heads.items()},
+        data=asdict(model.data),
+        metrics=model.metrics,
+        **known,
+        direction='higher MOS = looks more real',
+    )
+    with atomic_write(folder / 'model.safetensors') as tmp:
+        tmp.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in state.items()}))
+    with atomic_write(folder / 'config.json') as tmp:
+        tmp.write_text(json.dumps(cfg, indent=2))
 
 # %% ../../nbs/13_regression_model.ipynb #fcc47d0d
 def _encoder(kind, c, folder):
     "An encoder as its saved description says: rebuilt empty when stored, else fetched by name and compared."
-    if kind == 'image': enc = ImageEncoder(c['name'], 'random' if c['stored'] else c['weights'], c['normalize'], c.get('shape', 'stretch'))
-    elif c['stored']: enc = TextEncoder.from_shape(folder/'text', c['name'], c['weights'], c['pooling'])
-    else: enc = TextEncoder(c['name'], c['weights'], c['pooling'])
+    if kind == 'image':
+        enc = ImageEncoder(
+            c['name'], 'random' if c['stored'] else c['weights'], c['normalize'], c.get('shape', 'stretch')
+        )
+    elif c['stored']:
+        enc = TextEncoder.from_shape(folder / 'text', c['name'], c['weights'], c['pooling'])
+    else:
+        enc = TextEncoder(c['name'], c['weights'], c['pooling'])
     if not c['stored'] and enc.fingerprint() != c['fingerprint']:
-        raise RealnessError(f'{folder}: the {kind} encoder {c["name"]} here has other weights than the one this run was trained with; install that version again, or train again')
-    if c['stored']: enc.weights, enc.info = c['weights'], EncoderInfo(**{k: tuple(v) if isinstance(v, list) else v for k, v in c['info'].items()})
+        raise RealnessError(
+            f'{folder}: the {kind} encoder {c["name"]} here has other weights than the one this run was trained with; install that version again, or train again'
+        )
+    if c['stored']:
+        enc.weights, enc.info = (
+            c['weights'],
+            EncoderInfo(**{k: tuple(v) if isinstance(v, list) else v for k, v in c['info'].items()}),
+        )
     return enc
 
 # %% ../../nbs/13_regression_model.ipynb #5cfb8eb6
 def _config(folder):
-    path = folder/'config.json'
-    if not path.is_file(): raise RealnessError(f'{folder}: is no run folder (no config.json); train one with `realness train --out {folder}`')
-    try: c = json.loads(path.read_text())
-    except ValueError as e: raise RealnessError(f'{path}: is not JSON ({e}); train again') from None
-    if c.get('format') != 2: raise RealnessError(f'{path}: format {c.get("format")} was written by another version of realness; train again, or install that version ({c.get("realness")})')
+    path = folder / 'config.json'
+    if not path.is_file():
+        raise RealnessError(
+            f'{folder}: is no run folder (no config.json); train one with `realness train --out {folder}`'
+        )
+    try:
+        c = json.loads(path.read_text())
+    except ValueError as e:
+        raise RealnessError(f'{path}: is not JSON ({e}); train again') from None
+    if c.get('format') != 2:
+        raise RealnessError(
+            f'{path}: format {c.get("format")} was written by another version of realness; train again, or install that version ({c.get("realness")})'
+        )
     return c
 
+
 def load_model(
-    folder: Path  # as `save_model` wrote it
+    folder: Path,  # as `save_model` wrote it
 ) -> COREModel:
     "Read a model back, in evaluation mode; every mismatch is an error that says what to do."
     from safetensors.torch import load_file
+
     folder = Path(folder)
     c = _config(folder)
-    try: state = load_file(folder/'model.safetensors')
-    except Exception as e: raise RealnessError(f'{folder/"model.safetensors"}: cannot be read ({e}); train again or copy it again') from None
+    try:
+        state = load_file(folder / 'model.safetensors')
+    except Exception as e:
+        raise RealnessError(
+            f'{folder / "model.safetensors"}: cannot be read ({e}); train again or copy it again'
+        ) from None
     encs = [_encoder(k, c['encoders'][k], folder) for k in ('image', 'text')]
-    m = COREModel(*encs, hidden=tuple(c['hidden']), freeze_image=c['encoders']['image']['frozen'], freeze_text=c['encoders']['text']['frozen'])
+    m = COREModel(
+        *encs,
+        hidden=tuple(c['hidden']),
+        freeze_image=c['encoders']['image']['frozen'],
+        freeze_text=c['encoders']['text']['frozen'],
+    )
     m.heads = nn.ModuleDict({k: build_head(h) for k, h in c['heads'].items()})
     for k, net in (('heads.', m.heads), ('image.', encs[0].net), ('text.', encs[1].net)):
         part = {n.removeprefix(k): v for n, v in state.items() if n.startswith(k)}
-        try: net.load_state_dict(part, strict=bool(part))
-        except RuntimeError as e: raise RealnessError(f'{folder/"model.safetensors"}: its tensors are not those config.json speaks of ({str(e).splitlines()[-1].strip()}); train again') from None
-    try: _know(m, c, state)
-    except (KeyError, TypeError, RuntimeError) as e: raise RealnessError(f'{folder}: intervals, calibration or domain do not fit together ({e!r:.200}); train again') from None
+        try:
+            net.load_state_dict(part, strict=bool(part))
+        except RuntimeError as e:
+            raise RealnessError(
+                f'{folder / "model.safetensors"}: its tensors are not those config.json speaks of ({str(e).splitlines()[-1].strip()}); train again'
+            ) from None
+    try:
+        _know(m, c, state)
+    except (KeyError, TypeError, RuntimeError) as e:
+        raise RealnessError(
+            f'{folder}: intervals, calibration or domain do not fit together ({e!r:.200}); train again'
+        ) from None
     m.data, m.metrics = DatasetInfo(**c['data']), c['metrics']
     return m.eval()

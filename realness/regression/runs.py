@@ -33,90 +33,127 @@ from .uncertainty import Calibration, Coverage, Domain, Intervals, share
 @dataclass
 class RunConfig:
     "All choices of a training run."
-    encoders: str = 'full'           # 'full', 'lite' or IMAGE+TEXT
-    head: str = 'svr'                # 'mlp', 'svr' or 'gp'
-    modality: str = 'both'           # what the main head sees: 'both', 'image' or 'text'; an image-only head is always fitted too
-    tune: bool = False               # fine-tune the encoders (mlp only); else they stay frozen
-    freeze: str | None = None        # with tune: keep this one frozen, 'image' or 'text'
-    seed: int = 0                    # of everything drawn by chance
-    cv: int = 0                      # folds of the cross-validation; 0 = none
-    repeats: int = 1                 # of the cross-validation
-    epochs: int = 20                 # mlp: at most
-    patience: int | None = None      # mlp: epochs without a better one before it stops
-    lr: float = 1e-4                 # mlp: AdamW's learning rate
-    batch_size: int = 16             # mlp
-    accumulate: int = 1              # mlp, tune: batches a step
-    val_share: float = .2            # mlp: of the training rows, to choose the epoch
-    normalize: str = 'weights'       # see `ImageEncoder`
-    pooling: str | None = None       # see `TextEncoder`
-    copies: int = 0                  # re-encoded copies of each picture to learn from as well (frozen encoders); see `reencode`
+
+    encoders: str = 'full'  # 'full', 'lite' or IMAGE+TEXT
+    head: str = 'svr'  # 'mlp', 'svr' or 'gp'
+    modality: str = (
+        'both'  # what the main head sees: 'both', 'image' or 'text'; an image-only head is always fitted too
+    )
+    tune: bool = False  # fine-tune the encoders (mlp only); else they stay frozen
+    freeze: str | None = None  # with tune: keep this one frozen, 'image' or 'text'
+    seed: int = 0  # of everything drawn by chance
+    cv: int = 0  # folds of the cross-validation; 0 = none
+    repeats: int = 1  # of the cross-validation
+    epochs: int = 20  # mlp: at most
+    patience: int | None = None  # mlp: epochs without a better one before it stops
+    lr: float = 1e-4  # mlp: AdamW's learning rate
+    batch_size: int = 16  # mlp
+    accumulate: int = 1  # mlp, tune: batches a step
+    val_share: float = 0.2  # mlp: of the training rows, to choose the epoch
+    normalize: str = 'weights'  # see `ImageEncoder`
+    pooling: str | None = None  # see `TextEncoder`
+    copies: int = (
+        0  # re-encoded copies of each picture to learn from as well (frozen encoders); see `reencode`
+    )
 
     def check(self):
         "Raise for choices that do not go together."
-        if self.head not in ('mlp', 'svr', 'gp'): raise RealnessError(f'head {self.head!r}: say mlp, svr or gp')
-        if self.modality not in MODALITIES: raise RealnessError(f'modality {self.modality!r}: say both, image or text')
-        if self.tune and self.head != 'mlp': raise RealnessError(f'fine-tuning needs the mlp head, not {self.head}: say --head mlp, or leave out --tune')
-        if self.freeze not in (None, 'image', 'text'): raise RealnessError(f'freeze {self.freeze!r}: say image or text')
-        if self.freeze and not self.tune: raise RealnessError('all encoders are frozen already: --freeze goes with --tune')
-        if self.tune and self.modality == 'text': raise RealnessError('fine-tuning reads pictures: say --modality both or image')
-        if self.tune and self.cv: raise RealnessError('cross-validation is for frozen encoders (it would fine-tune once a fold): leave out --cv or --tune')
-        if self.cv == 1 or self.cv < 0 or self.repeats < 1: raise RealnessError(f'--cv {self.cv} --repeats {self.repeats}: at least 2 folds and 1 repeat')
-        if self.copies < 0 or self.copies and self.tune: raise RealnessError(f'copies is {self.copies}: 0 or more, and with frozen encoders only')
+        if self.head not in ('mlp', 'svr', 'gp'):
+            raise RealnessError(f'head {self.head!r}: say mlp, svr or gp')
+        if self.modality not in MODALITIES:
+            raise RealnessError(f'modality {self.modality!r}: say both, image or text')
+        if self.tune and self.head != 'mlp':
+            raise RealnessError(
+                f'fine-tuning needs the mlp head, not {self.head}: say --head mlp, or leave out --tune'
+            )
+        if self.freeze not in (None, 'image', 'text'):
+            raise RealnessError(f'freeze {self.freeze!r}: say image or text')
+        if self.freeze and not self.tune:
+            raise RealnessError('all encoders are frozen already: --freeze goes with --tune')
+        if self.tune and self.modality == 'text':
+            raise RealnessError('fine-tuning reads pictures: say --modality both or image')
+        if self.tune and self.cv:
+            raise RealnessError(
+                'cross-validation is for frozen encoders (it would fine-tune once a fold): leave out --cv or --tune'
+            )
+        if self.cv == 1 or self.cv < 0 or self.repeats < 1:
+            raise RealnessError(f'--cv {self.cv} --repeats {self.repeats}: at least 2 folds and 1 repeat')
+        if self.copies < 0 or (self.copies and self.tune):
+            raise RealnessError(f'copies is {self.copies}: 0 or more, and with frozen encoders only')
         for name in ('epochs', 'batch_size', 'accumulate'):
-            if getattr(self, name) < 1: raise RealnessError(f'{name} is {getattr(self, name)}: at least 1')
+            if getattr(self, name) < 1:
+                raise RealnessError(f'{name} is {getattr(self, name)}: at least 1')
         return self
 
 # %% ../../nbs/15_runs.ipynb #61fb0f24
-BEST = dict(encoders='lite', head='svr', modality='both', copies=1)   # of `realness train --best`
+BEST = dict(encoders='lite', head='svr', modality='both', copies=1)  # of `realness train --best`
 
 # %% ../../nbs/15_runs.ipynb #3a3dc35e
-def _subset(blocks, i): return {k: v[i] for k, v in blocks.items()}
+def _subset(blocks, i):
+    return {k: v[i] for k, v in blocks.items()}
+
 
 def fit_head(
-    blocks: dict,        # block name -> n x width
-    y,                   # MOS, n
-    modality: str,       # which blocks it may use
+    blocks: dict,  # block name -> n x width
+    y,  # MOS, n
+    modality: str,  # which blocks it may use
     cfg: RunConfig,
-    folder=None,         # where an MLP keeps its checkpoint
+    folder=None,  # where an MLP keeps its checkpoint
     say=None,
     copies: tuple = (),  # picture blocks of re-encoded copies of the same rows
 ) -> tuple:  # (head, history frame or None, rows used for validation)
     "Fit one head on rows of feature blocks."
     from sklearn.model_selection import train_test_split
+
     b, y = pick(blocks, modality), np.asarray(y, float)
-    if not b: raise RealnessError(f'no features for modality {modality}')
+    if not b:
+        raise RealnessError(f'no features for modality {modality}')
     copies = [{k: v for k, v in c.items() if k in b} for c in copies] if modality != 'text' else []
-    if cfg.head != 'mlp': return fit_kernel(cfg.head, b, y, seed=cfg.seed, copies=copies), None, np.array([], int)
-    if len(y) < 10: raise RealnessError(f'{len(y)} training rows: at least 10 are needed')
+    if cfg.head != 'mlp':
+        return fit_kernel(cfg.head, b, y, seed=cfg.seed, copies=copies), None, np.array([], int)
+    if len(y) < 10:
+        raise RealnessError(f'{len(y)} training rows: at least 10 are needed')
     tr, va = train_test_split(np.arange(len(y)), test_size=cfg.val_share, random_state=cfg.seed)
     seed_everything(cfg.seed)
     head = MLPHead({k: v.shape[1] for k, v in b.items()})
     kw = dict(lr=cfg.lr, patience=cfg.patience, seed=cfg.seed, device='cpu', say=say)
     all_tr = {k: np.concatenate([v[tr], *(c.get(k, v)[tr] for c in copies)]) for k, v in b.items()}
-    l = fit_mlp(head, all_tr, np.tile(y[tr], 1+len(copies)), _subset(b, va), y[va], cfg.epochs, kw, cfg.batch_size, folder)
+    l = fit_mlp(
+        head,
+        all_tr,
+        np.tile(y[tr], 1 + len(copies)),
+        _subset(b, va),
+        y[va],
+        cfg.epochs,
+        kw,
+        cfg.batch_size,
+        folder,
+    )
     return head, pd.DataFrame(l.history).assign(kept=lambda d: d.epoch == l.best['epoch']), va
 
 # %% ../../nbs/15_runs.ipynb #71d520d1
 def folds_of(
-    n: int,       # rows
-    strata,       # bool or class for each row, or None
-    cfg: RunConfig
+    n: int,  # rows
+    strata,  # bool or class for each row, or None
+    cfg: RunConfig,
 ) -> list:  # of (repeat, training rows, test rows)
     "The folds of a repeated, where possible stratified, k-fold cross-validation."
     from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold
-    if n < 2*cfg.cv: raise RealnessError(f'{n} rows are too few for {cfg.cv} folds')
+
+    if n < 2 * cfg.cv:
+        raise RealnessError(f'{n} rows are too few for {cfg.cv} folds')
     kind = RepeatedKFold if strata is None else RepeatedStratifiedKFold
     splits = kind(n_splits=cfg.cv, n_repeats=cfg.repeats, random_state=cfg.seed).split(np.zeros(n), strata)
-    return [(i//cfg.cv, tr, te) for i, (tr, te) in enumerate(splits)]
+    return [(i // cfg.cv, tr, te) for i, (tr, te) in enumerate(splits)]
 
 # %% ../../nbs/15_runs.ipynb #deb03c46
 def cross_validate(
-    blocks: dict,     # block name -> n x width
-    y,                # MOS, n
+    blocks: dict,  # block name -> n x width
+    y,  # MOS, n
     cfg: RunConfig,
-    modality: str = None, # by default the run's
-    strata=None,      # to stratify by
-    copies: tuple = (), # picture blocks of re-encoded copies; training rows' only are used
+    modality: str = None,  # by default the run's
+    strata=None,  # to stratify by
+    copies: tuple = (),  # picture blocks of re-encoded copies; training rows' only are used
 ) -> tuple:  # (summary frame, out-of-fold predictions: repeats x n)
     "Fit on every fold's training rows, predict its test rows."
     y, out, pairs = np.asarray(y, float), np.full((cfg.repeats, len(y)), np.nan), []
@@ -125,120 +162,174 @@ def cross_validate(
         pairs.append((y[te], out[rep, te]))
     return summarise(pairs, y, out.mean(0), modality or cfg.modality), out
 
+
 def _predict_fold(blocks, y, tr, te, modality, cfg, copies=()):
     import torch
-    head = fit_head(_subset(blocks, tr), y[tr], modality, cfg, copies=[_subset(c, tr) for c in copies])[0].double()
-    with torch.inference_mode(): return head({k: torch.as_tensor(v[te], dtype=torch.float64) for k, v in blocks.items()}).numpy()
+
+    head = fit_head(_subset(blocks, tr), y[tr], modality, cfg, copies=[_subset(c, tr) for c in copies])[
+        0
+    ].double()
+    with torch.inference_mode():
+        return head({k: torch.as_tensor(v[te], dtype=torch.float64) for k, v in blocks.items()}).numpy()
+
 
 def summarise(pairs, y, p, modality):
     "Fold means and sd, and the pooled value with its interval, of SROCC, KRCC, PLCC and errors, unfitted."
     s = cv_summary(pairs)
-    s = s[s.fitted == 'unfitted'][['metric', 'mean', 'sd', 'folds']].rename(columns=dict(mean='fold_mean', sd='fold_sd'))
+    s = s[s.fitted == 'unfitted'][['metric', 'mean', 'sd', 'folds']].rename(
+        columns=dict(mean='fold_mean', sd='fold_sd')
+    )
     ci = bootstrap_ci(y, p, metric=s.metric.tolist())
-    for k in ('value', 'lo', 'hi'): s['pooled' if k == 'value' else f'pooled_{k}'] = [getattr(ci[m], k) for m in s.metric]
+    for k in ('value', 'lo', 'hi'):
+        s['pooled' if k == 'value' else f'pooled_{k}'] = [getattr(ci[m], k) for m in s.metric]
     return s.assign(n=len(y), modality=modality).reset_index(drop=True)
 
 # %% ../../nbs/15_runs.ipynb #f9ad0966
-LEAST_HELD = 20                                   # rows: fewer give no intervals
-ENOUGH_HELD = dict(mlp=200, svr=2000, gp=2000)    # rows: with so many held out, the rest of the folds is left
+LEAST_HELD = 20  # rows: fewer give no intervals
+ENOUGH_HELD = dict(mlp=200, svr=2000, gp=2000)  # rows: with so many held out, the rest of the folds is left
+
 
 def held_out(
-    blocks: dict,    # block name -> n x width
-    y,               # MOS, n
-    modality: str,   # which blocks the head may use
+    blocks: dict,  # block name -> n x width
+    y,  # MOS, n
+    modality: str,  # which blocks the head may use
     cfg: RunConfig,
-    strata=None,     # bool for each row, to stratify by
-    copies: tuple = (), # picture blocks of re-encoded copies; training rows' only are used
+    strata=None,  # bool for each row, to stratify by
+    copies: tuple = (),  # picture blocks of re-encoded copies; training rows' only are used
 ) -> tuple:  # (MOS, predictions, how they were held out); None with less than `LEAST_HELD` rows
     "Predictions of rows that their heads were not fitted on, by as many of 5 folds as it takes to have enough."
     y, n = np.asarray(y, float), len(y)
-    if n < LEAST_HELD: return None
-    if strata is not None and min(np.sum(strata), np.sum(~strata)) < 5: strata = None
-    folds = folds_of(n, strata, replace(cfg, cv=5, repeats=1))[:-(-5*ENOUGH_HELD[cfg.head]//n)]
-    p = [_predict_fold(blocks, y, tr, te, modality, cfg, copies) for _, tr, te in track(folds, f'{modality}: held-out rows')]
-    return np.concatenate([y[te] for _, _, te in folds]), np.concatenate(p), f'training rows by {len(folds)} of 5 folds'
+    if n < LEAST_HELD:
+        return None
+    if strata is not None and min(np.sum(strata), np.sum(~strata)) < 5:
+        strata = None
+    folds = folds_of(n, strata, replace(cfg, cv=5, repeats=1))[: -(-5 * ENOUGH_HELD[cfg.head] // n)]
+    p = [
+        _predict_fold(blocks, y, tr, te, modality, cfg, copies)
+        for _, tr, te in track(folds, f'{modality}: held-out rows')
+    ]
+    return (
+        np.concatenate([y[te] for _, _, te in folds]),
+        np.concatenate(p),
+        f'training rows by {len(folds)} of 5 folds',
+    )
+
 
 def nested_coverage(
-    blocks: dict,    # block name -> n x width
-    y,               # MOS, n
-    modality: str,   # which blocks the head may use
+    blocks: dict,  # block name -> n x width
+    y,  # MOS, n
+    modality: str,  # which blocks the head may use
     cfg: RunConfig,
-    strata=None,     # bool for each row, to stratify by
-    copies: tuple = (), # picture blocks of re-encoded copies; training rows' only are used
-    level: float = .9,  # the share the intervals are made for
-) -> Coverage:  # the share they held of pictures that neither head nor interval had seen, with its Wilson interval
+    strata=None,  # bool for each row, to stratify by
+    copies: tuple = (),  # picture blocks of re-encoded copies; training rows' only are used
+    level: float = 0.9,  # the share the intervals are made for
+) -> (
+    Coverage
+):  # the share they held of pictures that neither head nor interval had seen, with its Wilson interval
     "Everything a run learns (head, calibration, interval) from four fifths alone, and whether its intervals hold the MOS of the last fifth; five times."
     y, hits = np.asarray(y, float), []
     for _, tr, te in track(folds_of(len(y), strata, replace(cfg, cv=5, repeats=1)), f'{modality}: coverage'):
         cut = [_subset(c, tr) for c in copies]
-        t, p, how = held_out(_subset(blocks, tr), y[tr], modality, cfg, None if strata is None else strata[tr], cut)
+        t, p, how = held_out(
+            _subset(blocks, tr), y[tr], modality, cfg, None if strata is None else strata[tr], cut
+        )
         c, p = Calibration.fit(t, p, seed=cfg.seed)
-        lo, hi = Intervals.fit(t-p, level, how).of(c(_predict_fold(blocks, y, tr, te, modality, cfg, copies)))
+        lo, hi = Intervals.fit(t - p, level, how).of(
+            c(_predict_fold(blocks, y, tr, te, modality, cfg, copies))
+        )
         hits.append((lo <= y[te]) & (y[te] <= hi))
     return share(np.concatenate(hits))
 
+
 def _learn_uncertainty(
-    model,       # gets `intervals` and `calibration`
+    model,  # gets `intervals` and `calibration`
     held: dict,  # modality -> what `held_out` gives
-    cfg, out, say
+    cfg,
+    out,
+    say,
 ):
     "Calibration first, then intervals around what will be given out; the deciles go into calibration.csv."
     tables = []
     for m, (y, p, how) in ((m, h) for m, h in held.items() if h and len(h[0]) >= LEAST_HELD):
         c, p = Calibration.fit(y, p, model.data.mos_scale, cfg.seed)
-        model.calibration[m], model.intervals[m] = c, Intervals.fit(y-p, how=how)
+        model.calibration[m], model.intervals[m] = c, Intervals.fit(y - p, how=how)
         tables.append(pd.DataFrame(c.deciles).assign(modality=m))
-    if not tables: return say(f'fewer than {LEAST_HELD} pictures were held out: no intervals and no calibration')
-    with atomic_write(out/'calibration.csv') as tmp: pd.concat(tables).to_csv(tmp, index=False)
+    if not tables:
+        return say(f'fewer than {LEAST_HELD} pictures were held out: no intervals and no calibration')
+    with atomic_write(out / 'calibration.csv') as tmp:
+        pd.concat(tables).to_csv(tmp, index=False)
 
 # %% ../../nbs/15_runs.ipynb #ca961f56
 def _prepare(out, asked, overwrite):
     "Look whether the run folder may be used; True when this very run is already finished in it."
-    out, f = Path(out), Path(out)/'settings.json'
-    if overwrite and f.is_file(): shutil.rmtree(out)
-    if out.exists() and not out.is_dir(): raise RealnessError(f'{out}: is a file; name a folder')
-    if out.is_dir() and not f.is_file() and any(not p.name.endswith('.partial') for p in out.iterdir()): raise RealnessError(f'{out}: holds something else; name a new folder')
+    out, f = Path(out), Path(out) / 'settings.json'
+    if overwrite and f.is_file():
+        shutil.rmtree(out)
+    if out.exists() and not out.is_dir():
+        raise RealnessError(f'{out}: is a file; name a folder')
+    if out.is_dir() and not f.is_file() and any(not p.name.endswith('.partial') for p in out.iterdir()):
+        raise RealnessError(f'{out}: holds something else; name a new folder')
     if f.is_file():
         was = json.loads(f.read_text())
         differ = [k for k in asked if was.get(k) != asked[k]]
         if differ:
             k = differ[0]
-            if k not in was: raise RealnessError(f'{out}: is a run of an older version of realness (it does not say {k}); name another folder, or say --overwrite')
-            raise RealnessError(f'{out}: is a run with {k} = {was.get(k)}, not {asked[k]}; name another folder, or say --overwrite')
-        return (out/'config.json').is_file()
+            if k not in was:
+                raise RealnessError(
+                    f'{out}: is a run of an older version of realness (it does not say {k}); name another folder, or say --overwrite'
+                )
+            raise RealnessError(
+                f'{out}: is a run with {k} = {was.get(k)}, not {asked[k]}; name another folder, or say --overwrite'
+            )
+        return (out / 'config.json').is_file()
     return False
 
 # %% ../../nbs/15_runs.ipynb #ed6ff18a
 def _data(data, skip_bad, dataset, say):
     "The checked training table and what is known of the data set."
     data = Path(data)
-    df = load_split(data/'train' if (data/'train').is_dir() or not (data/'images').is_dir() else data, skip_bad, known=VectorCache(), say=say)
+    df = load_split(
+        data / 'train' if (data / 'train').is_dir() or not (data / 'images').is_dir() else data,
+        skip_bad,
+        known=VectorCache(),
+        say=say,
+    )
     info = dataset_info(data, df)
-    if dataset == 'raise': info = RAISE
-    elif dataset: raise RealnessError(f'dataset {dataset!r}: only raise is known; describe others in dataset.json beside the data')
+    if dataset == 'raise':
+        info = RAISE
+    elif dataset:
+        raise RealnessError(
+            f'dataset {dataset!r}: only raise is known; describe others in dataset.json beside the data'
+        )
     return df, info
 
 # %% ../../nbs/15_runs.ipynb #ae837633
 def _write_rows(out, df, va):
-    rows = df[['filename', 'MOS', 'description', 'digest']].assign(part=['validation' if i in set(va) else 'train' for i in range(len(df))])
-    with atomic_write(out/'rows.csv') as tmp: rows.to_csv(tmp, index=False)
+    rows = df[['filename', 'MOS', 'description', 'digest']].assign(
+        part=['validation' if i in set(va) else 'train' for i in range(len(df))]
+    )
+    with atomic_write(out / 'rows.csv') as tmp:
+        rows.to_csv(tmp, index=False)
+
 
 def _write_history(out, history):
-    if history is None: return
-    with atomic_write(out/'history.csv') as tmp: history.drop(columns='kept').to_csv(tmp, index=False)
+    if history is None:
+        return
+    with atomic_write(out / 'history.csv') as tmp:
+        history.drop(columns='kept').to_csv(tmp, index=False)
     kept = history.epoch[history.kept]
-    save_figure(plot_curves(history, best=int(kept.iloc[0]) if len(kept) else None), out/'curves.png')
+    save_figure(plot_curves(history, best=int(kept.iloc[0]) if len(kept) else None), out / 'curves.png')
 
 # %% ../../nbs/15_runs.ipynb #7c1fa8e8
 def train_run(
-    data: Path | str,          # holds train/ (and test/), or is one split
-    out: Path | str,           # the run folder
+    data: Path | str,  # holds train/ (and test/), or is one split
+    out: Path | str,  # the run folder
     cfg: RunConfig = None,
-    skip_bad: bool = False,    # go on without bad rows
-    dataset: str | None = None,# 'raise' where a part of RAISE is not recognised
-    overwrite: bool = False,   # throw an older run of this name away
+    skip_bad: bool = False,  # go on without bad rows
+    dataset: str | None = None,  # 'raise' where a part of RAISE is not recognised
+    overwrite: bool = False,  # throw an older run of this name away
     device: str | None = None,
-    say=print,                 # told what happens; None says nothing
+    say=print,  # told what happens; None says nothing
 ) -> Path:  # the run folder
     "Train on DATA/train and write the run folder: model, settings, rows, curves, cross-validation."
     cfg, out, say = (cfg or RunConfig()).check(), Path(out), say or (lambda s: None)
@@ -248,61 +339,110 @@ def train_run(
         say(f'{out}: this run is finished already')
         return out
     seed_everything(cfg.seed)
-    model = COREModel(*create_encoders(cfg.encoders, cfg.normalize, cfg.pooling), freeze_image=not cfg.tune or cfg.freeze == 'image', freeze_text=not cfg.tune or cfg.freeze == 'text')
+    model = COREModel(
+        *create_encoders(cfg.encoders, cfg.normalize, cfg.pooling),
+        freeze_image=not cfg.tune or cfg.freeze == 'image',
+        freeze_text=not cfg.tune or cfg.freeze == 'text',
+    )
     model.data, model.metrics = info, dict(n_train=len(df), seed=cfg.seed)
-    with atomic_write(out/'settings.json') as tmp: tmp.write_text(json.dumps(asked, indent=2))   # only now: missing weights leave nothing behind
+    with atomic_write(out / 'settings.json') as tmp:
+        tmp.write_text(json.dumps(asked, indent=2))  # only now: missing weights leave nothing behind
     (_tuned if cfg.tune else _frozen)(model, df, cfg, out, device, say)
     model.cpu().eval().save_pretrained(out)
-    shutil.rmtree(out/'resume', ignore_errors=True)
-    for p in out.glob('.*.partial'): p.unlink(missing_ok=True)   # of an earlier, killed try
+    shutil.rmtree(out / 'resume', ignore_errors=True)
+    for p in out.glob('.*.partial'):
+        p.unlink(missing_ok=True)  # of an earlier, killed try
     return out
 
 # %% ../../nbs/15_runs.ipynb #ec16d0e6
 def _frozen(model, df, cfg, out, device, say):
     "Features once, cross-validation if asked for, then the heads on all rows."
     blocks = extract(model, df.path.tolist(), df.description.tolist(), VectorCache(), device)
-    copies = [ImageFeatures(model.image_encoder, VectorCache(), copy=k)(df.path, f're-encoded copies, {k+1} of {cfg.copies}') for k in range(cfg.copies)]
+    copies = [
+        ImageFeatures(model.image_encoder, VectorCache(), copy=k)(
+            df.path, f're-encoded copies, {k + 1} of {cfg.copies}'
+        )
+        for k in range(cfg.copies)
+    ]
     held = {}
     if cfg.cv:
-        tables, found = zip(*[_cv(blocks, df, cfg, m, out, copies) for m in dict.fromkeys((cfg.modality, 'image'))])
-        held = {m: (df.MOS.to_numpy(), p[0], f'training rows by {cfg.cv} folds') for m, p in zip(dict.fromkeys((cfg.modality, 'image')), found)}
+        tables, found = zip(
+            *[_cv(blocks, df, cfg, m, out, copies) for m in dict.fromkeys((cfg.modality, 'image'))]
+        )
+        held = {
+            m: (df.MOS.to_numpy(), p[0], f'training rows by {cfg.cv} folds')
+            for m, p in zip(dict.fromkeys((cfg.modality, 'image')), found)
+        }
         table = pd.concat(tables)
-        with atomic_write(out/'cv.csv') as tmp: table.to_csv(tmp, index=False)
+        with atomic_write(out / 'cv.csv') as tmp:
+            table.to_csv(tmp, index=False)
         model.metrics['cv'] = dict(folds=cfg.cv, repeats=cfg.repeats, table=table.to_dict('records'))
-        if cfg.repeats > 1 and len(df) >= 5*LEAST_HELD: model.metrics['coverage_90'] = {m: nested_coverage(blocks, df.MOS, m, cfg, is_ai(df), copies)._asdict() for m in held}
+        if cfg.repeats > 1 and len(df) >= 5 * LEAST_HELD:
+            model.metrics['coverage_90'] = {
+                m: nested_coverage(blocks, df.MOS, m, cfg, is_ai(df), copies)._asdict() for m in held
+            }
     heads = {}
     for m in dict.fromkeys(('image', cfg.modality)):
-        heads[m], history, va = fit_head(blocks, df.MOS, m, cfg, out/'resume'/m, say if m == cfg.modality else None, copies)
-        if cfg.head != 'mlp': model.metrics[f'chosen_{m}'] = heads[m].params
+        heads[m], history, va = fit_head(
+            blocks, df.MOS, m, cfg, out / 'resume' / m, say if m == cfg.modality else None, copies
+        )
+        if cfg.head != 'mlp':
+            model.metrics[f'chosen_{m}'] = heads[m].params
     model.heads = nn.ModuleDict(heads)
-    _learn_uncertainty(model, held or {m: held_out(blocks, df.MOS, m, cfg, is_ai(df), copies) for m in heads}, cfg, out, say)
+    _learn_uncertainty(
+        model, held or {m: held_out(blocks, df.MOS, m, cfg, is_ai(df), copies) for m in heads}, cfg, out, say
+    )
     model.domain = Domain.fit(pick(blocks, 'image'), copies, seed=cfg.seed)
     _write_history(out, history)
     _write_rows(out, df, va)
 
+
 def _cv(blocks, df, cfg, modality, out, copies):
     table, p = cross_validate(blocks, df.MOS, cfg, modality, is_ai(df), copies)
-    pred = pd.DataFrame(p.T, columns=[f'repeat_{i}' for i in range(len(p))]).assign(filename=df.filename.values, MOS=df.MOS.values)
-    with atomic_write(out/f'cv_predictions_{modality}.csv') as tmp: pred.to_csv(tmp, index=False)
+    pred = pd.DataFrame(p.T, columns=[f'repeat_{i}' for i in range(len(p))]).assign(
+        filename=df.filename.values, MOS=df.MOS.values
+    )
+    with atomic_write(out / f'cv_predictions_{modality}.csv') as tmp:
+        pred.to_csv(tmp, index=False)
     return table, p
 
 # %% ../../nbs/15_runs.ipynb #e61e2900
 class OnPictures(nn.Module):
     "A model that is shown the picture alone, for fine-tuning without sentences."
+
     def __init__(self, model):
         super().__init__()
         self.encoder, self.head = model.image_encoder, model.heads['image']
-    def forward(self, images, ids, mask): return self.head(dict(image=self.encoder(images)))
+
+    def forward(self, images, ids, mask):
+        return self.head(dict(image=self.encoder(images)))
+
 
 def _tuned(model, df, cfg, out, device, say):
     "Fine-tune the encoders with the head; then the image-only head on the tuned encoder's features."
     from sklearn.model_selection import train_test_split
+
     tr, va = train_test_split(np.arange(len(df)), test_size=cfg.val_share, random_state=cfg.seed)
-    model.image_encoder.shape = 'stretch'   # as the tensors it is tuned on
-    sets = [RealismDataset(df.iloc[i], tokenizer=model.text_encoder, transform=t, seed=cfg.seed) for i, t in ((tr, train_transform()), (va, None))]
-    loaders = [make_loader(d, cfg.batch_size, shuffle, seed=cfg.seed) for d, shuffle in zip(sets, (True, False))]
+    model.image_encoder.shape = 'stretch'  # as the tensors it is tuned on
+    sets = [
+        RealismDataset(df.iloc[i], tokenizer=model.text_encoder, transform=t, seed=cfg.seed)
+        for i, t in ((tr, train_transform()), (va, None))
+    ]
+    loaders = [
+        make_loader(d, cfg.batch_size, shuffle, seed=cfg.seed) for d, shuffle in zip(sets, (True, False))
+    ]
     net = model if cfg.modality == 'both' else OnPictures(model)
-    l = Learner(net, *loaders, cfg.lr, accumulate=cfg.accumulate, patience=cfg.patience, seed=cfg.seed, folder=out/'resume', device=device, say=say)
+    l = Learner(
+        net,
+        *loaders,
+        cfg.lr,
+        accumulate=cfg.accumulate,
+        patience=cfg.patience,
+        seed=cfg.seed,
+        folder=out / 'resume',
+        device=device,
+        say=say,
+    )
     history = l.fit(cfg.epochs)
     held = {cfg.modality: tuple(l.predict(loaders[1]))}
     f = ImageFeatures(model.image_encoder)
@@ -310,18 +450,31 @@ def _tuned(model, df, cfg, out, device, say):
     if cfg.modality == 'both':
         _image_head(model, sets, tr_blocks, va_blocks, cfg)
         held['image'] = sets[1].mos, model.predict_blocks(va_blocks, 'image')
-    else: model.heads = nn.ModuleDict(dict(image=model.heads['image']))
-    _learn_uncertainty(model, {m: (*h, 'the validation rows, which the epoch was chosen on as well') for m, h in held.items()}, cfg, out, say)
+    else:
+        model.heads = nn.ModuleDict(dict(image=model.heads['image']))
+    _learn_uncertainty(
+        model,
+        {m: (*h, 'the validation rows, which the epoch was chosen on as well') for m, h in held.items()},
+        cfg,
+        out,
+        say,
+    )
     model.domain = _tuned_domain(tr_blocks, va_blocks)
     model.metrics['validation'] = dict(n=len(va), best_epoch=l.best['epoch'], srocc=l.best['srocc'])
     _write_history(out, history.assign(kept=history.epoch == l.best['epoch']))
     _write_rows(out, df, va)
 
+
 def _tuned_domain(tr, va):
     "Home of a tuned encoder: the rows it was tuned on look closer to it than any others, so unseen distances are the validation rows'."
     n, m = (len(next(iter(b.values()))) for b in (tr, va))
-    return Domain.fit({k: np.concatenate([tr[k], va[k]]) for k in tr}, splits=[(np.arange(n), n+np.arange(m))])
+    return Domain.fit(
+        {k: np.concatenate([tr[k], va[k]]) for k in tr}, splits=[(np.arange(n), n + np.arange(m))]
+    )
+
 
 def _image_head(model, sets, tr, va, cfg):
-    kw = dict(lr=cfg.lr, patience=cfg.patience, seed=cfg.seed, device=str(next(model.parameters()).device), say=None)
+    kw = dict(
+        lr=cfg.lr, patience=cfg.patience, seed=cfg.seed, device=str(next(model.parameters()).device), say=None
+    )
     fit_mlp(model.heads['image'], tr, sets[0].mos, va, sets[1].mos, max(cfg.epochs, 20), kw, cfg.batch_size)

@@ -28,17 +28,20 @@ from .regression_model import COREModel
 
 # %% ../../nbs/14_train.ipynb #abc96087
 def pick_device(
-    device: str | None = None  # 'cuda', 'mps', 'cpu' …; the best there is by default
+    device: str | None = None,  # 'cuda', 'mps', 'cpu' …; the best there is by default
 ) -> torch.device:
     "The device to work on."
-    if device: return torch.device(device)
-    return torch.device('cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu')
+    if device:
+        return torch.device(device)
+    return torch.device(
+        'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
+    )
 
-def seed_everything(
-    seed: int
-):
+
+def seed_everything(seed: int):
     "Seed Python, numpy and torch."
     import random
+
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
@@ -46,32 +49,43 @@ def seed_everything(
 # %% ../../nbs/14_train.ipynb #b393c45c
 def _moving(model):
     "The part of a model's state that training may change: everything but wholly frozen children."
-    cold = tuple(n+'.' for n, c in model.named_children() if any(True for _ in c.parameters()) and not any(p.requires_grad for p in c.parameters()))
-    return {k: v.detach().cpu().clone() for k, v in model.state_dict().items() if not (cold and k.startswith(cold))}
+    cold = tuple(
+        n + '.'
+        for n, c in model.named_children()
+        if any(True for _ in c.parameters()) and not any(p.requires_grad for p in c.parameters())
+    )
+    return {
+        k: v.detach().cpu().clone()
+        for k, v in model.state_dict().items()
+        if not (cold and k.startswith(cold))
+    }
 
 # %% ../../nbs/14_train.ipynb #644f8c20
 class Learner:
     "Fits a model by MSE with AdamW; keeps the epoch with the best validation SROCC; goes on after a kill."
+
     def __init__(
         self,
-        model,                           # called with the inputs of a batch, gives MOS (B)
-        train_loader,                    # an `EpochLoader` (or any loader) of (inputs…, mos)
-        val_loader,                      # what the epoch is chosen on
-        lr: float = 1e-4,                # AdamW's learning rate
-        weight_decay: float = .01,       # AdamW's
-        accumulate: int = 1,             # batches a step
-        patience: int | None = None,     # stop after so many epochs without a better one; None never
+        model,  # called with the inputs of a batch, gives MOS (B)
+        train_loader,  # an `EpochLoader` (or any loader) of (inputs…, mos)
+        val_loader,  # what the epoch is chosen on
+        lr: float = 1e-4,  # AdamW's learning rate
+        weight_decay: float = 0.01,  # AdamW's
+        accumulate: int = 1,  # batches a step
+        patience: int | None = None,  # stop after so many epochs without a better one; None never
         seed: int = SEED,
-        folder: Path | None = None,      # where the checkpoint lies between epochs; None keeps none
+        folder: Path | None = None,  # where the checkpoint lies between epochs; None keeps none
         device: str | None = None,
-        say=None,                        # told one line an epoch
+        say=None,  # told one line an epoch
     ):
         self.model, self.train_loader, self.val_loader, self.say = model, train_loader, val_loader, say
         self.accumulate, self.patience, self.seed = accumulate, patience, seed
-        self.checkpoint, self.device = Path(folder)/'checkpoint.pt' if folder else None, pick_device(device)
+        self.checkpoint, self.device = Path(folder) / 'checkpoint.pt' if folder else None, pick_device(device)
         self.model.to(self.device)
         moving = [p for p in model.parameters() if p.requires_grad]
-        self.opt = torch.optim.AdamW(moving, lr=lr, weight_decay=weight_decay, fused=self.device.type in ('cpu', 'cuda'))
+        self.opt = torch.optim.AdamW(
+            moving, lr=lr, weight_decay=weight_decay, fused=self.device.type in ('cpu', 'cuda')
+        )
         half = self.device.type == 'cuda' and not torch.cuda.is_bf16_supported()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
         self.dtype = torch.float16 if half else torch.bfloat16
@@ -79,24 +93,27 @@ class Learner:
 
     def _forward(self, batch):
         *xs, mos = (b.to(self.device, non_blocking=True) for b in batch)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.device.type == 'cuda'): return self.model(*xs).float(), mos
+        with torch.autocast(self.device.type, self.dtype, enabled=self.device.type == 'cuda'):
+            return self.model(*xs).float(), mos
 
     def _train_epoch(self):
-        seed_everything(self.seed*1_000_003+self.epoch)
-        if hasattr(self.train_loader, 'set_epoch'): self.train_loader.set_epoch(self.epoch)
+        seed_everything(self.seed * 1_000_003 + self.epoch)
+        if hasattr(self.train_loader, 'set_epoch'):
+            self.train_loader.set_epoch(self.epoch)
         self.model.train()
-        total, n = 0., 0
+        total, n = 0.0, 0
         for i, batch in enumerate(track(self.train_loader, f'epoch {self.epoch}'), 1):
             pred, mos = self._forward(batch)
             loss = nn.functional.mse_loss(pred, mos)
-            self.scaler.scale(loss/self.accumulate).backward()
+            self.scaler.scale(loss / self.accumulate).backward()
             if i % self.accumulate == 0 or i == len(self.train_loader):
                 self.scaler.step(self.opt)
                 self.scaler.update()
                 self.opt.zero_grad(set_to_none=True)
-            total, n = total+float(loss.detach())*len(mos), n+len(mos)
-        if not np.isfinite(total): raise RealnessError(f'the loss is {total} in epoch {self.epoch}: use a smaller learning rate')
-        return total/max(n, 1)
+            total, n = total + float(loss.detach()) * len(mos), n + len(mos)
+        if not np.isfinite(total):
+            raise RealnessError(f'the loss is {total} in epoch {self.epoch}: use a smaller learning rate')
+        return total / max(n, 1)
 
     @torch.inference_mode()
     def predict(self, loader):
@@ -108,28 +125,51 @@ class Learner:
     def fit(self, epochs: int):
         "Train up to `epochs` epochs in all, from the checkpoint if there is one; leaves the best epoch's weights in the model."
         self._resume()
-        while self.epoch < epochs and not (self.patience and self.epoch-self.best['epoch'] >= self.patience and self.best['epoch']):
+        while self.epoch < epochs and not (
+            self.patience and self.epoch - self.best['epoch'] >= self.patience and self.best['epoch']
+        ):
             self.epoch += 1
             row = dict(epoch=self.epoch, train_loss=self._train_epoch())
             y, p = self.predict(self.val_loader)
-            row.update(val_loss=float(((y-p)**2).mean()), val_srocc=srocc(y, p))
+            row.update(val_loss=float(((y - p) ** 2).mean()), val_srocc=srocc(y, p))
             self.history.append(row)
-            if np.isfinite(row['val_srocc']) and row['val_srocc'] > self.best['srocc']: self.best = dict(epoch=self.epoch, srocc=row['val_srocc'], state=_moving(self.model))
+            if np.isfinite(row['val_srocc']) and row['val_srocc'] > self.best['srocc']:
+                self.best = dict(epoch=self.epoch, srocc=row['val_srocc'], state=_moving(self.model))
             self._save()
-            if self.say: self.say('Epoch {epoch} | train loss {train_loss:.4f} | validation loss {val_loss:.4f} | validation SROCC {val_srocc:.4f}'.format(**row))
-        if self.best['state']: self.model.load_state_dict(self.best['state'], strict=False)
+            if self.say:
+                self.say(
+                    'Epoch {epoch} | train loss {train_loss:.4f} | validation loss {val_loss:.4f} | validation SROCC {val_srocc:.4f}'.format(
+                        **row
+                    )
+                )
+        if self.best['state']:
+            self.model.load_state_dict(self.best['state'], strict=False)
         self.model.eval()
         return pd.DataFrame(self.history)
 
     def _save(self):
-        if not self.checkpoint: return
-        state = dict(epoch=self.epoch, model=_moving(self.model), opt=self.opt.state_dict(), scaler=self.scaler.state_dict(), history=self.history, best=self.best)
-        with atomic_write(self.checkpoint) as tmp: torch.save(state, tmp)
+        if not self.checkpoint:
+            return
+        state = dict(
+            epoch=self.epoch,
+            model=_moving(self.model),
+            opt=self.opt.state_dict(),
+            scaler=self.scaler.state_dict(),
+            history=self.history,
+            best=self.best,
+        )
+        with atomic_write(self.checkpoint) as tmp:
+            torch.save(state, tmp)
 
     def _resume(self):
-        if not (self.checkpoint and self.checkpoint.is_file()): return
-        try: d = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        except Exception as e: raise RealnessError(f'{self.checkpoint}: cannot be read ({e}); remove it to start again') from None
+        if not (self.checkpoint and self.checkpoint.is_file()):
+            return
+        try:
+            d = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        except Exception as e:
+            raise RealnessError(
+                f'{self.checkpoint}: cannot be read ({e}); remove it to start again'
+            ) from None
         self.model.load_state_dict(d['model'], strict=False)
         self.opt.load_state_dict(d['opt'])
         self.scaler.load_state_dict(d['scaler'])
@@ -138,99 +178,134 @@ class Learner:
 # %% ../../nbs/14_train.ipynb #de4a5cc2
 class OnBlocks(nn.Module):
     "A head as a model of separate block tensors, so that the learner need not know about blocks."
+
     def __init__(self, head, names):
         super().__init__()
         self.head, self.names = head, tuple(names)
-    def forward(self, *xs): return self.head(dict(zip(self.names, xs)))
+
+    def forward(self, *xs):
+        return self.head(dict(zip(self.names, xs)))
+
 
 def block_loader(
-    blocks: dict,           # block name -> n x width
-    mos,                    # n
+    blocks: dict,  # block name -> n x width
+    mos,  # n
     batch_size: int = 16,
     shuffle: bool = False,
     seed: int = SEED,
 ):
     "A loader of (block tensors…, mos)."
     xs = [torch.as_tensor(np.asarray(v), dtype=torch.float32) for v in blocks.values()]
-    return make_loader(TensorDataset(*xs, torch.as_tensor(np.asarray(mos), dtype=torch.float32)), batch_size, shuffle, num_workers=0, seed=seed)
+    return make_loader(
+        TensorDataset(*xs, torch.as_tensor(np.asarray(mos), dtype=torch.float32)),
+        batch_size,
+        shuffle,
+        num_workers=0,
+        seed=seed,
+    )
 
 # %% ../../nbs/14_train.ipynb #e93f94ea
 def load_and_prepare_data(
     data: Path | str | None = None,  # the folder that holds train/ and test/; `BASE_DIR/datasets` by default
-    val_share: float = .2,           # of the training rows, set aside to choose the epoch
+    val_share: float = 0.2,  # of the training rows, set aside to choose the epoch
     seed: int = SEED,
-    skip_bad: bool = False,          # go on without bad rows
+    skip_bad: bool = False,  # go on without bad rows
 ) -> tuple:  # (train, validation, test) frames with filename, MOS, description, path; test is empty without a test/ folder
     "Checked tables of both splits, the training rows divided into training and validation."
     from sklearn.model_selection import train_test_split
+
     known = VectorCache()
     df = load_split(split_dir('train', data), skip_bad, known=known)
     train, val = train_test_split(df, test_size=val_share, random_state=seed)
     test_dir = split_dir('test', data)
-    test = load_split(test_dir, skip_bad, known=known) if (test_dir/TABLE).is_file() else df.iloc[:0]
+    test = load_split(test_dir, skip_bad, known=known) if (test_dir / TABLE).is_file() else df.iloc[:0]
     return train.reset_index(drop=True), val.reset_index(drop=True), test.reset_index(drop=True)
 
 # %% ../../nbs/14_train.ipynb #3d82bff2
 def create_data_loaders(
-    train_df,                       # frames of `load_and_prepare_data`
+    train_df,  # frames of `load_and_prepare_data`
     val_df,
     test_df,
     batch_size: int = 16,
-    num_workers: int | None = None, # see `make_loader`
-    encoders: str | None = None,    # whose tokenizer: 'full', 'lite', …; None = `REALNESS_ENCODERS`, else full
+    num_workers: int | None = None,  # see `make_loader`
+    encoders: str | None = None,  # whose tokenizer: 'full', 'lite', …; None = `REALNESS_ENCODERS`, else full
     seed: int = SEED,
 ) -> tuple:  # (train, validation, test) loaders of (picture, token ids, mask, MOS); test is None when its frame is empty
     "Loaders; augmentations and shuffling on the training rows only."
     tok = TextEncoder(pair_names(encoders)[1])
-    one = lambda df, t, shuffle: make_loader(RealismDataset(df, tokenizer=tok, transform=t, seed=seed), batch_size, shuffle, num_workers, seed)
-    return one(train_df, train_transform(), True), one(val_df, None, False), one(test_df, None, False) if test_df is not None and len(test_df) else None
+    one = lambda df, t, shuffle: make_loader(
+        RealismDataset(df, tokenizer=tok, transform=t, seed=seed), batch_size, shuffle, num_workers, seed
+    )
+    return (
+        one(train_df, train_transform(), True),
+        one(val_df, None, False),
+        one(test_df, None, False) if test_df is not None and len(test_df) else None,
+    )
 
 # %% ../../nbs/14_train.ipynb #0780cf52
 def train_model(
-    train_loader,                   # of (picture, token ids, mask, MOS)
-    val_loader,                     # the epoch is chosen on it
-    test_loader=None,               # looked at once, after the choice
+    train_loader,  # of (picture, token ids, mask, MOS)
+    val_loader,  # the epoch is chosen on it
+    test_loader=None,  # looked at once, after the choice
     num_epochs: int = 10,
     learning_rate: float = 1e-4,
     *,
-    encoders=None,                  # a pair's name, or (image encoder, text encoder); None = `REALNESS_ENCODERS`, else full
-    freeze: bool | None = None,     # keep both encoders as they are; None: only the lite pair
+    encoders=None,  # a pair's name, or (image encoder, text encoder); None = `REALNESS_ENCODERS`, else full
+    freeze: bool | None = None,  # keep both encoders as they are; None: only the lite pair
     hidden: tuple = (529,),
     patience: int | None = None,
     accumulate: int = 1,
     seed: int = SEED,
-    folder: Path | None = None,     # keeps the checkpoint between epochs
+    folder: Path | None = None,  # keeps the checkpoint between epochs
     device: str | None = None,
-    say=print,                      # told one line an epoch
+    say=print,  # told one line an epoch
 ) -> tuple:  # (model, training losses, validation losses, best validation SROCC)
     "Train CORE with the epoch chosen by validation SROCC; the model carries the test figures in `.metrics['test']`."
     seed_everything(seed)
-    if freeze is None: freeze = (encoders or default_encoders()) == 'lite'
-    model = COREModel(*(create_encoders(encoders) if encoders is None or isinstance(encoders, str) else encoders), hidden, freeze, freeze)
+    if freeze is None:
+        freeze = (encoders or default_encoders()) == 'lite'
+    model = COREModel(
+        *(create_encoders(encoders) if encoders is None or isinstance(encoders, str) else encoders),
+        hidden,
+        freeze,
+        freeze,
+    )
     kw = dict(lr=learning_rate, patience=patience, accumulate=accumulate, seed=seed, device=device, say=say)
     fit = _fit_frozen if freeze and _has_rows(train_loader, val_loader) else _fit_tuned
     history, best = fit(model, train_loader, val_loader, num_epochs, kw, folder)
     if test_loader is not None:
         y, p = Learner(model, None, None, device=device).predict(test_loader)
         model.metrics['test'] = dict(n=len(y), srocc=srocc(y, p), plcc=plcc(y, p))
-        if say: say('Test, looked at once: n {n} | SROCC {srocc:.4f} | PLCC {plcc:.4f}'.format(**model.metrics['test']))
+        if say:
+            say(
+                'Test, looked at once: n {n} | SROCC {srocc:.4f} | PLCC {plcc:.4f}'.format(
+                    **model.metrics['test']
+                )
+            )
     model.history = history
-    model.metrics['validation'] = dict(n=len(val_loader.dataset), best_epoch=best['epoch'], srocc=best['srocc'])
+    model.metrics['validation'] = dict(
+        n=len(val_loader.dataset), best_epoch=best['epoch'], srocc=best['srocc']
+    )
     return model, history.train_loss.tolist(), history.val_loss.tolist(), best['srocc']
 
 # %% ../../nbs/14_train.ipynb #b46379ef
-def _has_rows(*loaders): return all(hasattr(l.dataset, 'paths') and hasattr(l.dataset, 'df') for l in loaders)
+def _has_rows(*loaders):
+    return all(hasattr(l.dataset, 'paths') and hasattr(l.dataset, 'df') for l in loaders)
+
 
 def extract(
-    model: COREModel,   # its encoders
-    paths: list,        # pictures
-    sentences: list,    # one each
-    cache=None,         # a `VectorCache`, or None
+    model: COREModel,  # its encoders
+    paths: list,  # pictures
+    sentences: list,  # one each
+    cache=None,  # a `VectorCache`, or None
     device=None,
 ) -> dict:  # block name -> n x width
     "Feature blocks of rows by the model's encoders, out of the cache where it has them."
     dev = pick_device(device)
-    images, texts = ImageFeatures(model.image_encoder.to(dev), cache), TextFeatures(model.text_encoder.to(dev), cache)
+    images, texts = (
+        ImageFeatures(model.image_encoder.to(dev), cache),
+        TextFeatures(model.text_encoder.to(dev), cache),
+    )
     return {**images(paths, 'pictures'), **texts(sentences)}
 
 # %% ../../nbs/14_train.ipynb #669b8d32
@@ -242,16 +317,30 @@ def _fit_frozen(model, train_loader, val_loader, epochs, kw, folder):
     size = train_loader.batch_size or 16
     out = {}
     for name in ('image', 'both'):
-        l = fit_mlp(model.heads[name], tr, sets[0].mos, va, sets[1].mos, epochs, dict(kw, say=kw['say'] if name == 'both' else None), size, Path(folder)/name if folder else None)
+        l = fit_mlp(
+            model.heads[name],
+            tr,
+            sets[0].mos,
+            va,
+            sets[1].mos,
+            epochs,
+            dict(kw, say=kw['say'] if name == 'both' else None),
+            size,
+            Path(folder) / name if folder else None,
+        )
         out = pd.DataFrame(l.history), l.best
     return out
 
-MLP_WEIGHT = .3  # sd of a standardised feature as the MLP sees it; at 1 it overfitted within an epoch or two
+
+MLP_WEIGHT = 0.3  # sd of a standardised feature as the MLP sees it; at 1 it overfitted within an epoch or two
+
 
 def fit_mlp(head, tr, y_tr, va, y_va, epochs, kw, batch_size=16, folder=None):
     "Train an MLP head on feature blocks; returns the learner."
     names = list(head.scaler.widths)
-    head.scaler.fit(tr, {k: MLP_WEIGHT*(1 if k == 'answer' else head.scaler.widths[k]**.5) for k in names})
+    head.scaler.fit(
+        tr, {k: MLP_WEIGHT * (1 if k == 'answer' else head.scaler.widths[k] ** 0.5) for k in names}
+    )
     part = lambda b, y, shuffle: block_loader({k: b[k] for k in names}, y, batch_size, shuffle, kw['seed'])
     l = Learner(OnBlocks(head, names), part(tr, y_tr, True), part(va, y_va, False), folder=folder, **kw)
     l.fit(epochs)
@@ -260,46 +349,85 @@ def fit_mlp(head, tr, y_tr, va, y_va, epochs, kw, batch_size=16, folder=None):
 # %% ../../nbs/14_train.ipynb #501967e3
 def _fit_tuned(model, train_loader, val_loader, epochs, kw, folder):
     "Fine-tuning: the whole model on pictures; then the image-only head on the tuned encoder's features."
-    model.image_encoder.shape = 'stretch'   # as the tensors it is tuned on
+    model.image_encoder.shape = 'stretch'  # as the tensors it is tuned on
     l = Learner(model, train_loader, val_loader, folder=folder, **kw)
     history = l.fit(epochs)
     if _has_rows(train_loader, val_loader):
         sets = [d.dataset for d in (train_loader, val_loader)]
         f = ImageFeatures(model.image_encoder)
         tr, va = (f(d.paths) for d in sets)
-        fit_mlp(model.heads['image'], tr, sets[0].mos, va, sets[1].mos, max(epochs, 20), dict(kw, lr=1e-4, say=None))
+        fit_mlp(
+            model.heads['image'],
+            tr,
+            sets[0].mos,
+            va,
+            sets[1].mos,
+            max(epochs, 20),
+            dict(kw, lr=1e-4, say=None),
+        )
     model.eval()
     return history, l.best
 
 # %% ../../nbs/14_train.ipynb #00e9aba6
 def _options(argv):
     import argparse
-    p = argparse.ArgumentParser(prog='python -m realness.regression.train', description='Train CORE on datasets/ as published; see also `realness train --help`.')
-    p.add_argument('--data', type=Path, help='folder that holds train/ and test/ (default: datasets/ below the base folder)')
-    p.add_argument('--out', type=Path, help='folder for the model and its curves (default: runs/core below the base folder)')
+
+    p = argparse.ArgumentParser(
+        prog='python -m realness.regression.train',
+        description='Train CORE on datasets/ as published; see also `realness train --help`.',
+    )
+    p.add_argument(
+        '--data',
+        type=Path,
+        help='folder that holds train/ and test/ (default: datasets/ below the base folder)',
+    )
+    p.add_argument(
+        '--out',
+        type=Path,
+        help='folder for the model and its curves (default: runs/core below the base folder)',
+    )
     p.add_argument('--encoders', help='full, lite or IMAGE+TEXT (default: REALNESS_ENCODERS, else full)')
-    for name, kind, default in (('epochs', int, 15), ('lr', float, 1.1e-4), ('batch-size', int, 16), ('seed', int, SEED)): p.add_argument(f'--{name}', type=kind, default=default)
+    for name, kind, default in (
+        ('epochs', int, 15),
+        ('lr', float, 1.1e-4),
+        ('batch-size', int, 16),
+        ('seed', int, SEED),
+    ):
+        p.add_argument(f'--{name}', type=kind, default=default)
     return p.parse_args(list(argv))
 
+
 def main(
-    argv: tuple = ()  # command line options; none = the published settings
+    argv: tuple = (),  # command line options; none = the published settings
 ):  # what `train_model` returns
     "Train on `datasets/` as published and write model, history and curves to `runs/core`."
     o = _options(argv)
-    out = o.out or base_dir()/'runs'/'core'
+    out = o.out or base_dir() / 'runs' / 'core'
     frames = load_and_prepare_data(o.data, seed=o.seed)
     print('Rows: {} training, {} validation, {} test'.format(*map(len, frames)))
     loaders = create_data_loaders(*frames, batch_size=o.batch_size, encoders=o.encoders, seed=o.seed)
-    result = train_model(*loaders, num_epochs=o.epochs, learning_rate=o.lr, encoders=o.encoders, seed=o.seed, folder=out/'resume')
+    result = train_model(
+        *loaders,
+        num_epochs=o.epochs,
+        learning_rate=o.lr,
+        encoders=o.encoders,
+        seed=o.seed,
+        folder=out / 'resume',
+    )
     model = result[0]
-    model.data = dataset_info(o.data or base_dir()/'datasets', pd.concat(frames[:2]))
+    model.data = dataset_info(o.data or base_dir() / 'datasets', pd.concat(frames[:2]))
     model.save_pretrained(out)
-    with atomic_write(out/'history.csv') as tmp: model.history.to_csv(tmp, index=False)
-    save_figure(plot_curves(model.history, best=model.metrics['validation']['best_epoch']), out/'curves.png')
+    with atomic_write(out / 'history.csv') as tmp:
+        model.history.to_csv(tmp, index=False)
+    save_figure(
+        plot_curves(model.history, best=model.metrics['validation']['best_epoch']), out / 'curves.png'
+    )
     print(f'The model, its curves and their numbers are in {out}')
     return result
 
 # %% ../../nbs/14_train.ipynb #928c7a6d
 if __name__ == '__main__' and '__file__' in globals():
-    try: main(sys.argv[1:])
-    except RealnessError as e: sys.exit(f'error: {e}')
+    try:
+        main(sys.argv[1:])
+    except RealnessError as e:
+        sys.exit(f'error: {e}')

@@ -21,39 +21,45 @@ from ..metrics import Logistic4, fit_logistic4, logistic4
 
 # %% ../../nbs/12_uncertainty.ipynb #bd37d76c
 def conformal_bounds(
-    residuals,         # true minus predicted MOS of n pictures held out
-    level: float = .9  # share of pictures to cover
+    residuals,  # true minus predicted MOS of n pictures held out
+    level: float = 0.9,  # share of pictures to cover
 ) -> tuple:  # (lo, hi) to add to a prediction, MOS units
     "The k-th smallest and k-th largest residual, each tail holding (1 - level)/2 of n + 1 (Lei et al. 2018, split conformal)."
     r = np.sort(np.asarray(residuals, float).ravel())
-    if not 0 < level < 1: raise RealnessError(f'level {level}: say a share between 0 and 1, such as .9')
-    if not np.isfinite(r).all(): raise RealnessError('residuals hold a value that is no number')
-    k = ceil((len(r)+1)*(1+level)/2-1e-9)
-    if k > len(r): raise RealnessError(f'{len(r)} held-out pictures are too few for a {level:.0%} interval: it takes {ceil(2/(1-level)-1e-9)-1}')
-    return float(r[-k]), float(r[k-1])
+    if not 0 < level < 1:
+        raise RealnessError(f'level {level}: say a share between 0 and 1, such as .9')
+    if not np.isfinite(r).all():
+        raise RealnessError('residuals hold a value that is no number')
+    k = ceil((len(r) + 1) * (1 + level) / 2 - 1e-9)
+    if k > len(r):
+        raise RealnessError(
+            f'{len(r)} held-out pictures are too few for a {level:.0%} interval: it takes {ceil(2 / (1 - level) - 1e-9) - 1}'
+        )
+    return float(r[-k]), float(r[k - 1])
 
 # %% ../../nbs/12_uncertainty.ipynb #73e5aec7
 @dataclass
 class Intervals:
     "What to add to a prediction so that a stated share of true MOS lies within; `of(p)` gives the two ends."
-    level: float = .9  # share of pictures it is made to cover
-    lo: float = 0.     # lower end minus prediction, MOS units, at most 0
-    hi: float = 0.     # upper end minus prediction, MOS units, at least 0
-    n: int = 0         # pictures held out
-    how: str = ''      # how they were held out
+
+    level: float = 0.9  # share of pictures it is made to cover
+    lo: float = 0.0  # lower end minus prediction, MOS units, at most 0
+    hi: float = 0.0  # upper end minus prediction, MOS units, at least 0
+    n: int = 0  # pictures held out
+    how: str = ''  # how they were held out
     residuals: list = field(default_factory=list, repr=False)  # sorted, so that any level can be asked for
 
     @classmethod
     def fit(
         cls,
-        residuals,          # true minus predicted MOS of n pictures held out
-        level: float = .9,  # share to cover
-        how: str = '',      # how they were held out
+        residuals,  # true minus predicted MOS of n pictures held out
+        level: float = 0.9,  # share to cover
+        how: str = '',  # how they were held out
     ):
         "Intervals of one width for all pictures, from held-out errors."
         r = np.sort(np.round(np.asarray(residuals, float).ravel(), 6))
         lo, hi = conformal_bounds(r, level)
-        return cls(level, min(lo, 0.), max(hi, 0.), len(r), how, r.tolist())
+        return cls(level, min(lo, 0.0), max(hi, 0.0), len(r), how, r.tolist())
 
     def at(self, level: float):
         "The same errors at another level."
@@ -62,33 +68,37 @@ class Intervals:
     def of(self, p):
         "(lower, upper) ends around predictions, MOS units; they always enclose the prediction."
         p = np.asarray(p, float)
-        return p+self.lo, p+self.hi
+        return p + self.lo, p + self.hi
 
 # %% ../../nbs/12_uncertainty.ipynb #c8f8ebb7
 class Coverage(NamedTuple):
     "A share with its Wilson interval."
+
     value: float  # the share
-    lo: float     # lower end
-    hi: float     # upper end
-    n: int        # counted
+    lo: float  # lower end
+    hi: float  # upper end
+    n: int  # counted
+
 
 def share(
-    hits,               # bool, n
-    level: float = .95  # of the Wilson interval
+    hits,  # bool, n
+    level: float = 0.95,  # of the Wilson interval
 ) -> Coverage:
     "Share of hits (Wilson 1927, without continuity correction)."
     hits = np.asarray(hits, bool).ravel()
-    n, z = len(hits), NormalDist().inv_cdf((1+level)/2)
-    if not n: return Coverage(np.nan, np.nan, np.nan, 0)
+    n, z = len(hits), NormalDist().inv_cdf((1 + level) / 2)
+    if not n:
+        return Coverage(np.nan, np.nan, np.nan, 0)
     p = float(hits.mean())
-    mid, half, d = p+z*z/(2*n), z*sqrt(p*(1-p)/n+z*z/(4*n*n)), 1+z*z/n
-    return Coverage(p, min(p, max(0., (mid-half)/d)), max(p, min(1., (mid+half)/d)), n)
+    mid, half, d = p + z * z / (2 * n), z * sqrt(p * (1 - p) / n + z * z / (4 * n * n)), 1 + z * z / n
+    return Coverage(p, min(p, max(0.0, (mid - half) / d)), max(p, min(1.0, (mid + half) / d)), n)
+
 
 def coverage(
-    y,                  # true MOS, n
-    lo,                 # lower ends, n
-    hi,                 # upper ends, n
-    level: float = .95  # of the Wilson interval of the share
+    y,  # true MOS, n
+    lo,  # lower ends, n
+    hi,  # upper ends, n
+    level: float = 0.95,  # of the Wilson interval of the share
 ) -> Coverage:
     "Share of true MOS within [lo, hi]."
     y, lo, hi = (np.asarray(v, float) for v in (y, lo, hi))
@@ -98,32 +108,41 @@ def coverage(
 def _subspace(z, k):
     "The k main directions of centred rows z (n x w), their shrunk variances, and the mean square length of what is left."
     from sklearn.covariance import ledoit_wolf_shrinkage
+
     wide = z.shape[1] >= len(z)
-    values, vectors = torch.linalg.eigh(z@z.T if wide else z.T@z)
+    values, vectors = torch.linalg.eigh(z @ z.T if wide else z.T @ z)
     values, vectors = values.flip(0).clamp(min=0)[:k], vectors.flip(1)[:, :k]
-    basis = (vectors.T@z/values.clamp(min=1e-12).sqrt()[:, None] if wide else vectors.T).float()
-    scores = z@basis.double().T
-    var, by = scores.square().mean(0), float(ledoit_wolf_shrinkage(scores.numpy())) if k > 1 else 0.
-    left = (z.square().sum(1)-scores.square().sum(1)).clamp(min=0).mean()
-    return basis, (1-by)*var+by*var.mean(), left
+    basis = (vectors.T @ z / values.clamp(min=1e-12).sqrt()[:, None] if wide else vectors.T).float()
+    scores = z @ basis.double().T
+    var, by = scores.square().mean(0), float(ledoit_wolf_shrinkage(scores.numpy())) if k > 1 else 0.0
+    left = (z.square().sum(1) - scores.square().sum(1)).clamp(min=0).mean()
+    return basis, (1 - by) * var + by * var.mean(), left
+
 
 def _distance(inside, var, left, rest, how='both'):
     "Distance from home: scores `inside` (n x k) by their variances, squared lengths `left` (n) by their mean `rest`, or both."
-    parts = dict(inside=(inside.square()/var.clamp(min=1e-12)).mean(1), left=left/rest.clamp(min=1e-12))
-    return (parts['inside']+parts['left'] if how == 'both' else parts[how]).sqrt()
+    parts = dict(inside=(inside.square() / var.clamp(min=1e-12)).mean(1), left=left / rest.clamp(min=1e-12))
+    return (parts['inside'] + parts['left'] if how == 'both' else parts[how]).sqrt()
 
 # %% ../../nbs/12_uncertainty.ipynb #0c625723
 class Home(nn.Module):
     "One block of the home pictures: where it lies, how it spreads, and how far pictures that were not fitted on lie from it."
+
     def __init__(
         self,
         width: int,  # of the block
-        k: int,      # directions kept
-        how: str = 'both', # what counts: 'inside' the directions kept, what is 'left' outside them, or 'both'
+        k: int,  # directions kept
+        how: str = 'both',  # what counts: 'inside' the directions kept, what is 'left' outside them, or 'both'
     ):
         super().__init__()
         self.how = how
-        for name, shape in (('mean', (width,)), ('scale', (width,)), ('var', (k,)), ('rest', ()), ('unseen', (2,))):
+        for name, shape in (
+            ('mean', (width,)),
+            ('scale', (width,)),
+            ('var', (k,)),
+            ('rest', ()),
+            ('unseen', (2,)),
+        ):
             self.register_buffer(name, torch.ones(shape, dtype=torch.float64))
         self.register_buffer('basis', torch.zeros(k, width))
 
@@ -132,154 +151,206 @@ class Home(nn.Module):
         x = torch.as_tensor(np.asarray(x), dtype=torch.float64)
         sd = x.std(0, unbiased=False)
         self.mean.copy_(x.mean(0))
-        self.scale.copy_(torch.where(sd > 1e-8, 1/sd.clamp(min=1e-8), 0))
-        for name, v in zip(('basis', 'var', 'rest'), _subspace((x-self.mean)*self.scale, len(self.var))): getattr(self, name).copy_(v)
+        self.scale.copy_(torch.where(sd > 1e-8, 1 / sd.clamp(min=1e-8), 0))
+        for name, v in zip(('basis', 'var', 'rest'), _subspace((x - self.mean) * self.scale, len(self.var))):
+            getattr(self, name).copy_(v)
         return self
 
     def forward(self, x):
-        z = (torch.as_tensor(np.asarray(x), dtype=torch.float64)-self.mean)*self.scale
-        inside = z@self.basis.double().T
-        return _distance(inside, self.var, (z.square().sum(1)-inside.square().sum(1)).clamp(min=0), self.rest, self.how)
+        z = (torch.as_tensor(np.asarray(x), dtype=torch.float64) - self.mean) * self.scale
+        inside = z @ self.basis.double().T
+        return _distance(
+            inside, self.var, (z.square().sum(1) - inside.square().sum(1)).clamp(min=0), self.rest, self.how
+        )
 
 # %% ../../nbs/12_uncertainty.ipynb #0d4c1a83
-PARTS = dict(image=('left', 128), half=('left', 128), low=('inside', 48), scene=('inside', 16))   # block -> (what counts, directions kept at most)
+PARTS = dict(
+    image=('left', 128), half=('left', 128), low=('inside', 48), scene=('inside', 16)
+)  # block -> (what counts, directions kept at most)
+
 
 def _parts(blocks, n, k):
     "block -> (what counts, directions kept) for n home pictures: at most a quarter of n, or an eighth, and half the width."
-    if set(blocks) >= set(PARTS): return {b: (how, max(1, min(most, n//4, blocks[b].shape[1]//2))) for b, (how, most) in PARTS.items()}
-    return {b: ('both', max(1, min(k, n//8, v.shape[1]//2))) for b, v in blocks.items()}
+    if set(blocks) >= set(PARTS):
+        return {
+            b: (how, max(1, min(most, n // 4, blocks[b].shape[1] // 2))) for b, (how, most) in PARTS.items()
+        }
+    return {b: ('both', max(1, min(k, n // 8, v.shape[1] // 2))) for b, v in blocks.items()}
 
 # %% ../../nbs/12_uncertainty.ipynb #cc5cfbb3
 class Domain(nn.Module):
     "How far pictures lie from the training pictures, by their feature blocks; above 1 = further than 95 % of unseen home pictures."
+
     def __init__(
         self,
         widths: dict,  # block name -> width
-        parts: dict,   # block name -> (what counts, directions kept), see `Home`
+        parts: dict,  # block name -> (what counts, directions kept), see `Home`
     ):
         super().__init__()
         self.widths, self.parts = dict(widths), {b: tuple(v) for b, v in parts.items()}
         self.homes = nn.ModuleList([Home(w, parts[name][1], parts[name][0]) for name, w in widths.items()])
-        self.register_buffer('marks', torch.tensor([0., 1.], dtype=torch.float64))  # joined distance of the median and of the 95 % home picture
+        self.register_buffer(
+            'marks', torch.tensor([0.0, 1.0], dtype=torch.float64)
+        )  # joined distance of the median and of the 95 % home picture
 
     config = property(lambda self: dict(widths=self.widths, parts=self.parts))
 
     @classmethod
     def fit(
         cls,
-        blocks: dict,      # block name -> n x width, the home pictures
-        extra=None,        # blocks of re-encoded copies of them, a list of dicts with rows in the same order
-        k: int = 64,       # directions a block keeps at most where not all of `PARTS` are there; at most an eighth of n and half the width
-        folds: int = 10,   # for the distances of unseen pictures; with few, home seems wider than it is
-        seed: int = 0,     # of the folds
-        splits=None,       # (rows to fit on, rows to measure) pairs instead of folds
+        blocks: dict,  # block name -> n x width, the home pictures
+        extra=None,  # blocks of re-encoded copies of them, a list of dicts with rows in the same order
+        k: int = 64,  # directions a block keeps at most where not all of `PARTS` are there; at most an eighth of n and half the width
+        folds: int = 10,  # for the distances of unseen pictures; with few, home seems wider than it is
+        seed: int = 0,  # of the folds
+        splits=None,  # (rows to fit on, rows to measure) pairs instead of folds
     ):
         "Learn where home is from at least 5 pictures."
         n = len(next(iter(blocks.values())))
-        if n < 5: raise RealnessError(f'{n} pictures are too few to say what is far from them: at least 5')
+        if n < 5:
+            raise RealnessError(f'{n} pictures are too few to say what is far from them: at least 5')
         parts = _parts(blocks, n, k)
         all_of = {b: [np.asarray(v[b]) for v in (blocks, *(extra or ()))] for b in parts}
-        if any(len(x) != n for v in all_of.values() for x in v): raise RealnessError(f'every copy needs the rows of the {n} home pictures')
+        if any(len(x) != n for v in all_of.values() for x in v):
+            raise RealnessError(f'every copy needs the rows of the {n} home pictures')
         d = cls({b: v[0].shape[1] for b, v in all_of.items()}, parts)
         unseen = d._unseen(all_of, splits or _splits(n, folds, seed))
         for h, u, x in zip(d.homes, unseen, all_of.values()):
-            h.fit(np.concatenate(x)).unseen.copy_(torch.stack([u.mean(), u.std(unbiased=False).clamp(min=1e-12)]))
+            h.fit(np.concatenate(x)).unseen.copy_(
+                torch.stack([u.mean(), u.std(unbiased=False).clamp(min=1e-12)])
+            )
         z = d._join(unseen).sort().values
-        d.marks.copy_(torch.stack([z.median(), z[min(ceil((len(z)+1)*.95), len(z))-1]]))
+        d.marks.copy_(torch.stack([z.median(), z[min(ceil((len(z) + 1) * 0.95), len(z)) - 1]]))
         return d.eval()
 
     def _unseen(self, all_of, splits):
         "For each block the distances of rows that were not fitted on."
         out = []
         for b, xs in all_of.items():
-            one = lambda tr, te: [(h := Home(self.widths[b], *self.parts[b][::-1]).fit(np.concatenate([x[tr] for x in xs])))(np.concatenate([x[te] for x in xs]))]
+            one = lambda tr, te: [
+                (h := Home(self.widths[b], *self.parts[b][::-1]).fit(np.concatenate([x[tr] for x in xs])))(
+                    np.concatenate([x[te] for x in xs])
+                )
+            ]
             out.append(torch.cat([t for tr, te in splits for t in one(tr, te)]))
         return out
 
-    def _join(self, distances): return torch.stack([(d-h.unseen[0])/h.unseen[1] for d, h in zip(distances, self.homes)]).mean(0)
+    def _join(self, distances):
+        return torch.stack([(d - h.unseen[0]) / h.unseen[1] for d, h in zip(distances, self.homes)]).mean(0)
 
     @torch.inference_mode()
     def forward(self, blocks):
         "Scores (n, float64) of pictures by their blocks (name -> n x width); higher = further from home, above 1 = out of domain."
         z, (mid, far) = self._join([h(blocks[b]) for b, h in zip(self.widths, self.homes)]), self.marks
-        return .5+.5*(z-mid)/(far-mid).clamp(min=1e-12)
+        return 0.5 + 0.5 * (z - mid) / (far - mid).clamp(min=1e-12)
+
 
 def _splits(n, folds, seed):
     from sklearn.model_selection import KFold
+
     return list(KFold(min(folds, n), shuffle=True, random_state=seed).split(np.zeros(n)))
 
 # %% ../../nbs/12_uncertainty.ipynb #52ebf61c
 def deciles(
-    y,                  # true MOS, n
-    p,                  # predicted MOS of pictures not fitted on, n
-    bins: int = 10,     # parts of about equal size; fewer where there are less than 3 pictures a part
-    scale: dict = None, # {'mean': …, 'sd': …} of the 0-100 scale, for the columns that end in _100
-    seed: int = 0,      # of the bootstrap
-) -> pd.DataFrame:  # bin (1 = least real), n, predicted, true, lo, hi (95 % bootstrap interval of the mean true MOS)
+    y,  # true MOS, n
+    p,  # predicted MOS of pictures not fitted on, n
+    bins: int = 10,  # parts of about equal size; fewer where there are less than 3 pictures a part
+    scale: dict = None,  # {'mean': …, 'sd': …} of the 0-100 scale, for the columns that end in _100
+    seed: int = 0,  # of the bootstrap
+) -> (
+    pd.DataFrame
+):  # bin (1 = least real), n, predicted, true, lo, hi (95 % bootstrap interval of the mean true MOS)
     "Mean predicted and mean true MOS of pictures sorted by prediction."
     y, p, rng = np.asarray(y, float), np.asarray(p, float), np.random.default_rng(seed)
     rows = []
-    for i, at in enumerate(np.array_split(np.argsort(p, kind='stable'), max(1, min(bins, len(p)//3))), 1):
+    for i, at in enumerate(np.array_split(np.argsort(p, kind='stable'), max(1, min(bins, len(p) // 3))), 1):
         lo, hi = np.percentile(y[at][rng.integers(len(at), size=(1000, len(at)))].mean(1), [2.5, 97.5])
         rows.append(dict(bin=i, n=len(at), predicted=p[at].mean(), true=y[at].mean(), lo=lo, hi=hi))
     t = pd.DataFrame(rows)
     if scale:
-        for c in ('predicted', 'true', 'lo', 'hi'): t[f'{c}_100'] = (scale['mean']+scale['sd']*t[c]).clip(0, 100)
+        for c in ('predicted', 'true', 'lo', 'hi'):
+            t[f'{c}_100'] = (scale['mean'] + scale['sd'] * t[c]).clip(0, 100)
     return t
 
 # %% ../../nbs/12_uncertainty.ipynb #535b2611
 def _fit_map(kind, p, y):
     "Parameters of a rising mapping, or None."
-    if np.ptp(p) == 0: return None
+    if np.ptp(p) == 0:
+        return None
     if kind == 'logistic4':
         f = fit_logistic4(p, y)
         return list(f[:4]) if f.ok and f.b1 > f.b2 else None
     b, a = np.polyfit(p, y, 1)
     return [float(a), float(b)] if b > 0 else None
 
-def _map(kind, params, p): return logistic4(p, Logistic4(*params)) if kind == 'logistic4' else params[0]+params[1]*np.asarray(p, float)
+
+def _map(kind, params, p):
+    return (
+        logistic4(p, Logistic4(*params))
+        if kind == 'logistic4'
+        else params[0] + params[1] * np.asarray(p, float)
+    )
+
 
 def _choose(p, y, seed):
     "(kind, parameters) with the lowest squared error over inner folds; the identity line where nothing rises."
-    best = (np.inf, 'line', [0., 1.])
+    best = (np.inf, 'line', [0.0, 1.0])
     for kind in ('line', 'logistic4'):
-        whole, parts = _fit_map(kind, p, y), [(te, _fit_map(kind, p[tr], y[tr])) for tr, te in _splits(len(y), 5, seed+1)]
-        if whole is None or any(m is None for _, m in parts): continue
-        err = sum(((y[te]-_map(kind, m, p[te]))**2).sum() for te, m in parts)
-        if err < best[0]: best = (err, kind, whole)
+        whole, parts = (
+            _fit_map(kind, p, y),
+            [(te, _fit_map(kind, p[tr], y[tr])) for tr, te in _splits(len(y), 5, seed + 1)],
+        )
+        if whole is None or any(m is None for _, m in parts):
+            continue
+        err = sum(((y[te] - _map(kind, m, p[te])) ** 2).sum() for te, m in parts)
+        if err < best[0]:
+            best = (err, kind, whole)
     return best[1:]
 
 # %% ../../nbs/12_uncertainty.ipynb #1c83deca
 @dataclass
 class Calibration:
     "From predicted to true MOS, learned from predictions of held-out pictures; called with predictions it maps them if that was found to help."
-    kind: str = 'line'                            # 'line': a + b p; 'logistic4': the 4-parameter logistic
-    params: list = field(default_factory=lambda: [0., 1.])
-    applied: bool = False                         # whether calls map
-    n: int = 0                                    # held-out pictures
-    mse_raw: float | None = None                   # mean squared error of the predictions as they come
-    mse_mapped: float | None = None                # the same mapped, by mappings learned on other pictures
-    deciles: list = field(default_factory=list, repr=False)  # rows of `deciles`, of the predictions as they are given out
+
+    kind: str = 'line'  # 'line': a + b p; 'logistic4': the 4-parameter logistic
+    params: list = field(default_factory=lambda: [0.0, 1.0])
+    applied: bool = False  # whether calls map
+    n: int = 0  # held-out pictures
+    mse_raw: float | None = None  # mean squared error of the predictions as they come
+    mse_mapped: float | None = None  # the same mapped, by mappings learned on other pictures
+    deciles: list = field(
+        default_factory=list, repr=False
+    )  # rows of `deciles`, of the predictions as they are given out
 
     @classmethod
     def fit(
         cls,
-        y,                  # true MOS, n
-        p,                  # predicted MOS of pictures not fitted on, n
-        scale: dict = None, # of the 0-100 scale, see `deciles`
-        seed: int = 0,      # of folds and bootstrap
+        y,  # true MOS, n
+        p,  # predicted MOS of pictures not fitted on, n
+        scale: dict = None,  # of the 0-100 scale, see `deciles`
+        seed: int = 0,  # of folds and bootstrap
     ) -> tuple:  # (Calibration, held-out predictions as they are given out: mapped by other folds' mappings where it is applied)
         "Learn the mapping and whether it helps."
         y, p = np.asarray(y, float), np.asarray(p, float)
         q = p.copy()
-        for tr, te in _splits(len(y), 5, seed): q[te] = _map(*_choose(p[tr], y[tr], seed), p[te])
-        raw, mapped = float(((y-p)**2).mean()), float(((y-q)**2).mean())
+        for tr, te in _splits(len(y), 5, seed):
+            q[te] = _map(*_choose(p[tr], y[tr], seed), p[te])
+        raw, mapped = float(((y - p) ** 2).mean()), float(((y - q) ** 2).mean())
         out = q if mapped < raw else p
         kind, params = _choose(p, y, seed)
-        return cls(kind, [round(float(v), 9) for v in params], mapped < raw, len(y), raw, mapped, deciles(y, out, scale=scale, seed=seed).round(6).to_dict('records')), out
+        return cls(
+            kind,
+            [round(float(v), 9) for v in params],
+            mapped < raw,
+            len(y),
+            raw,
+            mapped,
+            deciles(y, out, scale=scale, seed=seed).round(6).to_dict('records'),
+        ), out
 
     def map(self, p):
         "Predictions mapped, whether it helps or not."
         return _map(self.kind, self.params, p)
 
-    def __call__(self, p): return self.map(p) if self.applied else p
+    def __call__(self, p):
+        return self.map(p) if self.applied else p
