@@ -186,7 +186,7 @@ def fresh(fn: Path, kernel: str) -> bytes:
 
 
 def said(cell: dict) -> list[tuple[str, str]]:
-    "The outputs of a cell as (kind, text): pictures count as a kind only, since fonts differ between machines."
+    "The outputs of a cell as (kind, text): images count as a kind only, since fonts differ between machines."
     res = []
     for o in cell.get('outputs', []):
         if 'text' in o:

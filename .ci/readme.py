@@ -1,6 +1,6 @@
 """README.md is the index notebook, as text: this writes it and checks it, without Quarto.
 
-python .ci/readme.py                # write README.md and the pictures it shows
+python .ci/readme.py                # write README.md and the images it shows
 python .ci/readme.py --check        # exit 1 where README.md and the notebook say different things
 python .ci/readme.py --command pip  # the command of README.md's `sh` blocks that starts with `pip`; needs no package
 """
@@ -53,7 +53,7 @@ def front_matter(src: str) -> str:
 
 
 def output_md(out, name: str, pictures: dict) -> str:
-    "One output as markdown: a picture, markdown as it is, or text set in; picture bytes go to `pictures`."
+    "One output as markdown: an image, markdown as it is, or text set in; image bytes go to `images`."
     data = out.get('data', {})
     for kind, end in PICTURES.items():
         if kind not in data:
@@ -84,7 +84,7 @@ def code_md(n: int, cell, pictures: dict) -> list[str]:
 
 
 def render(nb) -> tuple[str, dict]:
-    "The whole README as (markdown, {picture path: bytes})."
+    "The whole README as (markdown, {image path: bytes})."
     parts, pictures = [], {}
     up = partial(
         re.sub, r'(\]\()((?!\w+:)[^)\s#]*\.(?:ipynb|jpg))', r'\1nbs/\2'
@@ -100,7 +100,7 @@ def render(nb) -> tuple[str, dict]:
 
 
 def words(md: str) -> list[str]:
-    "What a text says: Quarto wraps lines, escapes and names pictures its own way, and that does not count."
+    "What a text says: Quarto wraps lines, escapes and names images its own way, and that does not count."
     md = re.sub(r'!\[\]\([^)]*\)', '![]', md)
     md = re.sub(r'^``` *\{?\.?(\w+)\}?', r'```\1', md, flags=re.M)
     return md.replace('\\', '').split()
@@ -111,7 +111,7 @@ def saved_pictures() -> list[Path]:
 
 
 def check(md: str, pictures: dict) -> list[str]:
-    "What differs between README.md with its pictures and the notebook."
+    "What differs between README.md with its images and the notebook."
     if not README.is_file():
         return ['README.md is missing']
     have = README.read_text(encoding='utf-8')
@@ -126,7 +126,7 @@ def check(md: str, pictures: dict) -> list[str]:
         f'{o.relative_to(ROOT)}: README.md shows it, and it is not there' for o in shown if not o.is_file()
     ]
     if [o.read_bytes() for o in shown if o.is_file()] != list(pictures.values()):
-        wrong.append('the pictures of README.md are not those of nbs/index.ipynb')
+        wrong.append('the images of README.md are not those of nbs/index.ipynb')
     links = re.findall(r'\]\(((?!\w+:|#)[^)\s]+)\)', have)
     wrong += [
         f'README.md links to {o}: no such file' for o in links if not (ROOT / o.partition('#')[0]).is_file()
@@ -136,7 +136,7 @@ def check(md: str, pictures: dict) -> list[str]:
 
 
 def write(md: str, pictures: dict):
-    "README.md and its pictures; pictures that nothing shows any more are removed."
+    "README.md and its images; images that nothing shows any more are removed."
     README.write_text(md, encoding='utf-8')
     for old in saved_pictures():
         old.unlink()
@@ -161,7 +161,7 @@ def main() -> int:
     for o in wrong:
         print(o)
     print(
-        f'README.md: {len(md.splitlines())} lines, {len(pictures)} pictures, '
+        f'README.md: {len(md.splitlines())} lines, {len(pictures)} images, '
         + ('differs' if wrong else 'says what nbs/index.ipynb says')
     )
     return bool(wrong)

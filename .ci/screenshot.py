@@ -1,4 +1,4 @@
-"""The picture of the explorer that the documentation shows, taken in a real browser on the demo pictures.
+"""The image of the explorer that the documentation shows, taken in a real browser on the demo images.
 
 python .ci/screenshot.py    # writes nbs/howto/explorer.jpg; needs the extra dev and a Chromium
 """
@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT / 'tests'))
 
 
 def take(url: str) -> bytes:
-    "A PNG of the explorer with a picture chosen and a place pinned."
+    "A PNG of the explorer with an image chosen and a place pinned."
     from browser import launched, opened
 
     with launched() as b, opened(b, 1320, 880) as pg:

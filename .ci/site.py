@@ -233,7 +233,7 @@ def target(site: Path, fn: Path, path: str) -> Path:
 
 
 def page_faults(site: Path, fn: Path, pages: dict[Path, Page]) -> list[str]:
-    "Links, anchors and pictures of a page that lead nowhere, and whatever it would load from elsewhere."
+    "Links, anchors and images of a page that lead nowhere, and whatever it would load from elsewhere."
     page, found = pages[fn], []
     for url in page.loads:
         if outside(url):

@@ -14,7 +14,7 @@ KINDS = ('limit', 'error', 'late', 'truncated', 'torn', 'dropped', 'lost')
 
 
 class Proxy(ThreadingHTTPServer):
-    "`log` has one entry for each request: picture (digest of what was sent), what became of it, the Authorization header."
+    "`log` has one entry for each request: image (digest of what was sent), what became of it, the Authorization header."
 
     daemon_threads, request_queue_size = True, 64
 

@@ -147,7 +147,7 @@ class Warm:
 
 
 def noise(seed, size=(512, 384)):
-    "A picture of coarse noise; smoother with a higher seed, so that there is something to see."
+    "An image of coarse noise; smoother with a higher seed, so that there is something to see."
     rng = np.random.default_rng(seed)
     n = 4 + seed % 7 * 6
     return Image.fromarray(rng.integers(0, 256, (n * 3, n * 4, 3), np.uint8)).resize(
@@ -161,13 +161,13 @@ def write_table(split, rows, header='filename,MOS,description', encoding='utf-8'
 
 
 def write_split(split, n, seed=0, size=(512, 384)):
-    "A split of `n` pictures, half of them called photographs."
+    "A split of `n` images, half of them called photographs."
     (split / 'images').mkdir(parents=True)
     rows = []
     for i in range(n):
         name = f'{"rf"[i % 2]}{i}.png'
         noise(seed + i, size).save(split / 'images' / name, compress_level=1)
         mos, answer = (seed + i) % 7 / 3 - 1 + i / 100, ('No', 'Somewhat', 'Yes')[i % 3]
-        rows.append(f'{name},{mos:.4f},"{answer}, picture {seed + i} has light, sky and stones."')
+        rows.append(f'{name},{mos:.4f},"{answer}, image {seed + i} has light, sky and stones."')
     write_table(split, rows)
     return split

@@ -1,4 +1,4 @@
-"The command line as a user meets it: every verb in a process of its own, on pictures of noise."
+"The command line as a user meets it: every verb in a process of its own, on images of noise."
 
 import csv
 import io
@@ -55,14 +55,14 @@ BAD = {  # file name as in the table -> (rest of the row, what must be said of i
     'missing.png': ('1,"Yes, fine."', 'there is no such file'),
     'torn.png': ('1,"Yes, fine."', 'truncated or damaged'),
     'empty.png': ('1,"Yes, fine."', 'the file is empty'),
-    'words.png': ('1,"Yes, fine."', 'not a picture that Pillow can read'),
+    'words.png': ('1,"Yes, fine."', 'not an image that Pillow can read'),
     'bomb.png': ('1,"Yes, fine."', 'decompression bomb'),
     'twice.png': ('1,"Yes, fine."', 'the same file name as row'),
     'nan.png': ('NaN,"Yes, fine."', 'the MOS is NaN'),
     'word.png': ('high,"Yes, fine."', 'the MOS "high" is not a number'),
     'none.png': (',"Yes, fine."', 'the MOS is empty'),
     'silent.png': ('1,"  "', 'the sentence is empty'),
-    '../outside.png': ('1,"Yes, fine."', 'leaves the picture folder'),
+    '../outside.png': ('1,"Yes, fine."', 'leaves the image folder'),
 }
 
 
@@ -170,7 +170,7 @@ def test_train_writes_a_run(trained):
     } <= there and 'resume' not in there
     assert not list(trained.root.rglob('*.partial')) and not list(trained.root.rglob('*.pkl'))
     heads = json.loads((trained.run / 'config.json').read_text())['heads']
-    assert set(heads) == {'image', 'both'}  # a picture without a sentence has a head too
+    assert set(heads) == {'image', 'both'}  # an image without a sentence has a head too
     assert 'mean of training' in trained.said.out and 'n = 8' in trained.said.out
 
 
@@ -270,12 +270,12 @@ def test_predict_a_folder(started, cli, trained, tmp_path):
 
 
 def test_far_from_home(cli, trained, tmp_path):
-    "A picture of another kind is marked, and said to be; a run of before there were marks leaves the cells empty."
+    "An image of another kind is marked, and said to be; a run of before there were marks leaves the cells empty."
     Image.new('RGB', (512, 384), 'red').save(tmp_path / 'red.png')
     near = trained.data / 'train/images/f1.png'
     said = cli('predict', trained.run, 'red.png', near)
     assert (
-        '1 of 2 pictures are far from the training pictures (domain_score > 1): their MOS is less sure'
+        '1 of 2 images are far from the training images (domain_score > 1): their MOS is less sure'
         in said.out
         and 'FAR' in said.out
     )
@@ -314,7 +314,7 @@ def test_evaluate_on_other_data(cli, trained, tmp_path):
         and 'maker=b' in said.out
         and 'of the true MOS lie in the 90 % intervals' in said.out
     )
-    assert 'CORE, picture alone' in said.out and 'picture and sentence' not in said.out
+    assert 'CORE, picture alone' in said.out and 'image and sentence' not in said.out
     t = pd.read_csv(next((trained.run / 'evaluations').glob('other-*')) / 'table.csv')
     core = t[t.model == 'CORE, picture alone'].set_index(['metric', 'part'])
     assert (
@@ -467,7 +467,7 @@ def test_a_table_of_something_else_is_left_alone(cli, trained, tmp_path):
     [
         (['predict', 'nowhere', 'x.png'], 'is no run folder'),
         (['predict', '{run}'], 'Missing argument'),
-        (['predict', '{run}', '-'], 'no pictures'),
+        (['predict', '{run}', '-'], 'no images'),
         (['predict', '{run}', '{pics}', '--csv', 'o.txt'], 'ends in .csv or .parquet'),
         (
             ['train', '--data', '{data}', '--encoders', 'lite', '--tune', '--out', 'r'],

@@ -47,11 +47,11 @@ def full():
 
 @pytest.fixture(scope='module')
 def batch():
-    "Eight small pictures, sentences and MOS."
+    "Eight small images, sentences and MOS."
     from realness.images import to_tensor
 
     x = torch.stack([to_tensor(noise(i), (64, 96)) for i in range(8)])
-    return x, [f'{("No", "Yes")[i % 2]}, picture {i}' for i in range(8)], torch.linspace(-1.5, 1.5, 8)
+    return x, [f'{("No", "Yes")[i % 2]}, image {i}' for i in range(8)], torch.linspace(-1.5, 1.5, 8)
 
 
 def test_shapes(full):
@@ -106,7 +106,7 @@ def test_overfits_eight(batch):
 
 
 def test_one_epoch_of_fine_tuning(full, tmp_path):
-    "8 pictures of 512x384 through ResNet-50 and BERT-base and back, two steps; half a minute on two cores (REALNESS_LONG=1: 32 pictures)."
+    "8 images of 512x384 through ResNet-50 and BERT-base and back, two steps; half a minute on two cores (REALNESS_LONG=1: 32 images)."
     n = 32 if os.environ.get('REALNESS_LONG') else 8
     df = load_split(write_split(tmp_path / 'train', n + 4, size=(512, 384)))
     sets = [

@@ -20,13 +20,13 @@ from PIL import Image
 from realness.config import RealnessError
 
 ROOT = Path(__file__).resolve().parent.parent
-LIMIT = 100  # milliseconds from a slider to a new picture
+LIMIT = 100  # milliseconds from a slider to a new image
 NAME = '<img src=x onerror=window.hacked=1>.png'
 SAYS = '<script>window.hacked=1</script> Yes. The square is full of noise.'
 
 
 def pictures(folder, names, size=(160, 128)):
-    "Small pictures, each with a square of noise."
+    "Small images, each with a square of noise."
     folder.mkdir(parents=True)
     y, x = np.mgrid[: size[1], : size[0]]
     for i, n in enumerate(names):
@@ -68,7 +68,7 @@ def ready(pg, n=1):
 
 
 def seen(pg, k=0):
-    "The pixels of a picture on the page, as text."
+    "The pixels of an image on the page, as text."
     pg.wait_for_timeout(120)  # two frames, and the comm
     return pg.locator('.rl-canvas').nth(k).evaluate('c => c.toDataURL()')
 
@@ -101,7 +101,7 @@ def drag(pg, handle, dx):
 
 
 def at(pg, fx, fy):
-    "A point of the picture on the page, by shares of its sides; scrolled to."
+    "A point of the image on the page, by shares of its sides; scrolled to."
     c = pg.locator('.rl-canvas').first
     c.evaluate("c => c.scrollIntoView({ block: 'center' })")
     b = c.bounding_box()
@@ -123,7 +123,7 @@ STOPWATCH = """([name, key, word, quick]) => new Promise((done, fail) => {
 
 
 def stopwatch(pg, name, key, word='', quick=True):
-    "Milliseconds from a key on a slider to the last drawing of the changed picture."
+    "Milliseconds from a key on a slider to the last drawing of the changed image."
     t = pg.evaluate(STOPWATCH, [name, key, word, quick])
     pg.wait_for_timeout(250)
     return t
@@ -134,7 +134,7 @@ def stopwatch(pg, name, key, word='', quick=True):
 
 @pytest.fixture(scope='module')
 def lab(browser, place, tmp_path_factory):
-    "The explorer's notebook, open and run in JupyterLab, on pictures of ours."
+    "The explorer's notebook, open and run in JupyterLab, on images of ours."
     tmp = tmp_path_factory.mktemp('lab')
     work = copied(ROOT / 'nbs' / 'apps' / 'explorer.ipynb', tmp / 'work')
     nb = work / 'explorer.ipynb'
@@ -171,7 +171,7 @@ def test_sentence(lab):
 
 
 def test_drag_of_a_slider(lab):
-    "A real drag of the opacity slider changes the picture, and back at 0 there is only the photograph."
+    "A real drag of the opacity slider changes the image, and back at 0 there is only the photograph."
     before = seen(lab)
     handle = slider(lab, 'Opacity').locator('.noUi-handle')
     drag(lab, handle, -400)
@@ -182,7 +182,7 @@ def test_drag_of_a_slider(lab):
 
 
 def test_slider_time(lab):
-    "From slider to picture in less than 100 ms: what the browser draws itself, and what the kernel makes from kept windows."
+    "From slider to image in less than 100 ms: what the browser draws itself, and what the kernel makes from kept windows."
     own = [
         stopwatch(lab, 'Contrast', k)
         for k in ('ArrowRight', 'ArrowRight', 'ArrowLeft', 'ArrowRight', 'ArrowLeft')
@@ -193,7 +193,7 @@ def test_slider_time(lab):
     moves = ['ArrowLeft', 'ArrowRight'] * 4
     kept = [stopwatch(lab, 'Window', k, 'window', False) for k in moves]
     print(
-        f'\nslider to picture: contrast {sorted(own)[2]:.0f} ms; window {sorted(kept)[3]:.0f} ms (medians; all {[round(t) for t in own + kept]})'
+        f'\nslider to image: contrast {sorted(own)[2]:.0f} ms; window {sorted(kept)[3]:.0f} ms (medians; all {[round(t) for t in own + kept]})'
     )
     assert sorted(own)[2] < LIMIT, own
     assert sorted(kept)[2] < LIMIT, kept  # of eight: what else the machine does only adds
@@ -259,7 +259,7 @@ def test_export(lab, place):
 
 
 def test_keyboard(lab):
-    "The picture is looked into without a mouse."
+    "The image is looked into without a mouse."
     lab.mouse.move(5, 5)
     lab.locator('.rl-canvas').first.focus()
     lab.keyboard.press('ArrowRight')
@@ -293,7 +293,7 @@ def test_two_maps(lab):
 
 
 def test_errors_and_escapes(lab):
-    "A model that is not there and a picture that cannot be read are told in the widget; a name that is HTML stays a name."
+    "A model that is not there and an image that cannot be read are told in the widget; a name that is HTML stays a name."
     model = lab.locator('.rl-pane').first.get_by_label('Model')
     model.fill('no-such-model')
     model.press('Enter')
@@ -398,7 +398,7 @@ def test_app(browser, place, tmp_path):
 
 
 def test_predictions(trained, monkeypatch):
-    "With a run every picture has its predicted MOS, the one that `realness predict` gives; one sorts by the difference."
+    "With a run every image has its predicted MOS, the one that `realness predict` gives; one sorts by the difference."
     import realness
     from realness.explorer import HeatmapExplorer
 
@@ -420,7 +420,7 @@ def test_predictions(trained, monkeypatch):
 def test_app_mistakes(started, place, tmp_path):
     "A folder that is not there, a run that is none: one line and exit code 2."
     got = started('-m', 'realness.cli', 'explore', tmp_path / 'none').end()
-    assert got.code == 2 and 'there is no such folder or picture' in got.err and 'Traceback' not in got.err
+    assert got.code == 2 and 'there is no such folder or image' in got.err and 'Traceback' not in got.err
     got = started('-m', 'realness.cli', 'explore', place / 'bare', '--run', place / 'bare').end()
     assert got.code == 2 and 'no run here' in got.err
 

@@ -28,7 +28,7 @@ fetch_raise(sys.argv[1], True, sys.argv[2], release=release, net=Net(workers=2, 
 
 
 class Server(ThreadingHTTPServer):
-    "Serves a folder; counts the bodies sent whole; `slow` seconds for every picture but the first, `short` names are cut in half."
+    "Serves a folder; counts the bodies sent whole; `slow` seconds for every image but the first, `short` names are cut in half."
 
     daemon_threads = True
 
@@ -100,7 +100,7 @@ def fetch(noise, **kw):
 
 
 def started(noise):
-    "A download in another process, stalled after its first picture."
+    "A download in another process, stalled after its first image."
     full, release, server, out = noise
     server.slow = 60
     p = subprocess.Popen(
@@ -134,7 +134,7 @@ def test_killed_half_way_and_resumed(noise, how):
     before = [n for n in server.sent if n.endswith('.png')]
     said = ended(p, how)
     if how == signal.SIGINT:
-        assert 'stopped; 1 picture kept in' in said and 'the same call goes on' in said, said
+        assert 'stopped; 1 image kept in' in said and 'the same call goes on' in said, said
     assert len(before) == 1 and not (out / 'train').exists()
     (out / '.fetch-partial/train/images/.f2.png.123.partial').write_bytes(
         b'half'
@@ -191,7 +191,7 @@ def test_wrong_table_ends_it_before_pictures(noise):
     full, release, server, out = noise
     t = full / 'train' / TABLE
     t.write_text(t.read_text().replace('f1.png', '../../f1.png'))
-    with pytest.raises(RealnessError, match='the name leaves the picture folder'):
+    with pytest.raises(RealnessError, match='the name leaves the image folder'):
         fetch(noise)
     assert not [n for n in server.sent if n.endswith('.png')]
 

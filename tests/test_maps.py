@@ -83,7 +83,7 @@ def test_same_map_again(cli, pictures, tmp_path):
 
 
 def test_no_sentence_no_training(cli, pictures, tmp_path):
-    "What the README promises: a picture, nothing else."
+    "What the README promises: an image, nothing else."
     said = cli('heatmap', pictures / 'a/x.png', '--variant', 'learned', '--out', tmp_path / 'o')
     assert said.code == 0, said.err
     a = np.load(tmp_path / 'o/x.npy')

@@ -41,7 +41,7 @@ class Page(HTMLParser):
 
 
 def spoil(split, file=None):
-    "One row with a hostile name and sentence; with `file` that picture is torn."
+    "One row with a hostile name and sentence; with `file` that image is torn."
     table = split / 'image_descriptions.csv'
     names = [line.split(',')[0] for line in table.read_text(encoding='utf-8').splitlines()[1:]]
     rows = table.read_text(encoding='utf-8').splitlines()[1:]
@@ -143,7 +143,7 @@ def test_with_less(cli, trained, tmp_path):
 
     kept = made(PROJECT_ROOT=str(tmp_path))  # no data: what `train` kept of its test
     assert (
-        'as kept by the evaluation data-test' in kept.text and 'Pictures and maps need the data' in kept.text
+        'as kept by the evaluation data-test' in kept.text and 'Images and maps need the data' in kept.text
     )
     own = made(
         PROJECT_ROOT=str(shutil.copytree(trained.data, tmp_path / 'home/datasets').parent)
@@ -170,8 +170,8 @@ def test_without_anything(cli, trained, tmp_path):
     assert said.code == 0, said.err
     page = Page(run / 'report.html')
     assert (
-        'No pictures with scores were given or found' in page.text
-        and page.text.count('No pictures were judged') >= 3
+        'No images with scores were given or found' in page.text
+        and page.text.count('No images were judged') >= 3
     )
     for argv, want in (
         ((tmp_path / 'none',), 'none'),

@@ -64,7 +64,7 @@ def server(vlm, tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def pictures(tmp_path_factory):
-    "200 pictures of the demo data."
+    "200 images of the demo data."
     from realness.demo import demo_data
 
     found, folder = (
@@ -96,7 +96,7 @@ def rows_of(path):
 
 
 def sent(folder, names):
-    "The digests of what is sent for pictures."
+    "The digests of what is sent for images."
     import base64
     import hashlib
 

@@ -1,4 +1,4 @@
-"The documentation as a reader meets it, in a real browser: every page, link, anchor and picture; the search; a slider that needs no kernel."
+"The documentation as a reader meets it, in a real browser: every page, link, anchor and image; the search; a slider that needs no kernel."
 
 import functools
 import http.server
@@ -48,7 +48,7 @@ SEEN = """async () => {
 
 
 def test_every_page(site, browser):
-    "Each page has one title, whole pictures and no error; each link and anchor within the site leads somewhere; nothing is asked of the outside."
+    "Each page has one title, whole images and no error; each link and anchor within the site leads somewhere; nothing is asked of the outside."
     found, answers = {}, []
     with opened(browser, 1280, 900) as pg:
         pg.on(
@@ -116,7 +116,7 @@ def shown(pg):
 
 
 def test_static_slider(site, page):
-    "A slider over maps that were made before: keys and mouse change the picture, its words go with it, no kernel is there."
+    "A slider over maps that were made before: keys and mouse change the image, its words go with it, no kernel is there."
     page.goto(f'{site}howto/read_a_heatmap.html')
     bar = page.locator('.realness-slider input[type=range]').first
     bar.scroll_into_view_if_needed()
@@ -137,7 +137,7 @@ def test_static_slider(site, page):
 
 
 def test_slider_without_script(site, browser):
-    "Where scripts are off all pictures of a slider are shown."
+    "Where scripts are off all images of a slider are shown."
     context = browser.new_context(java_script_enabled=False)
     pg = context.new_page()
     pg.goto(f'{site}howto/read_a_heatmap.html')

@@ -1,4 +1,4 @@
-"A vision-language model of a few thousand random weights, in the shape of LLaVA: it answers at once, in words, and differently to different pictures."
+"A vision-language model of a few thousand random weights, in the shape of LLaVA: it answers at once, in words, and differently to different images."
 
 WORDS = 'Yes. No. Somewhat. the left hand face sky shadow eye fur looks melted blurred warped natural and upper lower right its is in of a too smooth colour texture light strange'.split()
 CHAT = "{% for m in messages %}{% for c in m['content'] %}{% if c['type'] == 'image' %}<image>{% else %}{{ c['text'] }}{% endif %}{% endfor %} {% endfor %}"
