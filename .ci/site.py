@@ -26,7 +26,7 @@ from urllib.parse import unquote, urlsplit
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE, SITE = ROOT / '_site_src', ROOT / '_site'
 MADE_FROM = SITE / 'made-from.txt'  # the digest of what a clean rendering was made from
-NB_LINK = re.compile(r'(\]\()((?!\w+:)[^)\s#]*\.ipynb)')  # [text](00_config.ipynb#place)
+NB_LINK = re.compile(r'(\]\()((?!\w+:)[^)\s#]*\.ipynb)')  # [text](000_config.ipynb#place)
 LOADS = {
     'script': ('src',),
     'img': ('src', 'srcset'),

@@ -12,7 +12,8 @@ from realness.data import load_split
 from realness.encoders import ImageEncoder, TextEncoder
 from realness.regression.realism_dataset import RealismDataset, make_loader, train_transform
 from realness.regression.regression_model import COREModel
-from realness.regression.train import Learner, seed_everything
+from realness.regression.train import Learner
+from realness.device import seed_everything
 
 SMALL = dict(
     hidden_size=64,

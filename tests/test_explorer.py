@@ -400,7 +400,7 @@ def test_app(browser, place, tmp_path):
 def test_predictions(trained, monkeypatch):
     "With a run every image has its predicted MOS, the one that `realness predict` gives; one sorts by the difference."
     import realness
-    from realness.explorer import HeatmapExplorer
+    from realness.explorer.app import HeatmapExplorer
 
     monkeypatch.setenv('REALNESS_CACHE', str(trained.cache))
     ex = HeatmapExplorer(trained.data / 'test', run=trained.run)
@@ -429,7 +429,7 @@ def test_no_voila(monkeypatch):
     "Without voila there is one clear error."
     import importlib.util
 
-    from realness.explorer import voila_command
+    from realness.explorer.app import voila_command
 
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(RealnessError, match=r'pip install "realness\[explore\]"'):

@@ -142,9 +142,7 @@ def test_with_less(cli, trained, tmp_path):
         return Page(tmp_path / 'page.html')
 
     kept = made(PROJECT_ROOT=str(tmp_path))  # no data: what `train` kept of its test
-    assert (
-        'as kept by the evaluation data-test' in kept.text and 'Images and maps need the data' in kept.text
-    )
+    assert 'as kept by the evaluation data-test' in kept.text and 'Images and maps need the data' in kept.text
     own = made(
         PROJECT_ROOT=str(shutil.copytree(trained.data, tmp_path / 'home/datasets').parent)
     )  # its own data, found by their table

@@ -100,7 +100,7 @@ def sent(folder, names):
     import base64
     import hashlib
 
-    from realness.describers import SIDE, small_jpeg
+    from realness.describe.endpoints import SIDE, small_jpeg
 
     url = lambda n: 'data:image/jpeg;base64,' + base64.b64encode(small_jpeg(folder / n, SIDE)).decode()
     return {hashlib.sha256(url(n).encode()).hexdigest() for n in names}
@@ -190,13 +190,13 @@ def test_two_hundred_through_faults(started, server, pictures, tmp_path):
 
 
 def test_answers_belong_to_their_pictures(server, vlm, few):
-    from realness.describers import Endpoint, Local
+    from realness.describe.endpoints import Endpoint, Local
 
     there, here = (
         Endpoint(f'http://127.0.0.1:{server.port}/v1', server.model, max_tokens=WORDS),
         Local(str(vlm), 'cpu', max_tokens=WORDS),
     )
-    from realness.sentences import describe
+    from realness.describe.run import describe
 
     said = {r['filename']: r['said'] for r in describe([few], there).rows}
     assert len(set(said.values())) > 1  # it looks at them

@@ -1,0 +1,3 @@
+from realness.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Defects of known kind, place and strength, planted into photographs."""

@@ -1,0 +1,1 @@
+"""Compare predictors under one evaluation protocol."""
