@@ -46,7 +46,7 @@ class DataError(RealnessError):
 
 def _line(r):
     at = ' '.join(o for o in (f'row {r.row}' if r.row else '', r.filename) if o)
-    return f'  {at + ": " if at else ""}{r.problem}; {r.mend}'
+    return f'  {at + ": " if at else ""}{r.problem}; {r.fix}'
 
 # %% ../nbs/030_data.ipynb #204024e3
 class Problems:
@@ -55,12 +55,12 @@ class Problems:
     def __init__(self):
         self.rows = []
 
-    def add(self, problem, mend, row=0, filename='', level='error'):
-        self.rows.append(dict(level=level, row=int(row), filename=str(filename), problem=problem, mend=mend))
+    def add(self, problem, fix, row=0, filename='', level='error'):
+        self.rows.append(dict(level=level, row=int(row), filename=str(filename), problem=problem, fix=fix))
 
     @property
     def table(self):
-        return pd.DataFrame(self.rows, columns=['level', 'row', 'filename', 'problem', 'mend']).sort_values(
+        return pd.DataFrame(self.rows, columns=['level', 'row', 'filename', 'problem', 'fix']).sort_values(
             ['row', 'filename'], kind='stable', ignore_index=True
         )
 
@@ -104,9 +104,9 @@ def read_table(
     head = [h.strip() for h in rows[0]] if rows else []
     missing = [c for c in need if c not in head]
     if text and missing:
-        say = f'; the header reads {", ".join(head)}' if head else ''
+        log = f'; the header reads {", ".join(head)}' if head else ''
         problems.add(
-            f'{path}: no column {" and no column ".join(missing)}{say}',
+            f'{path}: no column {" and no column ".join(missing)}{log}',
             f'the first line must name {",".join(need)}',
             row=1,
         )
@@ -243,7 +243,7 @@ def check_pictures(
             if digests.get(name) not in known:
                 open_image(folder / name)
         except ImageError as e:
-            return e.problem, e.mend
+            return e.problem, e.fix
         except OSError as e:
             return f'cannot be read ({e.strerror})', 'check the file and its rights'
 
@@ -402,7 +402,7 @@ def load_split(
     skip_bad: bool = False,  # go on without the bad rows
     mos: bool = True,  # must there be a MOS in every row
     known=None,  # a `VectorCache` that remembers which images were found whole
-    say=print,  # told about the rows left out
+    log=print,  # told about the rows left out
     sentence: bool = True,  # must there be a sentence in every row; False: a missing column or cell becomes ''
 ) -> pd.DataFrame:  # filename, MOS (float), description, row, digest, path and any further columns
     "The checked table of one split; all its problems in one `DataError` unless `skip_bad`."
@@ -412,7 +412,7 @@ def load_split(
     if len(bad):
         if not skip_bad or not len(df):
             raise DataError(problems, folder)
-        say(f'{folder}: left out {bad.row.nunique()} rows\n' + '\n'.join(_line(r) for r in bad.itertuples()))
+        log(f'{folder}: left out {bad.row.nunique()} rows\n' + '\n'.join(_line(r) for r in bad.itertuples()))
     return df.assign(path=[str(folder / 'images' / f) for f in df.filename])
 
 # %% ../nbs/030_data.ipynb #7da9b0cb

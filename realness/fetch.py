@@ -110,7 +110,7 @@ def _picture(path, size):
     try:
         im = open_image(path)
     except ImageError as e:
-        return '', (e.problem, e.mend)
+        return '', (e.problem, e.fix)
     if im.size != tuple(size):
         return '', (
             f'is {im.width} x {im.height}, in the release {size[0]} x {size[1]}',
@@ -137,20 +137,20 @@ def _check_pictures(df, images, size, problems, webp):
 # %% ../nbs/080_fetch.ipynb #dd9ac046
 def _check_table(df, facts, problems):
     "Counts and digests of a table whose rows are fine."
-    mend = 'take the table of the release as it is'
+    fix = 'take the table of the release as it is'
     for kind, want, start in (
         ('generated images (f*.png)', facts.generated, 'f'),
         ('photographs (r*.png)', facts.photographs, 'r'),
     ):
         n = int(df.filename.str.startswith(start).sum())
         if n != want:
-            problems.add(f'{n} {kind}, the release has {want}', mend)
+            problems.add(f'{n} {kind}, the release has {want}', fix)
     if len(df) != facts.rows:
         return
     if facts.table and table_digest(df) != facts.table:
-        problems.add('names and scores are not those of the release', mend)
+        problems.add('names and scores are not those of the release', fix)
     if facts.sentences and sentences_digest(df) != facts.sentences:
-        problems.add('the sentences are not those of the release', mend)
+        problems.add('the sentences are not those of the release', fix)
 
 # %% ../nbs/080_fetch.ipynb #e58b18b5
 def check_release(
@@ -436,8 +436,8 @@ def standing(
     for s in there:
         problems = check_release(out / s, release.splits[s], release.size, webp=False)[1]
         if problems.rows:
-            say = f'{out / s}: already there and not {release.info.name}; move it away or give another folder, --out DIR'
-            raise RealnessError(f'{say}\n{DataError(problems.table, out / s)}')
+            log = f'{out / s}: already there and not {release.info.name}; move it away or give another folder, --out DIR'
+            raise RealnessError(f'{log}\n{DataError(problems.table, out / s)}')
     return there
 
 # %% ../nbs/080_fetch.ipynb #452609bf
@@ -695,7 +695,7 @@ def download_release(
     splits: list,  # the splits wanted
     release: Release,  # what they must be
     net: Net = Net(),
-    say=print,
+    log=print,
 ) -> list:  # the splits written
     "Gather the splits in a hidden folder, check them, and only then give them their names."
     check_reachable(source.tables[0].format(split=splits[0]))
@@ -705,7 +705,7 @@ def download_release(
         for s in splits:
             fetch_pictures(s, names[s], work / s, source, release, net)
     except KeyboardInterrupt:
-        say(f'stopped{_kept(work, out)}')
+        log(f'stopped{_kept(work, out)}')
         raise
     except FetchError as e:
         raise FetchError(f'{e}{_kept(work, out)}') from None
@@ -768,7 +768,7 @@ def fetch_raise(
     source: Path
     | str
     | None = None,  # a copy on disk (folder, .zip, .tar.gz) or the http address of one; GitHub by default
-    say=print,  # told what was found and done
+    log=print,  # told what was found and done
     release: Release = RAISE_TD,  # what is expected; another one in tests
     net: Net = Net(),  # retries, time limits, parallel downloads
 ) -> Path:  # the data folder: {train,test}/images/*.png, {train,test}/image_descriptions.csv, dataset.json
@@ -783,14 +783,14 @@ def fetch_raise(
         if not todo:
             new = []
         elif web:
-            new = download_release(mirror(str(source)) if source else GITHUB, out, todo, release, net, say)
+            new = download_release(mirror(str(source)) if source else GITHUB, out, todo, release, net, log)
         else:
             new = copy_release(source, out, todo, release)
         with atomic_write(out / 'dataset.json') as tmp:
             tmp.write_text(json.dumps(asdict(release.info), indent=2) + '\n', encoding='utf-8')
         for s, facts in release.splits.items():
             if s in have or s in new:
-                say(f'{_said(s, facts)}{" (was already there)" if s in have else ""}')
+                log(f'{_said(s, facts)}{" (was already there)" if s in have else ""}')
             else:
-                say(f'{s}: not in {source}, so it was left out')
+                log(f'{s}: not in {source}, so it was left out')
     return out

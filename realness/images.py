@@ -21,14 +21,14 @@ from .config import IMAGE_SIZE, TABLE, RealnessError
 
 # %% ../nbs/015_images.ipynb #72298092
 class ImageError(RealnessError):
-    "An image that cannot be used; `.problem` is one short phrase, `.mend` what to do about it."
+    "An image that cannot be used; `.problem` is one short phrase, `.fix` what to do about it."
 
-    def __init__(self, path, problem, mend):
-        self.path, self.problem, self.mend = str(path), problem, mend
-        super().__init__(f'{path}: {problem}; {mend}')
+    def __init__(self, path, problem, fix):
+        self.path, self.problem, self.fix = str(path), problem, fix
+        super().__init__(f'{path}: {problem}; {fix}')
 
     def __reduce__(self):
-        return type(self), (self.path, self.problem, self.mend)  # crosses process borders whole
+        return type(self), (self.path, self.problem, self.fix)  # crosses process borders whole
 
 # %% ../nbs/015_images.ipynb #c848a07e
 MAX_PIXELS = 89_478_485  # Pillow's own limit for a decompression bomb warning

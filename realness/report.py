@@ -252,7 +252,7 @@ def gather(
     split: str = 'test',
     clip: str | None = None,  # maps by this CLIP model and the sentence
     device: str | None = None,
-    say=lambda s: None,  # told what is being done
+    log=lambda s: None,  # told what is being done
 ) -> Facts:
     "Everything a report needs but its images; `RealnessError` for a missing run or data folder."
     run, cache = Path(run), VectorCache()
@@ -267,11 +267,11 @@ def gather(
     if f.data:
         found, judge = _splits(f.data, split)
         for name, folder in found.items():
-            say(f'Checking {name}')
+            log(f'Checking {name}')
             good, problems = check_split(folder, known=cache, sentence=False)
             f.checked[name] = good.assign(path=[str(folder / 'images' / n) for n in good.filename]), problems
         if judge:
-            say(f'Judging on {judge.name}')
+            log(f'Judging on {judge.name}')
             _of_test(f, judge, next(n for n, p in found.items() if p == judge))
     if f.shown is None:
         _of_kept(f)
@@ -893,15 +893,15 @@ def report(
     split: str = 'test',  # which split of the data to judge on
     clip: str | None = None,  # a CLIP model: maps follow the sentence; None: the learned localizer
     device: str | None = None,
-    say=None,  # told what is being done
+    log=None,  # told what is being done
 ) -> Path:  # the page
     "Write one self-contained HTML page about a run; `RealnessError` for a missing run or data folder."
     out = Path(out) if out else Path(run) / 'report.html'
     if out.is_dir() or out.suffix.lower() not in ('.html', '.htm'):
         raise RealnessError(f'{out}: the page is a file that ends in .html')
-    say = say or (lambda s: None)
-    f = gather(run, data, split, clip, device, say)
-    say('Drawing figures and maps')
+    log = log or (lambda s: None)
+    f = gather(run, data, split, clip, device, log)
+    log('Drawing figures and maps')
     body = '\n'.join(_section(f, k) for k in SECTIONS)
     nav = Nav(Ol(*(Li(A(t, href=f'#{k}')) for k, (t, _) in SECTIONS.items())), **{'aria-label': 'Contents'})
     lead = P(

@@ -122,7 +122,7 @@ def test_check_names_every_bad_row(started, bad):
     problems = {p['filename']: p for p in got['train']['problems'] if p['level'] == 'error'}
     assert set(problems) == set(BAD)
     for name, (_, want) in BAD.items():
-        assert want in problems[name]['problem'] and problems[name]['mend'] and problems[name]['row'] > 21, (
+        assert want in problems[name]['problem'] and problems[name]['fix'] and problems[name]['row'] > 21, (
             name
         )
     text = started('-m', 'realness.cli', 'data', 'check', bad, fresh=True).end()

@@ -93,7 +93,7 @@ def fetch(noise, **kw):
         out,
         True,
         server.url,
-        say=lambda s: None,
+        log=lambda s: None,
         release=release,
         net=Net(**{'pause': 0.01, 'progress': False} | kw),
     )

@@ -204,7 +204,7 @@ def _leaks(found):
             row=r.row,
             filename=r.filename,
             problem=f'the same image as {first[r.digest]} in train',
-            mend='take it out of one split',
+            fix='take it out of one split',
         )
         for r in test.itertuples()
         if getattr(r, 'digest', None) in first
@@ -255,10 +255,10 @@ def data_fetch(
 
     if name != 'raise':
         raise RealnessError(f'data {name!r}: only raise can be fetched')
-    print(fetch_raise(out, accept_licence, source, say=lambda s: print(s, file=sys.stderr)))
+    print(fetch_raise(out, accept_licence, source, log=lambda s: print(s, file=sys.stderr)))
 
 # %% ../../nbs/550_cli.ipynb #0db37e0f
-def _say(as_json):
+def _log(as_json):
     return (lambda s: print(s, file=sys.stderr)) if as_json else print
 
 
@@ -398,7 +398,7 @@ def train(
         dataset,
         overwrite,
         device,
-        _say(as_json),
+        _log(as_json),
     )
     if cv and not as_json:
         _show_cv(run)
@@ -419,7 +419,7 @@ def _judge(run, data, skip_bad=False, device=None, as_json=False, split='test', 
     "Evaluate and print; with `as_json` the rows are returned instead."
     from realness.regression.evaluate import evaluate, parts_table, short_table, uncertainty_lines
 
-    table = evaluate(run, data, split, skip_bad, out, device, _say(as_json), group)
+    table = evaluate(run, data, split, skip_bad, out, device, _log(as_json), group)
     if as_json:
         return _clean(table.to_dict('records'))
     _table(
@@ -1175,7 +1175,7 @@ def lab(
         ratings=str(ratings) if ratings else None,
         baseline=baseline,
     )
-    r = run(_data(data), out, cfg, skip_bad, overwrite, device, _say(as_json))
+    r = run(_data(data), out, cfg, skip_bad, overwrite, device, _log(as_json))
     if as_json:
         return _json(_lab_json(r, out))
     for p in r.parts:
@@ -1339,7 +1339,7 @@ def report(
     """
     from realness.report import report as write
 
-    path = write(run, data, out, split, clip, device, _say(as_json))
+    path = write(run, data, out, split, clip, device, _log(as_json))
     if as_json:
         _json(dict(report=str(path), bytes=path.stat().st_size))
     else:

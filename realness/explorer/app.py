@@ -180,7 +180,7 @@ class Pane:
         )
         self.card.add_class('rl-pane')
 
-    def say(self, text, kind=''):
+    def log(self, text, kind=''):
         self.status.value = f'<div class="rl-status {kind}">{text}</div>'
 
     def marks(self):
@@ -598,7 +598,7 @@ class HeatmapExplorer(W.VBox):
         except RealnessError as e:
             for p in self.panes:
                 p.view.picture, p.view.waiting = b'', 'this image cannot be read'
-                p.say('no map')
+                p.log('no map')
             return self.fail(e)
         self._fine()
         for p in self.panes:
@@ -616,7 +616,7 @@ class HeatmapExplorer(W.VBox):
         "A pane for another image: its sentence, unless neither has one; no map yet."
         p.m = p.place = p.box = None
         p.view.marks, p.view.map = [], {}
-        p.say('at work', 'busy')
+        p.log('at work', 'busy')
         if r.text or (old is not None and self.atlas.at(old).text):
             self._quiet = True
             p.text.value = r.text
@@ -665,19 +665,19 @@ class HeatmapExplorer(W.VBox):
         learned = p.variant.value == 'learned'
         p.text.disabled = p.clip.disabled = learned
         i, c, began = self.picture, self.choice(p), time.perf_counter()
-        p.say('at work' + ('' if learned else f': {_e(c.clip)}'), 'busy')
+        p.log('at work' + ('' if learned else f': {_e(c.clip)}'), 'busy')
 
         def job(look):
             def step(label, n, total):
                 look()
                 if total and n:
-                    self._post(lambda: p.say(f'{_e(label)}: {n} of {total} batches', 'busy'))
+                    self._post(lambda: p.log(f'{_e(label)}: {n} of {total} batches', 'busy'))
 
             for m in self.atlas.maps(i, c, step):
                 yield m, time.perf_counter() - began
 
         def failed(e):
-            p.say('no map')
+            p.log('no map')
             p.m = None
             p.view.map = {}
             self.fail(e)
@@ -697,7 +697,7 @@ class HeatmapExplorer(W.VBox):
         )
         notes = ''.join(f'<br><span class="rl-note">{_e(n)}</span>' for n in m.notes)
         if exact:
-            p.say(
+            p.log(
                 ' · '.join(
                     [
                         f'mean <b>{m.mean():.2f}</b>',
@@ -709,7 +709,7 @@ class HeatmapExplorer(W.VBox):
                 + notes
             )
         else:
-            p.say(
+            p.log(
                 f'sharpening · {m.computed} windows so far'
                 + (f' · ± {m.error:.2f}' if m.error else '')
                 + notes,
@@ -975,7 +975,7 @@ def serve(
     out=None,  # a run folder; where findings go (the folder findings below the current one)
     port: int = 8866,
     browser: bool = True,  # open it
-    say=print,
+    log=print,
 ) -> int:  # Voila's exit code
     "Serve the explorer until it is stopped."
     if not Path(folder).exists():
@@ -1002,11 +1002,11 @@ def serve(
             dict(os.environ, JUPYTER_PATH=os.pathsep.join([tmp, os.environ.get('JUPYTER_PATH', '')])),
             f'http://127.0.0.1:{port}/',
             browser,
-            say,
+            log,
         )
 
 
-def _run(command, env, url, browser, say):
+def _run(command, env, url, browser, log):
     "Start the server, say where it is, stay until it ends or is stopped."
     old = (
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -1016,7 +1016,7 @@ def _run(command, env, url, browser, say):
     app = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=env)
     try:
         if _answers(app, url):
-            _greet(url, browser, say)
+            _greet(url, browser, log)
         return app.wait()
     except KeyboardInterrupt:
         return 0
@@ -1041,7 +1041,7 @@ def _answers(app, url, seconds=60):
     return False
 
 
-def _greet(url, browser, say):
-    say(f'The explorer is at {url} (this machine only). Stop it with Ctrl-C.')
+def _greet(url, browser, log):
+    log(f'The explorer is at {url} (this machine only). Stop it with Ctrl-C.')
     if browser:
         webbrowser.open(url)

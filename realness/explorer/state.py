@@ -48,7 +48,7 @@ def _read(table, notes):
     df = read_table(table, p, ('filename',))
     for r in p.table.itertuples():
         notes.append(
-            f'{table.name}{f", row {r.row}" if r.row else ""}: {r.problem.removeprefix(f"{table}: ")}; {r.mend}'
+            f'{table.name}{f", row {r.row}" if r.row else ""}: {r.problem.removeprefix(f"{table}: ")}; {r.fix}'
         )
     says, mos = df.get('description', [''] * len(df)), df.get('MOS', [''] * len(df))
     return {f: (str(s).strip(), _number(m)) for f, s, m in zip(df.filename, says, mos)}

@@ -923,28 +923,28 @@ class LabConfig:
         return ' '.join(c)
 
 # %% ../../nbs/355_lab.ipynb #000d8f6b
-def _split(folder, skip_bad, say):
-    return load_split(folder, skip_bad, known=VectorCache(), say=say)
+def _split(folder, skip_bad, log):
+    return load_split(folder, skip_bad, known=VectorCache(), log=log)
 
 
 def load_lab(
     data: Path | str,  # holds train/ (and test/), or is one split
     skip_bad: bool = False,  # go on without bad rows
-    say=print,
+    log=print,
 ) -> tuple:  # (training rows, test rows or None)
     "The checked tables; a test without MOS is no test."
     data = Path(data)
     one = not (data / 'train').is_dir() and (data / 'images').is_dir()
-    df, path = _split(data if one else data / 'train', skip_bad, say), data / 'test' / TABLE
+    df, path = _split(data if one else data / 'train', skip_bad, log), data / 'test' / TABLE
     if one or not path.is_file():
         return df, None
     if 'MOS' not in path.read_text(encoding='utf-8-sig', errors='replace').split('\n', 1)[0]:
-        say(f'{path}: has no MOS, so there is no official test')
+        log(f'{path}: has no MOS, so there is no official test')
         return df, None
-    test = _split(data / 'test', skip_bad, say)
+    test = _split(data / 'test', skip_bad, log)
     both = test.digest.isin(df.digest).sum()
     if both:
-        say(
+        log(
             f'Warning: {both} of the {len(test)} test images are in the training data; this is no test of them'
         )
     return df, test
@@ -1090,12 +1090,12 @@ def lab(
     skip_bad: bool = False,  # go on without bad rows
     overwrite: bool = False,  # throw away what other data or settings left in `out`
     device: str | None = None,  # of the encoders
-    say=print,  # told what happens; None says nothing
+    log=print,  # told what happens; None says nothing
 ) -> Report:
     "Run the whole protocol on a data folder; stopped and run again it goes on."
-    cfg, out, say = (cfg or LabConfig()).check(), Path(out), say or (lambda s: None)
+    cfg, out, log = (cfg or LabConfig()).check(), Path(out), log or (lambda s: None)
     _may_use(out)
-    df, test = load_lab(data, skip_bad, say)
+    df, test = load_lab(data, skip_bad, log)
     for c in filter(None, (cfg.group, cfg.leave_out)):
         column(df, c)
     people = _people(data, cfg, df)

@@ -801,12 +801,12 @@ def fit_rows(
     seed: int,
     holdout: float,  # share of the images (or photographs) for the report
     per_size: int,  # reference windows of each size
-    say=print,  # told about rows left out
+    log=print,  # told about rows left out
     **kw,  # for `fit_heads`
 ) -> tuple:  # `Heads`, reference, what is known of them
     "Heads and reference from a data set; the report is on rows that its heads have not seen."
     rng, folder = np.random.default_rng(seed), Path(data) / 'train'
-    df = _photograph_column(folder, load_split(folder, skip_bad=True, mos=False, say=say))
+    df = _photograph_column(folder, load_split(folder, skip_bad=True, mos=False, log=log))
     if 'MOS' in df:
         df = df.assign(MOS=[_float(m) for m in df.MOS])
     if len(df) < 10:

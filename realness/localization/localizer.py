@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['CELL', 'MAX_SIDE', 'NEAR', 'WIDE', 'SMOOTH', 'LOMIRI', 'WALLPAPERS', 'TRAIN_SIZE', 'PER_PICTURE', 'FIRST', 'FORMAT',
-           'WEIGHTS', 'gauss', 'cells', 'box', 'log', 'lag', 'low_level', 'relative', 'likeness', 'symmetry', 'fitting',
-           'Describe', 'Relate', 'free_photographs', 'open_photos', 'degrade', 'training_picture', 'sample_cells',
-           'Rows', 'training_rows', 'Net', 'fit_net', 'Localizer', 'fit_rows', 'leave_out', 'fit_localizer']
+           'WEIGHTS', 'gauss', 'cells', 'box', 'safe_log', 'lag', 'low_level', 'relative', 'likeness', 'symmetry',
+           'fitting', 'Describe', 'Relate', 'free_photographs', 'open_photos', 'degrade', 'training_picture',
+           'sample_cells', 'Rows', 'training_rows', 'Net', 'fit_net', 'Localizer', 'fit_rows', 'leave_out',
+           'fit_localizer']
 
 # %% ../../nbs/230_localizer.ipynb #7cf4ae23
 import hashlib
@@ -52,8 +53,8 @@ def box(x, k):
     return F.avg_pool2d(x, k, 1, k // 2, count_include_pad=False)
 
 
-def log(x, least=1e-4):
-    return torch.log(x.clamp(min=0) + least)
+def safe_log(x, least=1e-4):
+    return torch.safe_log(x.clamp(min=0) + least)
 
 
 def lag(y, d, dim):
@@ -65,13 +66,13 @@ def lag(y, d, dim):
 # %% ../../nbs/230_localizer.ipynb #4f2ca31a
 def _sharpness(y):
     "Contrast at three scales and round about, differences at six distances each way, the finest check: 18 numbers."
-    out = [log(cells((y - gauss(y, s)) ** 2), 1e-6) for s in (1.0, 2.0, 4.0)]
+    out = [safe_log(cells((y - gauss(y, s)) ** 2), 1e-6) for s in (1.0, 2.0, 4.0)]
     c = y - y.mean()
-    out.append(log(box(cells(c * c), 3) - box(cells(c), 3) ** 2, 1e-6))
+    out.append(safe_log(box(cells(c * c), 3) - box(cells(c), 3) ** 2, 1e-6))
     for d in (1, 2, 3, 4, 6, 8):
-        out += [log(cells(lag(y, d, 3).abs()), 1e-3), log(cells(lag(y, d, 2).abs()), 1e-3)]
+        out += [safe_log(cells(lag(y, d, 3).abs()), 1e-3), safe_log(cells(lag(y, d, 2).abs()), 1e-3)]
     flat = [cells((lag(y, 1, d).abs() < 0.75 / 255).to(y.dtype)) for d in (2, 3)]
-    return out + [log(cells(lag(lag(y, 1, 3), 1, 2).abs()), 1e-3)] + flat
+    return out + [safe_log(cells(lag(lag(y, 1, 3), 1, 2).abs()), 1e-3)] + flat
 
 
 def _statistics(y):
@@ -106,9 +107,9 @@ def _colour(x, y):
         for i, j in ((0, 1), (1, 2), (0, 2))
     ]
     out += [
-        log(a[:, :1] / a[:, 1:2]),
-        log(a[:, 2:] / a[:, 1:2]),
-        log(cells(g**4) / (cells(g**2) ** 2 + 1e-9)),
+        safe_log(a[:, :1] / a[:, 1:2]),
+        safe_log(a[:, 2:] / a[:, 1:2]),
+        safe_log(cells(g**4) / (cells(g**2) ** 2 + 1e-9)),
     ]
     return out + [cells(x).amax(1, True), cells((x > 0.985).to(x.dtype)).mean(1, True)]
 
@@ -209,7 +210,7 @@ class Describe:
     def fine(d, k):
         "Mean and half the log variance inside a cell."
         m = F.avg_pool2d(d, k)
-        return m, 0.5 * log(F.avg_pool2d(d * d, k) - m * m, 1e-3)
+        return m, 0.5 * safe_log(F.avg_pool2d(d * d, k) - m * m, 1e-3)
 
 # %% ../../nbs/230_localizer.ipynb #7aa28d3e
 NEAR, WIDE, SMOOTH = 5, 15, 7  # cells

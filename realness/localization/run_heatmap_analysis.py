@@ -201,7 +201,7 @@ def make_maps(
     out: Path | str,  # the output folder
     text: str | None = None,  # one sentence for all
     table=None,  # a CSV with filename and description, or a function such as `Sentences`
-    say=lambda s: None,  # told what a reader should know, once each
+    log=lambda s: None,  # told what a reader should know, once each
     **kw,  # for `make_map`
 ) -> list:  # of dicts with `COLUMNS`
     "Maps of many images. Written as they come; the same call goes on where it stopped."
@@ -219,7 +219,7 @@ def make_maps(
             rows.append(row)
             for n in m.notes if m else []:
                 if n not in said:
-                    say(n)
+                    log(n)
                 said.add(n)
     finally:
         if rows:
@@ -304,7 +304,7 @@ def main(argv=None) -> int:  # exit code: 0 done, 1 some images failed, 2 someth
         rows = make_maps(
             asked,
             out,
-            say=print,
+            log=print,
             clip=a.clip,
             variant=a.variant,
             engine=a.engine,

@@ -239,14 +239,14 @@ def evaluate(
     skip_bad: bool = False,  # go on without bad rows
     out: Path | str | None = None,  # where the results go; by default RUN/evaluations/NAME-SPLIT
     device: str | None = None,
-    say=print,
+    log=print,
     group: str | None = None,  # a column of the table: SROCC within each of its values too
 ) -> (
     pd.DataFrame
 ):  # rows of `judge`, `judge_parts` and `judge_uncertainty`; `.attrs` holds the folder of the results
     "Judge a run on a split; writes table.csv, predictions.csv, calibration.csv and figures beside the run."
-    folder, cache, say = find_split(data, split), VectorCache(), say or (lambda s: None)
-    df = load_split(folder, skip_bad, known=cache, say=say, sentence=False)
+    folder, cache, log = find_split(data, split), VectorCache(), log or (lambda s: None)
+    df = load_split(folder, skip_bad, known=cache, log=log, sentence=False)
     if group and group not in df:
         raise RealnessError(
             f'{folder / TABLE}: no column {group}; there are {", ".join(c for c in df if c not in ("row", "digest", "path"))}'
@@ -256,7 +256,7 @@ def evaluate(
         raise RealnessError(f'{folder / TABLE}: {len(df)} images; the metrics need at least {LEAST}')
     j = judge_run(run, df, predictor, group=group)
     for line in j.remarks:
-        say(line)
+        log(line)
     where = Path(out) if out else Path(run) / 'evaluations' / f'{Path(data).resolve().name}-{folder.name}'
     _write(where, j, predictor.model.data.mos_scale)
     j.table.attrs['folder'] = str(where)

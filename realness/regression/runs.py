@@ -98,7 +98,7 @@ def fit_head(
     modality: str,  # which blocks it may use
     cfg: RunConfig,
     folder=None,  # where an MLP keeps its checkpoint
-    say=None,
+    log=None,
     copies: tuple = (),  # image blocks of re-encoded copies of the same rows
 ) -> tuple:  # (head, history frame or None, rows used for validation)
     "Fit one head on rows of feature blocks."
@@ -115,7 +115,7 @@ def fit_head(
     tr, va = train_test_split(np.arange(len(y)), test_size=cfg.val_share, random_state=cfg.seed)
     seed_everything(cfg.seed)
     head = MLPHead({k: v.shape[1] for k, v in b.items()})
-    kw = dict(lr=cfg.lr, patience=cfg.patience, seed=cfg.seed, device='cpu', say=say)
+    kw = dict(lr=cfg.lr, patience=cfg.patience, seed=cfg.seed, device='cpu', log=log)
     all_tr = {k: np.concatenate([v[tr], *(c.get(k, v)[tr] for c in copies)]) for k, v in b.items()}
     l = fit_mlp(
         head,
@@ -245,7 +245,7 @@ def _learn_uncertainty(
     held: dict,  # modality -> what `held_out` gives
     cfg,
     out,
-    say,
+    log,
 ):
     "Calibration first, then intervals around what will be given out; the deciles go into calibration.csv."
     tables = []
@@ -254,7 +254,7 @@ def _learn_uncertainty(
         model.calibration[m], model.intervals[m] = c, Intervals.fit(y - p, how=how)
         tables.append(pd.DataFrame(c.deciles).assign(modality=m))
     if not tables:
-        return say(f'fewer than {LEAST_HELD} images were held out: no intervals and no calibration')
+        return log(f'fewer than {LEAST_HELD} images were held out: no intervals and no calibration')
     with atomic_write(out / 'calibration.csv') as tmp:
         pd.concat(tables).to_csv(tmp, index=False)
 
@@ -284,14 +284,14 @@ def _prepare(out, asked, overwrite):
     return False
 
 # %% ../../nbs/165_runs.ipynb #ed6ff18a
-def _data(data, skip_bad, dataset, say):
+def _data(data, skip_bad, dataset, log):
     "The checked training table and what is known of the data set."
     data = Path(data)
     df = load_split(
         data / 'train' if (data / 'train').is_dir() or not (data / 'images').is_dir() else data,
         skip_bad,
         known=VectorCache(),
-        say=say,
+        log=log,
     )
     info = dataset_info(data, df)
     if dataset == 'raise':
@@ -328,14 +328,14 @@ def train_run(
     dataset: str | None = None,  # 'raise' where a part of RAISE is not recognised
     overwrite: bool = False,  # throw an older run of this name away
     device: str | None = None,
-    say=print,  # told what happens; None says nothing
+    log=print,  # told what happens; None says nothing
 ) -> Path:  # the run folder
     "Train on DATA/train and write the run folder: model, settings, rows, curves, cross-validation."
-    cfg, out, say = (cfg or RunConfig()).check(), Path(out), say or (lambda s: None)
-    df, info = _data(data, skip_bad, dataset, say)
+    cfg, out, log = (cfg or RunConfig()).check(), Path(out), log or (lambda s: None)
+    df, info = _data(data, skip_bad, dataset, log)
     asked = dict(asdict(cfg), table=table_digest(df), rows=len(df))
     if _prepare(out, asked, overwrite):
-        say(f'{out}: this run is finished already')
+        log(f'{out}: this run is finished already')
         return out
     seed_everything(cfg.seed)
     model = COREModel(
@@ -346,7 +346,7 @@ def train_run(
     model.data, model.metrics = info, dict(n_train=len(df), seed=cfg.seed)
     with atomic_write(out / 'settings.json') as tmp:
         tmp.write_text(json.dumps(asked, indent=2))  # only now: missing weights leave nothing behind
-    (_tuned if cfg.tune else _frozen)(model, df, cfg, out, device, say)
+    (_tuned if cfg.tune else _frozen)(model, df, cfg, out, device, log)
     model.cpu().eval().save_pretrained(out)
     shutil.rmtree(out / 'resume', ignore_errors=True)
     for p in out.glob('.*.partial'):
@@ -354,7 +354,7 @@ def train_run(
     return out
 
 # %% ../../nbs/165_runs.ipynb #ec16d0e6
-def _frozen(model, df, cfg, out, device, say):
+def _frozen(model, df, cfg, out, device, log):
     "Features once, cross-validation if asked for, then the heads on all rows."
     blocks = extract(model, df.path.tolist(), df.description.tolist(), VectorCache(), device)
     copies = [
@@ -383,13 +383,13 @@ def _frozen(model, df, cfg, out, device, say):
     heads = {}
     for m in dict.fromkeys(('image', cfg.modality)):
         heads[m], history, va = fit_head(
-            blocks, df.MOS, m, cfg, out / 'resume' / m, say if m == cfg.modality else None, copies
+            blocks, df.MOS, m, cfg, out / 'resume' / m, log if m == cfg.modality else None, copies
         )
         if cfg.head != 'mlp':
             model.metrics[f'chosen_{m}'] = heads[m].params
     model.heads = nn.ModuleDict(heads)
     _learn_uncertainty(
-        model, held or {m: held_out(blocks, df.MOS, m, cfg, is_ai(df), copies) for m in heads}, cfg, out, say
+        model, held or {m: held_out(blocks, df.MOS, m, cfg, is_ai(df), copies) for m in heads}, cfg, out, log
     )
     model.domain = Domain.fit(pick(blocks, 'image'), copies, seed=cfg.seed)
     _write_history(out, history)
@@ -417,7 +417,7 @@ class OnPictures(nn.Module):
         return self.head(dict(image=self.encoder(images)))
 
 
-def _tuned(model, df, cfg, out, device, say):
+def _tuned(model, df, cfg, out, device, log):
     "Fine-tune the encoders with the head; then the image-only head on the tuned encoder's features."
     from sklearn.model_selection import train_test_split
 
@@ -440,7 +440,7 @@ def _tuned(model, df, cfg, out, device, say):
         seed=cfg.seed,
         folder=out / 'resume',
         device=device,
-        say=say,
+        log=log,
     )
     history = l.fit(cfg.epochs)
     held = {cfg.modality: tuple(l.predict(loaders[1]))}
@@ -456,7 +456,7 @@ def _tuned(model, df, cfg, out, device, say):
         {m: (*h, 'the validation rows, which the epoch was chosen on as well') for m, h in held.items()},
         cfg,
         out,
-        say,
+        log,
     )
     model.domain = _tuned_domain(tr_blocks, va_blocks)
     model.metrics['validation'] = dict(n=len(va), best_epoch=l.best['epoch'], srocc=l.best['srocc'])
@@ -474,6 +474,6 @@ def _tuned_domain(tr, va):
 
 def _image_head(model, sets, tr, va, cfg):
     kw = dict(
-        lr=cfg.lr, patience=cfg.patience, seed=cfg.seed, device=str(next(model.parameters()).device), say=None
+        lr=cfg.lr, patience=cfg.patience, seed=cfg.seed, device=str(next(model.parameters()).device), log=None
     )
     fit_mlp(model.heads['image'], tr, sets[0].mos, va, sets[1].mos, max(cfg.epochs, 20), kw, cfg.batch_size)

@@ -57,9 +57,9 @@ class Learner:
         seed: int = SEED,
         folder: Path | None = None,  # where the checkpoint lies between epochs; None keeps none
         device: str | None = None,
-        say=None,  # told one line an epoch
+        log=None,  # told one line an epoch
     ):
-        self.model, self.train_loader, self.val_loader, self.say = model, train_loader, val_loader, say
+        self.model, self.train_loader, self.val_loader, self.log = model, train_loader, val_loader, log
         self.accumulate, self.patience, self.seed = accumulate, patience, seed
         self.checkpoint, self.device = Path(folder) / 'checkpoint.pt' if folder else None, pick_device(device)
         self.model.to(self.device)
@@ -117,8 +117,8 @@ class Learner:
             if np.isfinite(row['val_srocc']) and row['val_srocc'] > self.best['srocc']:
                 self.best = dict(epoch=self.epoch, srocc=row['val_srocc'], state=_moving(self.model))
             self._save()
-            if self.say:
-                self.say(
+            if self.log:
+                self.log(
                     'Epoch {epoch} | train loss {train_loss:.4f} | validation loss {val_loss:.4f} | validation SROCC {val_srocc:.4f}'.format(
                         **row
                     )
@@ -241,7 +241,7 @@ def train_model(
     seed: int = SEED,
     folder: Path | None = None,  # keeps the checkpoint between epochs
     device: str | None = None,
-    say=print,  # told one line an epoch
+    log=print,  # told one line an epoch
 ) -> tuple:  # (model, training losses, validation losses, best validation SROCC)
     "Train CORE with the epoch chosen by validation SROCC; the model carries the test figures in `.metrics['test']`."
     seed_everything(seed)
@@ -253,14 +253,14 @@ def train_model(
         freeze,
         freeze,
     )
-    kw = dict(lr=learning_rate, patience=patience, accumulate=accumulate, seed=seed, device=device, say=say)
+    kw = dict(lr=learning_rate, patience=patience, accumulate=accumulate, seed=seed, device=device, log=log)
     fit = _fit_frozen if freeze and _has_rows(train_loader, val_loader) else _fit_tuned
     history, best = fit(model, train_loader, val_loader, num_epochs, kw, folder)
     if test_loader is not None:
         y, p = Learner(model, None, None, device=device).predict(test_loader)
         model.metrics['test'] = dict(n=len(y), srocc=srocc(y, p), plcc=plcc(y, p))
-        if say:
-            say(
+        if log:
+            log(
                 'Test, looked at once: n {n} | SROCC {srocc:.4f} | PLCC {plcc:.4f}'.format(
                     **model.metrics['test']
                 )
@@ -307,7 +307,7 @@ def _fit_frozen(model, train_loader, val_loader, epochs, kw, folder):
             va,
             sets[1].mos,
             epochs,
-            dict(kw, say=kw['say'] if name == 'both' else None),
+            dict(kw, log=kw['say'] if name == 'both' else None),
             size,
             Path(folder) / name if folder else None,
         )
@@ -346,7 +346,7 @@ def _fit_tuned(model, train_loader, val_loader, epochs, kw, folder):
             va,
             sets[1].mos,
             max(epochs, 20),
-            dict(kw, lr=1e-4, say=None),
+            dict(kw, lr=1e-4, log=None),
         )
     model.eval()
     return history, l.best
