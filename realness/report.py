@@ -46,6 +46,7 @@ from fastcore.xml import (
     to_xml,
 )
 
+from .answer_words import answer_word
 from .cache import VectorCache
 from .config import RealnessError, atomic_write, base_dir, cache_dir, track
 from realness.data import (
@@ -58,7 +59,7 @@ from realness.data import (
     read_table,
     table_digest,
 )
-from .metrics import answer_word, bootstrap_ci, paired_bootstrap, regression_metrics
+from .metrics import bootstrap_ci, paired_bootstrap, regression_metrics
 from realness.plots import (
     _interval,
     _num,
