@@ -46,12 +46,13 @@ from fastcore.xml import (
     to_xml,
 )
 
+from .answer_words import answer_word
 from .cache import VectorCache
 from .checked_table import Problems, read_table
 from .config import RealnessError, atomic_write, base_dir, cache_dir, track
 from .data import TABLE, check_split
 from .datasets import DatasetInfo, dataset_info, is_ai, table_digest
-from .metrics import answer_word, bootstrap_ci, paired_bootstrap, regression_metrics
+from .metrics import bootstrap_ci, paired_bootstrap, regression_metrics
 from realness.plots import (
     _interval,
     _num,

@@ -23,12 +23,13 @@ import numpy as np
 import pandas as pd
 
 from .. import __version__
+from ..answer_words import answer_score
 from ..cache import VectorCache
 from ..config import RealnessError, atomic_write, default_encoders, track, use_progress_bar
 from ..data import TABLE, load_split
 from ..datasets import is_ai, table_digest
 from ..encoders import create_encoders
-from ..metrics import answer_score, bootstrap_ci, cv_summary, paired_bootstrap, plcc, srocc
+from ..metrics import bootstrap_ci, cv_summary, paired_bootstrap, plcc, srocc
 from ..plots import plot_results, save_figure
 from ..regression import heads as recipe
 from ..regression.evaluate import trivial_predictions

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..answer_words import answer_word
 from ..cache import VectorCache
 from ..config import RealnessError, atomic_write, track
 from ..data import load_split
@@ -29,7 +30,6 @@ from ..encoders import ImageEncoder, TextEncoder
 from ..images import image_digest, load_image
 from .scores import NATURAL, UNREAL, clauses
 from .windows import Grid, to_pixels
-from ..metrics import answer_word
 
 # %% ../../nbs/275_clip_fit.ipynb #4917a93e
 SIDE, MICRO, LIMIT = 224, 8, 77  # input of the image tower, windows a forward pass, most tokens

@@ -54,7 +54,7 @@ def box(x, k):
 
 
 def safe_log(x, least=1e-4):
-    return torch.safe_log(x.clamp(min=0) + least)
+    return torch.log(x.clamp(min=0) + least)
 
 
 def lag(y, d, dim):

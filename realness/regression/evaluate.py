@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from ..answer_words import answer_score
 from ..cache import VectorCache
 from ..config import RealnessError, atomic_write
 from ..data import TABLE, load_split
 from ..datasets import is_ai
-from ..metrics import answer_score, bootstrap_ci, regression_metrics
+from ..metrics import bootstrap_ci, regression_metrics
 from ..plots import plot_deciles, plot_scatter, plot_table, save_figure
 from .predict import load, score_rows
 from .uncertainty import coverage, deciles, share
