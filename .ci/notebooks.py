@@ -6,8 +6,8 @@
     python .ci/notebooks.py --check [NB...]  # run nothing; check sizes and leftovers of a run
 
 A run executes all cells from the top, slow ones included, except those marked `#| eval: false`, `#| gpu` or
-`#| hub` and those that call `nbdev_export`. A failing cell fails the notebook, and so does an output that differs
-from the saved one.
+`#| hub` and those that call `nbdev_export`. A failing cell fails the notebook, and so does an output that
+differs from the saved one.
 A notebook that shows a live widget is run but saves no outputs, because widget ids change in every run.
 """
 

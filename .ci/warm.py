@@ -3,8 +3,8 @@
 A new kernel spends most of its first ten seconds on imports that never differ. The process imports nothing of
 realness itself, so every notebook imports the package as it is. `notebooks.py --cold` does without it.
 
-    python .ci/warm.py SOCKET               # the process that forks; prints `ready`, ends with its standard input
-    python .ci/warm.py SOCKET ARGUMENT...   # start one kernel and live as long as it, as Jupyter expects
+    python .ci/warm.py SOCKET               # the process that forks; it ends with its standard input
+    python .ci/warm.py SOCKET ARGUMENT...   # one kernel; this process lives as long as it
 """
 
 import gc
