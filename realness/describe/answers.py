@@ -10,11 +10,11 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
+from ..answer_words import answer_word
 from .answer_form import LEADING_WORD, is_refusal, with_answer_word
 from .prompt import MAX_WORDS
 from .shorten import shorten
 from .unwrap import unwrap
-from ..metrics import answer_word
 
 # %% ../../nbs/410_answers.ipynb #8c21611d
 @cache

@@ -9,7 +9,7 @@ __all__ = ['unwrap']
 import json
 import re
 
-from ..metrics import answer_word
+from ..answer_words import answer_word
 
 # %% ../../nbs/403_unwrap.ipynb #9c29f1c8
 _SPECIAL_TOKENS = (
