@@ -21,6 +21,7 @@ import typer
 from typer.core import TyperCommand
 
 from ..config import RealnessError, base_dir, default_encoders, split_dir, use_progress_bar
+from ..encoder_registry import ENCODER_PAIRS, pairs_help
 
 # %% ../../nbs/550_cli.ipynb #4e5ee7f1
 def _console(err=False):
@@ -297,7 +298,7 @@ def train(
     encoders: Annotated[
         str | None,
         typer.Option(
-            help='full (ResNet-50 + BERT), lite (offline pair) or IMAGE+TEXT, e.g. resnet18+lite. Default: REALNESS_ENCODERS, else full.',
+            help=f'{pairs_help()}. Default: REALNESS_ENCODERS, else full.',
             show_default=False,
         ),
     ] = None,
@@ -1006,7 +1007,7 @@ def localizer_fit(
 
 # %% ../../nbs/550_cli.ipynb #9467d254
 _MANY = {
-    '--encoders': lambda a: a in ('full', 'lite') or '+' in a,
+    '--encoders': lambda a: a in ENCODER_PAIRS or '+' in a,
     '--heads': lambda a: a in ('svr', 'gp', 'mlp'),
     '--modalities': lambda a: a in ('both', 'image', 'text'),
 }
@@ -1081,7 +1082,7 @@ def lab(
     encoders: Annotated[
         list[str] | None,
         typer.Option(
-            help='Pairs: full, lite, IMAGE+TEXT; several allowed. Default: REALNESS_ENCODERS, else full.',
+            help=f'Pairs: {", ".join(ENCODER_PAIRS)}, IMAGE+TEXT; several allowed. Default: REALNESS_ENCODERS, else full.',
             show_default=False,
         ),
     ] = None,
