@@ -15,8 +15,9 @@ from ..answer_words import answer_word
 from ..cache import VectorCache
 from ..config import track
 from ..demo import demo_data
-from ..describe.fallback import Fallback, find_limits, level
+from ..describe.fallback import Fallback, find_limits
 from ..describe.run import describe
+from ..describe.weak_regions import peak_level
 from .kernels import SUM_MIX, Kernels, mix_row, run_command, without, write_csv
 from .learning_curve import SAID, inputs
 from .sentence_worth import beside
@@ -29,7 +30,7 @@ def levels_of(
     tell,  # a `Fallback`
 ) -> list:  # a number for each row; higher = less real
     "How weak each image is at its weakest."
-    return [level(tell.localizer.map(p)) for p in track(df.path.tolist(), 'levels')]
+    return [peak_level(tell.localizer.map(p)) for p in track(df.path.tolist(), 'levels')]
 
 
 def limits(
