@@ -260,10 +260,16 @@ def reencode(
 # %% ../nbs/015_images.ipynb #a551961c
 def file_digest(
     path: Path | str,  # any file
-) -> str:  # 32 hex digits
+    missing_ok: bool = False,  # return '' for a file that is missing or cannot be read, instead of raising `OSError`
+) -> str:  # 32 hexadecimal digits
     "The BLAKE2b-128 digest of a file's bytes."
-    with open(path, 'rb') as f:
-        return hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    try:
+        with open(path, 'rb') as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    except OSError:
+        if missing_ok:
+            return ''
+        raise
 
 # %% ../nbs/015_images.ipynb #859ec662
 def image_digest(

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from ..answer_words import answer_word
 from ..config import RealnessError
-from ..metrics import answer_word
 
 # %% ../../nbs/400_answers.ipynb #ef9bee49
 MAX_WORDS = 30

@@ -53,23 +53,26 @@ ANEW, AGAIN = (
 class DescriptionTable(RowTable):
     "A CSV of descriptions that grows row by row; answers of another model, or to another question, are refused."
 
-    columns, mark, what, maker = COLUMNS, 'asked', 'descriptions', 'the model and question'
+    columns = COLUMNS
+    source_column = 'asked'
+    row_noun = 'descriptions'
+    source_noun = 'the model and question'
 
     def open(self, items, again=False):
         "Make the table fit to be written to; gives the items still to ask about, those that failed before last."
         todo, known = self.todo(items, again)
-        self.keep(self.done | known)
+        self.replace_rows(self.rows | known)
         return todo
 
     def todo(self, items, again=False):
         "(items to ask about, rows for items whose image is known by another name)"
         drop, same = (
             ANEW + AGAIN * again,
-            {r['digest']: r for r in self.done.values() if r['digest'] and r['status'] not in ANEW},
+            {r['digest']: r for r in self.rows.values() if r['digest'] and r['status'] not in ANEW},
         )
         todo, known = [], {}
         for shown, file in items:
-            r, digest = self.done.get(shown), _digest(file)
+            r, digest = self.rows.get(shown), file_digest(file, missing_ok=True)
             if r is None or r['digest'] != digest:
                 r = (
                     same[digest] | dict(filename=shown, tokens_in='', tokens_out='')
@@ -80,18 +83,11 @@ class DescriptionTable(RowTable):
                     known[shown] = r
             if r is None or r['status'] in drop:
                 todo.append((shown, file))
-        failed = {s for s, _ in todo if s in self.done and self.done[s]['status'] in ANEW}
+        failed = {s for s, _ in todo if s in self.rows and self.rows[s]['status'] in ANEW}
         return sorted(todo, key=lambda i: i[0] in failed), known
 
-    def cells(self, row):
+    def format_row(self, row):
         return ['' if row[c] is None else row[c] for c in self.columns]
-
-
-def _digest(file):
-    try:
-        return file_digest(file)
-    except OSError:
-        return ''
 
 
 def _count(v):
@@ -168,7 +164,11 @@ def ask_one(
     "Ask about one image; whatever is wrong with this image or answer is in the row."
     shown, file = item
     row = dict.fromkeys(COLUMNS) | dict(
-        filename=shown, description='', status='error', sentence_source=describer.name, digest=_digest(file)
+        filename=shown,
+        description='',
+        status='error',
+        sentence_source=describer.name,
+        digest=file_digest(file, missing_ok=True),
     )
     tries = _tries(retries, backoff, stopped or threading.Event())
     try:
@@ -336,7 +336,7 @@ def _otherwise(out, now):
 
 def _say_what(path, describer, prompt, mark, table, price, res, before):
     "STEM.json beside a table: the question, the model, and what it has taken so far, answers that were replaced too."
-    rows = list(table.done.values())
+    rows = list(table.rows.values())
     tokens = {
         c: max(sum(_count(r[c]) for r in rows), before.get(c, 0) + getattr(res, c))
         for c in ('tokens_in', 'tokens_out')
@@ -392,7 +392,7 @@ def describe(
         raise RealnessError(f'parallel {parallel}: at least one question at a time')
     if limit is not None and limit < 0:
         raise RealnessError(f'limit {limit}: a number of questions, 0 or more')
-    items = asked if asked and isinstance(asked[0], tuple) else collect(asked)
+    items = collect(asked)
     text = make_prompt(prompt, max_words)
     mark = _mark(describer, text)
     res, began, run = (
@@ -410,7 +410,7 @@ def describe(
                 items, describer, text, mark, res, table, limit, parallel, patience, run, began, again
             )
         finally:
-            if table.live.is_file():
+            if table.working_path.is_file():
                 _say_what(Path(out), describer, text, mark, table, price, res, before)
 
 
@@ -418,15 +418,15 @@ class _Memory:
     "A table that is nowhere."
 
     def __init__(self):
-        self.done = {}
+        self.rows = {}
 
     def open(self, items, again=False):
         return items
 
     def add(self, rows):
-        self.done.update({r['filename']: r for r in rows})
+        self.rows.update({r['filename']: r for r in rows})
 
-    def close(self, order):
+    def finish(self, order):
         pass
 
 
@@ -440,7 +440,7 @@ def _run(items, describer, prompt, mark, res, table, limit, parallel, patience, 
     work, stopped, had_enough = todo[:limit], threading.Event(), _Patience(patience)
 
     def each(row):
-        if _replaces(row, table.done.get(row['filename'])):
+        if _replaces(row, table.rows.get(row['filename'])):
             table.add([row | dict(asked=mark)])
         res.asked += row['status'] not in ANEW
         res.tokens_in, res.tokens_out = (
@@ -459,9 +459,9 @@ def _run(items, describer, prompt, mark, res, table, limit, parallel, patience, 
     finally:
         if stopped.is_set():
             describer.close()  # whoever still waits for an answer ends now
-        table.close([s for s, _ in items])
+        table.finish([s for s, _ in items])
         res.rows, res.left, res.seconds = (
-            [_typed(table.done[s]) for s, _ in items if s in table.done],
+            [_typed(table.rows[s]) for s, _ in items if s in table.rows],
             len(todo) - len(work),
             time.perf_counter() - began,
         )
@@ -469,7 +469,7 @@ def _run(items, describer, prompt, mark, res, table, limit, parallel, patience, 
 
 # %% ../../nbs/415_describe.ipynb #67153f8f
 def fill_in(
-    asked: list,  # images and folders
+    asked: list,  # images and folders, or what `collect` made of them
     find,  # a `realness.regression.predict.Sentences`
     describer,  # see `describe`
     **kwargs,  # for `describe`
@@ -502,7 +502,7 @@ def plan(
     "What `describe` would do, without asking or writing anything."
     items, text = collect(asked), make_prompt(prompt, max_words)
     table = _table(out, describer, text) if out and Path(out).is_file() and not overwrite else None
-    done, todo = (table.done, table.todo(items, again)[0]) if table else ({}, items)
+    done, todo = (table.rows, table.todo(items, again)[0]) if table else ({}, items)
     kept, todo = len(items) - len(todo), todo[:limit]
     mean = lambda c: (lambda v: sum(v) / len(v) if v else None)([_count(r[c]) for r in done.values() if r[c]])
     tokens = {c: None if mean(c) is None else round(mean(c) * len(todo)) for c in ('tokens_in', 'tokens_out')}

@@ -4,10 +4,9 @@
 
 # %% auto #0
 __all__ = ['CELL', 'MAX_SIDE', 'NEAR', 'WIDE', 'SMOOTH', 'LOMIRI', 'WALLPAPERS', 'TRAIN_SIZE', 'PER_PICTURE', 'FIRST', 'FORMAT',
-           'WEIGHTS', 'gauss', 'cells', 'box', 'safe_log', 'lag', 'low_level', 'relative', 'likeness', 'symmetry',
-           'fitting', 'Describe', 'Relate', 'free_photographs', 'open_photos', 'degrade', 'training_picture',
-           'sample_cells', 'Rows', 'training_rows', 'Net', 'fit_net', 'Localizer', 'fit_rows', 'leave_out',
-           'fit_localizer']
+           'gauss', 'cells', 'box', 'safe_log', 'lag', 'low_level', 'relative', 'likeness', 'symmetry', 'fitting',
+           'Describe', 'Relate', 'free_photographs', 'open_photos', 'degrade', 'training_picture', 'sample_cells',
+           'Rows', 'training_rows', 'Net', 'fit_net', 'Localizer', 'fit_rows', 'leave_out', 'fit_localizer']
 
 # %% ../../nbs/230_localizer.ipynb #7cf4ae23
 import hashlib
@@ -26,6 +25,7 @@ from ..config import RealnessError, atomic_write, track
 from ..defects.kinds import KINDS, plant_seen, scene
 from ..demo import photographs
 from ..images import find_images, load_image
+from ..pretrained import package_weights
 
 # %% ../../nbs/230_localizer.ipynb #584323ed
 CELL = 8  # pixels across a cell of the grid on which everything is computed
@@ -54,7 +54,7 @@ def box(x, k):
 
 
 def safe_log(x, least=1e-4):
-    return torch.safe_log(x.clamp(min=0) + least)
+    return torch.log(x.clamp(min=0) + least)
 
 
 def lag(y, d, dim):
@@ -431,15 +431,6 @@ def fit_net(x, y, seed, epochs=6, batch=2048, lr=2e-3):
 
 # %% ../../nbs/230_localizer.ipynb #c455f51f
 FORMAT = 1
-WEIGHTS = (
-    Path(__file__).resolve().parents[1] / 'weights' / 'localizer' if '__file__' in globals() else None
-)  # the head that ships
-
-
-def _shipped():
-    if WEIGHTS:
-        return WEIGHTS
-    return Path(importlib.util.find_spec('realness').origin).parent / 'weights' / 'localizer'
 
 
 class Localizer:
@@ -526,7 +517,7 @@ class Localizer:
         "A saved localizer; None for the one that comes with the package."
         from safetensors.torch import load_file
 
-        folder = Path(folder) if folder else _shipped()
+        folder = Path(folder) if folder else package_weights('localizer')
         try:
             about, t = (
                 json.loads((folder / 'localizer.json').read_text(encoding='utf-8')),
