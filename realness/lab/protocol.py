@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ..config import RealnessError, atomic_write
-from ..data import is_ai, table_digest
+from ..datasets import is_ai, table_digest
 from .folds import make_folds
 from .row_metrics import average_repeats, control_metrics, row_metrics
 from .tables import readable_table

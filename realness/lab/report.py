@@ -97,7 +97,8 @@ def _people_finding(people: pd.DataFrame) -> str:
     line = people.loc['srocc']
     return (
         f'Agreement of the raters (SROCC): two half panels {line.half:.3f}, '
-        f'whole panel {line.reliability:.3f} (Spearman-Brown), one rater with the others {line.one_rater:.3f}; '
+        f'whole panel {line.reliability:.3f} (Spearman-Brown), '
+        f'one rater with the others {line.one_rater:.3f}; '
         f'a perfect predictor would reach {line.ceiling:.3f}.'
     )
 
@@ -105,8 +106,8 @@ def _people_finding(people: pd.DataFrame) -> str:
 _TABLE_NOTE = (
     'Fold mean (sd): mean and standard deviation of the metric over {units}. Pooled: over all images, '
     'held-out predictions averaged over repeats, with a 95 % bootstrap interval over images. Metrics are '
-    'unfitted. Within AI (generated images) and within photos: pooled SROCC. Differences are paired (the same '
-    'images) and relative to the baseline row, {baseline}.'
+    'unfitted. Within AI (generated images) and within photos: pooled SROCC. Differences are paired '
+    '(the same images) and relative to the baseline row, {baseline}.'
 )
 _CEILING_NOTE = (
     'half: two random half panels, r; reliability: R = 2r/(1+r) (Spearman-Brown); ceiling: √R, the '

@@ -16,19 +16,21 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import RealnessError, atomic_write, track, tracker
+from ..config import RealnessError, atomic_write, track, use_progress_bar
 from .folds import Fold
 
 # %% ../../nbs/328_lab_units.ipynb #b6a8848e
+def _hidden_bar(items, label, total):
+    "A progress bar that shows nothing, for `use_progress_bar`."
+    return iter(items)
+
+
 def _call(predict: Callable, fold: Fold):
     "Call a predictor on a fold; progress bars inside it stay hidden."
-    tracker.append(lambda items, label, total: iter(items))
-    try:
+    with use_progress_bar(_hidden_bar):
         if 'seed' in inspect.signature(predict).parameters:
             return predict(fold.train, fold.test, seed=fold.seed)
         return predict(fold.train, fold.test)
-    finally:
-        tracker.pop()
 
 # %% ../../nbs/328_lab_units.ipynb #3a6cf678
 def _check_predictions(name: str, predictions, fold: Fold) -> np.ndarray:
