@@ -1,4 +1,4 @@
-"""The installed package, seen from another folder: it is this clone, it imports quickly, and every module imports.
+"""Check the installed package from another folder: it is this clone, it imports quickly and completely.
 
 python .ci/imports.py
 """
@@ -10,51 +10,57 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SECONDS = 2  # `import realness`, the best of three
+MAX_SECONDS = 2  # for `import realness`, best of three
 HEAVY = {'torch', 'torchvision', 'transformers', 'timm', 'open_clip', 'sklearn', 'skimage', 'matplotlib'}
-LIGHT = """
+IMPORT_REALNESS = """
 import json, sys, time
 start = time.perf_counter()
 import realness
-print(json.dumps([time.perf_counter() - start, realness.__file__, sorted({o.partition(".")[0] for o in sys.modules})]))
+seconds = time.perf_counter() - start
+print(json.dumps([seconds, realness.__file__, sorted({name.partition(".")[0] for name in sys.modules})]))
 """
-ALL = """
+IMPORT_EVERY_MODULE = """
 import importlib, pkgutil, time, realness
-for o in pkgutil.walk_packages(realness.__path__, "realness."):
+for module in pkgutil.walk_packages(realness.__path__, "realness."):
+    if module.name.endswith(".__main__"):
+        continue
     start = time.perf_counter()
-    importlib.import_module(o.name)
-    print(f"{o.name}: {time.perf_counter()-start:.2f} s")
+    importlib.import_module(module.name)
+    print(f"{module.name}: {time.perf_counter() - start:.2f} s")
 """
 
 
-def python(code: str) -> str:
-    "What `code` prints in a Python of its own, started in an empty folder."
-    with tempfile.TemporaryDirectory() as d:
-        done = subprocess.run([sys.executable, '-c', code], cwd=d, capture_output=True, text=True)
+def run_python(code: str) -> str:
+    """What `code` prints in a new Python process, started in an empty folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run([sys.executable, '-c', code], cwd=folder, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f'{done.stdout}{done.stderr}')
     return done.stdout.strip()
 
 
-def light_faults() -> list[str]:
-    "What is wrong with a bare `import realness`."
-    runs = [json.loads(python(LIGHT)) for _ in range(3)]
-    best, where, heavy = min(o[0] for o in runs), Path(runs[0][1]), HEAVY & set(runs[0][2])
+def import_problems() -> list[str]:
+    """Problems of a bare `import realness`."""
+    runs = [json.loads(run_python(IMPORT_REALNESS)) for _ in range(3)]
+    best = min(seconds for seconds, _, _ in runs)
+    _, file, modules = runs[0]
     print(f'import realness: {best:.3f} s')
-    found = [f'import realness takes {best:.1f} s, more than {SECONDS}'] if best >= SECONDS else []
-    if heavy:
-        found.append(f'import realness loads {", ".join(sorted(heavy))}')
-    if not where.resolve().is_relative_to(ROOT):
-        found.append('the realness that is installed is not the one of this folder')
-    return found
+    problems = []
+    if best >= MAX_SECONDS:
+        problems.append(f'import realness takes {best:.1f} s, more than {MAX_SECONDS}')
+    if heavy := HEAVY & set(modules):
+        problems.append(f'import realness loads {", ".join(sorted(heavy))}')
+    if not Path(file).resolve().is_relative_to(ROOT):
+        problems.append('the installed realness is not the one of this folder')
+    return problems
 
 
 def main() -> int:
-    found = light_faults()
-    print(python(ALL))
-    for o in found:
-        print(o)
-    return bool(found)
+    problems = import_problems()
+    print(run_python(IMPORT_EVERY_MODULE))
+    for problem in problems:
+        print(problem)
+    return bool(problems)
 
 
 if __name__ == '__main__':

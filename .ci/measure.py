@@ -3,8 +3,9 @@
     python .ci/measure.py          # one table for the whole project
     python .ci/measure.py --each   # and one line for each notebook
 
-Lines are counted in the modules that nbdev wrote. A *packed assignment* assigns three or more names at once. An
-export cell counts if it does more than import; it is *followed by use* if the next code cell is not exported.
+Lines are counted in the modules that nbdev wrote. A *packed assignment* assigns three or more names at once.
+An export cell counts if it does more than import; it is *followed by use* if the next code cell is not
+exported.
 """
 
 import argparse

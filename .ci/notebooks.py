@@ -1,12 +1,14 @@
-"""The saved outputs of the notebooks: checked, made and compared.
+"""Run the notebooks, test them and keep their saved outputs up to date.
 
-    python .ci/notebooks.py --check [NB ...]    # sizes, leftovers of a run, house rules; runs nothing
-    python .ci/notebooks.py --run [NB ...]      # run from the top, slow cells too, and save the outputs, cleaned
-    python .ci/notebooks.py --verify [NB ...]   # run from the top and compare with what is saved; writes nothing
+    python .ci/notebooks.py                  # run every notebook and compare with its saved outputs
+    python .ci/notebooks.py NB...            # the same for some notebooks
+    python .ci/notebooks.py --run [NB...]    # run and save the new outputs, cleaned
+    python .ci/notebooks.py --check [NB...]  # run nothing; check sizes and leftovers of a run
 
-Without names it takes every notebook that `nbdev_test` takes. Cells marked `#| eval: false`, `#| gpu` or `#| hub` and those that call
-`nbdev_export` are not run and keep what is saved. A notebook that shows a live widget is run but keeps no outputs: widget ids are new
-in every run.
+A run executes all cells from the top, slow ones included, except those marked `#| eval: false`, `#| gpu` or
+`#| hub` and those that call `nbdev_export`. A failing cell fails the notebook, and so does an output that
+differs from the saved one.
+A notebook that shows a live widget is run but saves no outputs, because widget ids change in every run.
 """
 
 import argparse
@@ -20,289 +22,333 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LIMIT_KB, LINES = 200, 40  # a notebook's size; an exported function's length
-TIMEOUT = 900  # seconds for one cell
-VIEW = 'application/vnd.jupyter.widget-view+json'
-MACHINE = re.compile(r'/(?:home|root|Users|tmp|var/folders)/[\w.-]+|[A-Z]:\\Users\\')
+MAX_KB = 200  # size of a notebook
+CELL_TIMEOUT = 900  # seconds
+WIDGET = 'application/vnd.jupyter.widget-view+json'
+MACHINE_PATH = re.compile(r'/(?:home|root|Users|tmp|var/folders)/[\w.-]+|[A-Z]:\\Users\\')
 NUMBER = re.compile(r'(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?')
 
 
-def text_of(x) -> str:
-    return ''.join(x) if isinstance(x, list) else x
+def join_text(text) -> str:
+    """Text that a notebook may store as a list of lines."""
+    return ''.join(text) if isinstance(text, list) else text
 
 
-def outputs(nb: dict):
-    "Every (cell number, output) of the code cells."
-    return [
-        (n, o) for n, c in enumerate(nb['cells']) if c['cell_type'] == 'code' for o in c.get('outputs', [])
-    ]
+def code_cells(notebook: dict):
+    """(cell number, cell) of every code cell."""
+    return [(n, cell) for n, cell in enumerate(notebook['cells']) if cell['cell_type'] == 'code']
 
 
-# ---- what lies in the file
+# ---- Checks that run nothing
 
 
-def code_faults(src: str) -> list[str]:
-    "What the rules for code cells forbid: long exported functions, and other code beside an import."
-    try:
-        tree = ast.parse('\n'.join('' if o.lstrip().startswith(('%', '!')) else o for o in src.splitlines()))
-    except SyntaxError:
-        return ['is not Python']
-    defs = ast.FunctionDef | ast.AsyncFunctionDef
-    if re.search(r'^#\| *export', src, re.M):
-        sizes = {o.name: o.end_lineno - o.lineno + 1 for o in ast.walk(tree) if isinstance(o, defs)}
-        return [f'{k} is {v} lines long, more than {LINES}' for k, v in sizes.items() if v > LINES]
-    if re.search(r'^#\| *eval: *false', src, re.M):
-        return []
-    imports = any(isinstance(o, ast.Import | ast.ImportFrom) for o in ast.walk(tree))
-    more = any(not isinstance(o, ast.Import | ast.ImportFrom | ast.ClassDef | defs) for o in tree.body)
-    return (
-        ['imports and does more; the documentation would run it, so give the imports a cell of their own']
-        if imports and more
-        else []
-    )
+def mixes_imports(source: str) -> bool:
+    """Does a cell that is not exported import and do something else?
+
+    nbdev runs every cell that imports when it renders the documentation, so such a cell must do nothing else.
+    """
+    if re.search(r'^#\| *export', source, re.M) or re.search(r'^#\| *eval: *false', source, re.M):
+        return False
+    lines = ['' if line.lstrip().startswith(('%', '!')) else line for line in source.splitlines()]
+    tree = ast.parse('\n'.join(lines))
+    imports = (ast.Import, ast.ImportFrom)
+    definitions = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    has_import = any(isinstance(node, imports) for node in ast.walk(tree))
+    does_more = any(not isinstance(node, (*imports, *definitions)) for node in tree.body)
+    return has_import and does_more
 
 
-def output_faults(out: dict) -> list[str]:
-    "What must not be saved of one output."
-    if out['output_type'] == 'error':
-        return [f'a saved error: {out.get("ename")}']
-    found = ['a saved live widget'] if VIEW in out.get('data', {}) else []
-    if out.get('name') == 'stderr':
-        found.append('saved stderr text: a warning, or a progress bar')
-    if out.get('execution_count') is not None:
-        found.append('an execution count')
-    texts = [out.get('text', '')] + [v for k, v in out.get('data', {}).items() if k.startswith('text/')]
-    found += [f'a path of one machine: {m[0]}' for t in texts if (m := MACHINE.search(text_of(t)))]
-    return found
+def output_problems(output: dict) -> list[str]:
+    """Reasons why an output must not be saved."""
+    if output['output_type'] == 'error':
+        return [f'a saved error: {output.get("ename")}']
+    problems = []
+    if WIDGET in output.get('data', {}):
+        problems.append('a saved live widget')
+    if output.get('name') == 'stderr':
+        problems.append('saved stderr text: a warning, or a progress bar')
+    if output.get('execution_count') is not None:
+        problems.append('an execution count')
+    texts = [output.get('text', '')]
+    texts += [value for kind, value in output.get('data', {}).items() if kind.startswith('text/')]
+    for text in texts:
+        if match := MACHINE_PATH.search(join_text(text)):
+            problems.append(f'a path of one machine: {match[0]}')
+    return problems
 
 
-def faults(fn: Path) -> list[str]:
-    "What is wrong with a notebook as it lies there."
-    nb, kb = json.loads(fn.read_text(encoding='utf-8')), fn.stat().st_size / 1000
-    found = [f'{kb:.0f} kB, more than {LIMIT_KB}'] if kb >= LIMIT_KB else []
-    if 'widgets' in nb['metadata']:
-        found.append('saved widget state')
-    for n, c in enumerate(nb['cells']):
-        if c.get('execution_count') is not None or 'execution' in c['metadata']:
-            found.append(f'cell {n}: marks of a run; nbdev_clean removes them')
-        if c['cell_type'] == 'code' and 'nbdev_export' not in (src := text_of(c['source'])):
-            found += [f'cell {n}: {o}' for o in code_faults(src)]
-    return found + [f'cell {n}: {f}' for n, o in outputs(nb) for f in output_faults(o)]
+def cell_problems(cell: dict) -> list[str]:
+    """Problems of a code cell as it is saved."""
+    problems = []
+    if cell.get('execution_count') is not None or 'execution' in cell['metadata']:
+        problems.append('marks of a run; run nbdev_clean')
+    source = join_text(cell['source'])
+    if 'nbdev_export' not in source and mixes_imports(source):
+        problems.append('imports and does more; give the imports a cell of their own')
+    for output in cell.get('outputs', []):
+        problems += output_problems(output)
+    return problems
 
 
-# ---- a fresh run
+def saved_problems(path: Path) -> list[str]:
+    """Problems of a notebook as it is saved."""
+    notebook = json.loads(path.read_text(encoding='utf-8'))
+    size = path.stat().st_size / 1000
+    problems = []
+    if size >= MAX_KB:
+        problems.append(f'{size:.0f} kB, more than {MAX_KB}')
+    if 'widgets' in notebook['metadata']:
+        problems.append('saved widget state')
+    for n, cell in code_cells(notebook):
+        problems += [f'cell {n}: {problem}' for problem in cell_problems(cell)]
+    return problems
 
 
-def left_out(cell, flags: set) -> bool:
-    "Whether a run passes over a cell, as `nbdev_test --flags slow` does."
+# ---- Run a notebook
+
+
+def is_skipped(cell, flags: set) -> bool:
+    """Does a run leave out this cell, as `nbdev_test --flags slow` does?"""
     from nbdev.process import extract_directives
 
     if cell.cell_type != 'code':
         return False
-    marks = extract_directives(cell, remove=False)
-    return (
-        'nbdev_export(' in cell.source
-        or marks.get('eval:', [''])[0].lower() == 'false'
-        or bool(flags & marks.keys())
-    )
+    directives = extract_directives(cell, remove=False)
+    not_evaluated = directives.get('eval:', [''])[0].lower() == 'false'
+    return 'nbdev_export(' in cell.source or not_evaluated or bool(flags & directives.keys())
 
 
-def cleaned(nb) -> bytes:
-    "The notebook as `nbdev_clean` writes it."
-    import nbformat
-    from nbdev.clean import nbdev_clean
-
-    with tempfile.TemporaryDirectory() as d:
-        tmp = Path(d) / 'nb.ipynb'
-        nbformat.write(nb, tmp)
-        nbdev_clean.__wrapped__(str(tmp))
-        return tmp.read_bytes()
-
-
-@contextmanager
-def warm_kernels():
-    "The name of a kernel that starts at once; the plain one where there is no fork. See warm.py."
-    if not hasattr(os, 'fork'):
-        return (yield 'python3')
-    with tempfile.TemporaryDirectory(prefix='rl-') as d:
-        spec = dict(
-            argv=[sys.executable, '-S', '-E', str(ROOT / '.ci/warm.py'), f'{d}/s', '-f', '{connection_file}'],
-            display_name='warm',
-            language='python',
-        )
-        (Path(d) / 'kernels/warm').mkdir(parents=True)
-        (Path(d) / 'kernels/warm/kernel.json').write_text(json.dumps(spec))
-        os.environ['JUPYTER_PATH'] = os.pathsep.join([d, *filter(None, [os.environ.get('JUPYTER_PATH')])])
-        with subprocess.Popen(
-            [sys.executable, str(ROOT / '.ci/warm.py'), f'{d}/s'],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as p:
-            try:
-                yield 'warm' if p.stdout.readline() == 'ready\n' else 'python3'
-            finally:
-                p.stdin.close()
-
-
-def fresh(fn: Path, kernel: str) -> bytes:
-    "The notebook, run from the top in its own folder and cleaned."
-    os.environ['REALNESS_PROGRESS'] = '0'  # a progress bar would be a live widget
-    import nbformat
-    from nbclient import NotebookClient
-    from nbdev.config import get_config
+def is_never_run(path: Path) -> bool:
+    """Does the front matter of a notebook say `skip_exec: true`?"""
     from nbdev.frontmatter import FrontmatterProc
     from nbdev.process import NBProcessor
 
-    seen = NBProcessor(fn, procs=FrontmatterProc, process=True).nb
-    if str(getattr(seen, 'frontmatter_', {}).get('skip_exec', '')).lower() == 'true':
-        return fn.read_bytes()
-    nb, flags = nbformat.read(fn, 4), set(get_config().tst_flags.split()) - {'slow'}
-    for c in nb.cells:
-        if left_out(c, flags):
-            c.metadata['tags'] = ['skip-execution']
-    NotebookClient(
-        nb,
-        timeout=TIMEOUT,
+    notebook = NBProcessor(path, procs=FrontmatterProc, process=True).nb
+    return str(getattr(notebook, 'frontmatter_', {}).get('skip_exec', '')).lower() == 'true'
+
+
+def clean(notebook) -> bytes:
+    """The notebook as `nbdev_clean` writes it."""
+    import nbformat
+    from nbdev.clean import nbdev_clean
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'nb.ipynb'
+        nbformat.write(notebook, path)
+        nbdev_clean.__wrapped__(str(path))
+        return path.read_bytes()
+
+
+@contextmanager
+def forked_kernels():
+    """Yield the name of a kernel that starts quickly, see warm.py; the plain kernel where fork is missing."""
+    if not hasattr(os, 'fork'):
+        yield 'python3'
+        return
+    script = str(ROOT / '.ci/warm.py')
+    with tempfile.TemporaryDirectory(prefix='rl-') as folder:
+        spec = {
+            'argv': [sys.executable, '-S', '-E', script, f'{folder}/s', '-f', '{connection_file}'],
+            'display_name': 'warm',
+            'language': 'python',
+        }
+        (Path(folder) / 'kernels/warm').mkdir(parents=True)
+        (Path(folder) / 'kernels/warm/kernel.json').write_text(json.dumps(spec))
+        jupyter_path = [folder, os.environ.get('JUPYTER_PATH', '')]
+        os.environ['JUPYTER_PATH'] = os.pathsep.join(filter(None, jupyter_path))
+        command = [sys.executable, script, f'{folder}/s']
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                yield 'warm' if process.stdout.readline() == 'ready\n' else 'python3'
+            finally:
+                process.stdin.close()
+
+
+def run_notebook(path: Path, kernel: str) -> bytes:
+    """The notebook after a run from the top in its own folder, cleaned."""
+    import nbformat
+    from nbclient import NotebookClient
+    from nbdev.config import get_config
+
+    os.environ['REALNESS_PROGRESS'] = '0'  # a progress bar would be a live widget
+    if is_never_run(path):
+        return path.read_bytes()
+    notebook = nbformat.read(path, 4)
+    flags = set(get_config().tst_flags.split()) - {'slow'}
+    for cell in notebook.cells:
+        if is_skipped(cell, flags):
+            cell.metadata['tags'] = ['skip-execution']
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_TIMEOUT,
         kernel_name=kernel,
         store_widget_state=False,
         coalesce_streams=True,
         extra_arguments=['--log-level=ERROR'],
-        resources={'metadata': {'path': str(fn.parent)}},
-    ).execute()
-    nb.metadata.pop('widgets', None)
-    if any(VIEW in o.get('data', {}) for _, o in outputs(nb)):
-        for c in nb.cells:
-            if c.cell_type == 'code':
-                c.outputs = []
-    return cleaned(nb)
+        resources={'metadata': {'path': str(path.parent)}},
+    )
+    client.execute()
+    notebook.metadata.pop('widgets', None)
+    cells = [cell for _, cell in code_cells(notebook)]
+    if any(WIDGET in output.get('data', {}) for cell in cells for output in cell.outputs):
+        for cell in cells:
+            cell.outputs = []
+    return clean(notebook)
 
 
-# ---- the comparison
+# ---- Compare outputs
 
 
-def said(cell: dict) -> list[tuple[str, str]]:
-    "The outputs of a cell as (kind, text): images count as a kind only, since fonts differ between machines."
-    res = []
-    for o in cell.get('outputs', []):
-        if 'text' in o:
-            res.append((o.get('name', 'text'), text_of(o['text'])))
-        for kind, v in sorted(o.get('data', {}).items()):
-            shown = text_of(v) if kind.startswith('text/') else ''
-            res.append((kind, re.sub(r'data:image/[\w+]+;base64,[\w+/=\s]+', 'data:image', shown)))
-    return res
+def visible_outputs(cell: dict) -> list[tuple[str, str]]:
+    """The outputs of a cell as (kind, text); images count by their kind only, since fonts differ."""
+    shown = []
+    for output in cell.get('outputs', []):
+        if 'text' in output:
+            shown.append((output.get('name', 'text'), join_text(output['text'])))
+        for kind, value in sorted(output.get('data', {}).items()):
+            text = join_text(value) if kind.startswith('text/') else ''
+            shown.append((kind, re.sub(r'data:image/[\w+]+;base64,[\w+/=\s]+', 'data:image', text)))
+    return shown
 
 
-def near(a: str, b: str) -> bool:
-    "Whether two written numbers agree: whole ones exactly, others to a unit of their last digit or half a percent."
-    if a == b:
+def is_close(first: str, second: str) -> bool:
+    """Do two written numbers agree?
+
+    Integers must be equal, other numbers may differ by a unit of their last digit or by half a percent.
+    """
+    if first == second:
         return True
-    if not ('.' in a or 'e' in a) or not ('.' in b or 'e' in b):
+    if not all('.' in number or 'e' in number for number in (first, second)):
         return False
-    digits = min(len(o.partition('e')[0].partition('.')[2]) for o in (a, b))
-    unit = 0 if 'e' in a + b else 1.01 * 10.0**-digits
-    return abs(float(a) - float(b)) <= max(unit, 5e-3 * abs(float(a)))
+    decimals = min(len(number.partition('e')[0].partition('.')[2]) for number in (first, second))
+    unit = 0 if 'e' in first + second else 1.01 * 10.0**-decimals
+    return abs(float(first) - float(second)) <= max(unit, 5e-3 * abs(float(first)))
 
 
-def same(a: str, b: str) -> bool:
-    "Whether two texts say the same, up to spacing and the last digits of numbers (processors add in different orders)."
-    words = [re.sub(r'\s+', ' ', NUMBER.sub('#', o)).strip() for o in (a, b)]
-    numbers = [NUMBER.findall(o) for o in (a, b)]
-    return words[0] == words[1] and len(numbers[0]) == len(numbers[1]) and all(map(near, *numbers))
+def is_same(first: str, second: str) -> bool:
+    """Do two texts agree up to white space and the last digits of numbers?
+
+    Processors add in different orders, so the last digits are no difference.
+    """
+    words = [re.sub(r'\s+', ' ', NUMBER.sub('#', text)).strip() for text in (first, second)]
+    numbers = [NUMBER.findall(text) for text in (first, second)]
+    if words[0] != words[1] or len(numbers[0]) != len(numbers[1]):
+        return False
+    return all(is_close(a, b) for a, b in zip(*numbers, strict=True))
 
 
-def cell_differs(saved: dict, new: dict) -> str:
-    "The first difference between a cell's saved and new outputs; empty when there is none."
-    old, now = said(saved), said(new)
-    if [k for k, _ in old] != [k for k, _ in now]:
-        return f'saved {[k for k, _ in old]}, now {[k for k, _ in now]}'
-    for (kind, a), (_, b) in zip(old, now):
-        if same(a, b):
+def cell_difference(saved: dict, new: dict) -> str:
+    """The first difference between the saved and the new outputs of a cell; empty if there is none."""
+    old_outputs = visible_outputs(saved)
+    new_outputs = visible_outputs(new)
+    old_kinds = [kind for kind, _ in old_outputs]
+    new_kinds = [kind for kind, _ in new_outputs]
+    if old_kinds != new_kinds:
+        return f'saved {old_kinds}, new {new_kinds}'
+    for (kind, old), (_, text) in zip(old_outputs, new_outputs, strict=True):
+        if is_same(old, text):
             continue
-        lines = next(((x, y) for x, y in zip(a.splitlines(), b.splitlines()) if not same(x, y)), (a, b))
-        return f'{kind}: saved {lines[0].strip()[:200]!r}, now {lines[1].strip()[:200]!r}'
+        pairs = zip(old.splitlines(), text.splitlines(), strict=False)
+        a, b = next(((a, b) for a, b in pairs if not is_same(a, b)), (old, text))
+        return f'{kind}: saved {a.strip()[:200]!r}, new {b.strip()[:200]!r}'
     return ''
 
 
-def differences(old: bytes, new: bytes) -> list[str]:
-    "The cells whose saved outputs are not what the code gives now."
-    pairs = zip(json.loads(old)['cells'], json.loads(new)['cells'])
-    return [
-        f'cell {n}: {d}'
-        for n, (a, b) in enumerate(pairs)
-        if a['cell_type'] == 'code' and (d := cell_differs(a, b))
-    ]
+def output_differences(old: bytes, new: bytes) -> list[str]:
+    """One line for each cell whose saved outputs differ from the new ones."""
+    pairs = zip(code_cells(json.loads(old)), code_cells(json.loads(new)), strict=True)
+    found = [(n, cell_difference(saved, cell)) for (n, saved), (_, cell) in pairs]
+    return [f'cell {n}: {difference}' for n, difference in found if difference]
 
 
-# ---- the three verbs
+# ---- The command
 
 
-def execute(fn: Path, save: bool, kernel: str) -> tuple[list[str], str]:
-    "Run one notebook; (what is wrong, a note). With `save` the file gets the new outputs, else they are compared."
-    start, old = time.time(), fn.read_bytes()
+@dataclass
+class Result:
+    """What came of one notebook."""
+
+    note: str = ''
+    problems: list = field(default_factory=list)
+
+
+def check(path: Path) -> Result:
+    """Check a notebook as it is saved."""
+    return Result(f'{path.stat().st_size / 1000:.0f} kB', saved_problems(path))
+
+
+def execute(path: Path, save: bool, kernel: str) -> Result:
+    """Run a notebook; save the new outputs, or compare them with the saved ones."""
+    start = time.time()
+    old = path.read_bytes()
     try:
-        new = fresh(fn, kernel)
-    except Exception as e:  # a failed cell, a dead kernel, a cell over its time: all end this notebook only
-        told = re.sub(r'\x1b\[[\d;]*m', '', str(e)).strip()
-        return [f'{type(e).__name__}: {told[-3000:]}'], f'{time.time() - start:.1f} s'
-    note = f'{time.time() - start:.1f} s, {len(new) / 1000:.0f} kB'
+        new = run_notebook(path, kernel)
+    except Exception as error:  # a failed cell, a dead kernel, a timeout: all end this notebook only
+        text = re.sub(r'\x1b\[[\d;]*m', '', str(error)).strip()
+        return Result(f'{time.time() - start:.1f} s', [f'{type(error).__name__}: {text[-3000:]}'])
+    result = Result(f'{time.time() - start:.1f} s, {len(new) / 1000:.0f} kB')
     if not save:
-        return differences(old, new), note
-    if new == old:
-        return [], note + ', as saved'
-    beside = fn.with_name(f'.{fn.name}.partial')
-    beside.write_bytes(new)
-    beside.replace(fn)
-    return [], note + ', saved anew'
+        result.problems = output_differences(old, new)
+    elif new == old:
+        result.note += ', unchanged'
+    else:
+        partial_file = path.with_name(f'.{path.name}.partial')
+        partial_file.write_bytes(new)
+        partial_file.replace(path)
+        result.note += ', saved'
+    return result
 
 
-def notebooks(names: list[str]) -> list[Path]:
-    "The notebooks named, or all that nbdev would test."
+def find_notebooks(names: list[str]) -> list[Path]:
+    """The named notebooks, or all that nbdev tests."""
     from nbdev.doclinks import nbglob
 
-    return [Path(o).resolve() for o in names] or sorted(Path(o).resolve() for o in nbglob(path=ROOT / 'nbs'))
+    paths = names or nbglob(path=ROOT / 'nbs')
+    return sorted(Path(path).resolve() for path in paths)
 
 
-def each(one, fns: list[Path], jobs: int) -> int:
-    "Do one thing to every notebook and say what is wrong; how many have something wrong."
-    bad = 0
-    with ThreadPoolExecutor(
-        jobs
-    ) as pool:  # threads of one process, so that two kernels never pick the same port
-        for fn, (wrong, note) in zip(fns, pool.map(one, fns)):
-            name = fn.relative_to(ROOT) if fn.is_relative_to(ROOT) else fn.name
-            print(f'{name}: {note}{", WRONG" if wrong else ""}', *wrong, sep='\n    ', flush=True)
-            bad += bool(wrong)
-    return bad
+def report_each(process, paths: list[Path], jobs: int) -> int:
+    """Process every notebook and print the result; return how many have a problem."""
+    failed = 0
+    with ThreadPoolExecutor(jobs) as pool:  # threads of one process, so that two kernels never take one port
+        for path, result in zip(paths, pool.map(process, paths), strict=True):
+            name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name
+            verdict = 'FAILED' if result.problems else 'passed'
+            print(f'{name}: {verdict}, {result.note}', *result.problems, sep='\n    ', flush=True)
+            failed += bool(result.problems)
+    return failed
+
+
+def parse_options():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument('--run', action='store_true', help='save the new outputs')
+    mode.add_argument('--check', action='store_true', help='run nothing')
+    parser.add_argument('--jobs', type=int, default=min(2, os.cpu_count() or 1), help='notebooks run at once')
+    parser.add_argument('--cold', action='store_true', help='start a new process for every notebook')
+    parser.add_argument('names', nargs='*', metavar='NB')
+    return parser.parse_args()
 
 
 def main() -> int:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    verb = p.add_mutually_exclusive_group(required=True)
-    for o in ('check', 'run', 'verify'):
-        verb.add_argument(f'--{o}', action='store_true')
-    p.add_argument('--jobs', type=int, default=min(2, os.cpu_count() or 1), help='notebooks run at once')
-    p.add_argument(
-        '--cold', action='store_true', help='a new process for every notebook, which imports all by itself'
-    )
-    p.add_argument('names', nargs='*', metavar='NB')
-    a = p.parse_args()
-    fns = notebooks(a.names)
-    os.environ.setdefault(
-        'OMP_NUM_THREADS', '1'
-    )  # the same sums in the same order whatever the cores; and side by side it is quicker
+    options = parse_options()
+    paths = find_notebooks(options.names)
+    os.environ.setdefault('OMP_NUM_THREADS', '1')  # the same sums on any number of cores
     os.chdir(ROOT)
-    if a.check:
-        bad = each(lambda fn: (faults(fn), f'{fn.stat().st_size / 1000:.0f} kB'), fns, 1)
+    if options.check:
+        failed = report_each(check, paths, 1)
     else:
-        with nullcontext('python3') if a.cold else warm_kernels() as kernel:
-            bad = each(partial(execute, save=a.run, kernel=kernel), fns, a.jobs)
-    print(f'{len(fns)} notebooks, {bad} with something wrong')
-    return bool(bad) or not fns
+        with nullcontext('python3') if options.cold else forked_kernels() as kernel:
+            failed = report_each(partial(execute, save=options.run, kernel=kernel), paths, options.jobs)
+    print(f'notebooks: {len(paths) - failed} passed, {failed} failed')
+    return bool(failed) or not paths
 
 
 if __name__ == '__main__':

@@ -1,10 +1,11 @@
-"""The documentation as a site, without Quarto: nbdev's own processing, then smalldocs; then every link is followed.
+"""Render the documentation without Quarto and follow every link.
 
-    python .ci/site.py          # writes _site/ and checks it; a _site/ made from these very files is kept
-    python .ci/site.py --anew   # renders in any case
-    python .ci/site.py --check  # checks the _site/ that is there
+    python .ci/site.py          # write _site/ and check it; a _site/ made from these very files is reused
+    python .ci/site.py --fresh  # render in any case
+    python .ci/site.py --check  # check the _site/ that is there
 
-`nbdev_docs` renders the same notebooks under the same `_quarto.yml` with Quarto, which is what readers get online.
+nbdev prepares the notebooks, smalldocs renders them under the same `_quarto.yml`. Readers get the site that
+`nbdev_docs` renders with Quarto.
 """
 
 import argparse
@@ -24,10 +25,12 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCE, SITE = ROOT / '_site_src', ROOT / '_site'
-MADE_FROM = SITE / 'made-from.txt'  # the digest of what a clean rendering was made from
-NB_LINK = re.compile(r'(\]\()((?!\w+:)[^)\s#]*\.ipynb)')  # [text](000_config.ipynb#place)
-LOADS = {
+SOURCE = ROOT / '_site_src'
+SITE = ROOT / '_site'
+DIGEST_FILE = SITE / 'made-from.txt'  # the digest of what a site without problems was made from
+NOTEBOOK_LINK = re.compile(r'(\]\()((?!\w+:)[^)\s#]*\.ipynb)')  # [text](000_config.ipynb#place)
+CSS_LOAD = re.compile(r'(?:@import\s+|url\()\s*["\']?((?:https?:)?//[^"\')\s]+)')
+LOADING_ATTRIBUTES = {
     'script': ('src',),
     'img': ('src', 'srcset'),
     'iframe': ('src',),
@@ -37,292 +40,346 @@ LOADS = {
     'embed': ('src',),
     'object': ('data',),
 }
-CSS_LOAD = re.compile(r'(?:@import\s+|url\()\s*["\']?((?:https?:)?//[^"\')\s]+)')
 
 
-# ---- rendering
+# ---- Render
 
 
-def processed() -> Path:
-    "A fresh folder of notebooks as nbdev prepares them for Quarto."
+def prepare_notebooks() -> Path:
+    """A new folder with the notebooks as nbdev prepares them for Quarto."""
     from nbdev.quarto import refresh_quarto_yml
     from nbdev.serve import proc_nbs
 
-    os.environ['PYTHONWARNINGS'] = 'ignore'  # what it would warn of, notebooks.py --check says by cell
+    os.environ['PYTHONWARNINGS'] = 'ignore'  # `notebooks.py --check` reports the same by cell
     with redirect_stdout(StringIO()):
         refresh_quarto_yml()
     for old in (ROOT / '_proc', SOURCE):
         shutil.rmtree(old, ignore_errors=True)
     try:
-        proc = Path(proc_nbs('nbs', n_workers=min(2, os.cpu_count() or 1)))
-    except Exception as e:
-        why = re.findall(r'^\w*(?:Error|Exception|Interrupt)\b.*', str(e.__cause__), re.M)
-        raise SystemExit(
-            f'nbdev could not prepare a notebook for the documentation: {e}\n{why[0] if why else ""}'
-        )
-    shutil.copytree(proc, SOURCE)
+        prepared = Path(proc_nbs('nbs', n_workers=min(2, os.cpu_count() or 1)))
+    except Exception as error:
+        pattern = r'^\w*(?:Error|Exception|Interrupt)\b.*'
+        reasons = re.findall(pattern, str(error.__cause__), re.M)
+        reason = reasons[0] if reasons else ''
+        raise SystemExit(f'nbdev could not prepare a notebook: {error}\n{reason}') from error
+    shutil.copytree(prepared, SOURCE)
     return SOURCE
 
 
-def text_of(x) -> str:
-    return ''.join(x) if isinstance(x, list) else x
+def join_text(text) -> str:
+    """Text that a notebook may store as a list of lines."""
+    return ''.join(text) if isinstance(text, list) else text
 
 
-def page_name(fn: Path) -> str:
-    "The file name that Quarto would give a page without its ending: nbdev says so in `output-file`."
-    cells = json.loads(fn.read_text(encoding='utf-8'))['cells']
-    m = re.search(r'^output-file: *(\S+)\.html$', text_of(cells[0]['source']), re.M) if cells else None
-    return m[1] if m else fn.stem
+def page_name(path: Path) -> str:
+    """The name that Quarto gives the page of a notebook; nbdev writes it as `output-file`."""
+    cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+    if not cells:
+        return path.stem
+    match = re.search(r'^output-file: *(\S+)\.html$', join_text(cells[0]['source']), re.M)
+    return match[1] if match else path.stem
 
 
-def rename_pages(src: Path, hosted: str) -> dict[str, str]:
-    "Name notebooks as their pages, and let links lead from page to page; {old path: new path} below `src`."
-    found = sorted(src.rglob('*.ipynb'))
-    names = {fn: fn.with_name(page_name(fn) + '.ipynb') for fn in found}
+def relink(text: str, path: Path, names: dict) -> str:
+    """A Markdown text of the notebook `path` with links to the renamed notebooks."""
+
+    def renamed(match):
+        new = names.get((path.parent / unquote(match[2])).resolve())
+        return match[1] + (os.path.relpath(new, path.parent) if new else match[2])
+
+    return NOTEBOOK_LINK.sub(renamed, text)
+
+
+def rename_notebook(old: Path, names: dict, folder: Path, hosted: str):
+    """Write one notebook under the name of its page, with links to the pages beside it."""
+    notebook = json.loads(old.read_text(encoding='utf-8'))
+    cells = notebook['cells']
+    for cell in cells:
+        cell['source'] = join_text(cell['source'])
+        if cell['cell_type'] == 'markdown':
+            cell['source'] = relink(cell['source'], old, names)
+    if cells and cells[0]['cell_type'] == 'raw':
+        cells[0]['source'] = re.sub(r'^output-file:.*\n', '', cells[0]['source'], flags=re.M)
+    old.unlink()
+    new = names[old]
+    to_top = '../' * len(new.relative_to(folder).parent.parts)
+    # nbdev links to the hosted site; here the pages lie beside each other
+    new.write_text(json.dumps(notebook, ensure_ascii=False).replace(hosted, to_top), encoding='utf-8')
+
+
+def rename_pages(folder: Path, hosted: str) -> dict[str, str]:
+    """Rename all notebooks to their pages; return {old path: new path} relative to `folder`."""
+    notebooks = sorted(folder.rglob('*.ipynb'))
+    names = {path: path.with_name(page_name(path) + '.ipynb') for path in notebooks}
     if len(set(names.values())) < len(names):
-        raise SystemExit(f'two notebooks would be one page: {sorted(o.name for o in names.values())}')
-    for old, new in names.items():
-        nb = json.loads(old.read_text(encoding='utf-8'))
-        for c in nb['cells']:
-            c['source'] = page_links(text_of(c['source']), c['cell_type'], old, names)
-        if nb['cells'] and nb['cells'][0]['cell_type'] == 'raw':
-            nb['cells'][0]['source'] = re.sub(r'^output-file:.*\n', '', nb['cells'][0]['source'], flags=re.M)
-        old.unlink()
-        # nbdev links to the hosted site; here the pages lie beside each other
-        up = '../' * len(new.relative_to(src).parent.parts)
-        new.write_text(json.dumps(nb, ensure_ascii=False).replace(hosted, up), encoding='utf-8')
-    return {o.relative_to(src).as_posix(): n.relative_to(src).as_posix() for o, n in names.items()}
-
-
-def page_links(text: str, kind: str, fn: Path, names: dict) -> str:
-    "A markdown cell whose links to notebooks lead to their renamed files."
-
-    def moved(m):
-        new = names.get((fn.parent / unquote(m[2])).resolve())
-        return m[1] + (os.path.relpath(new, fn.parent) if new else m[2])
-
-    return NB_LINK.sub(moved, text) if kind == 'markdown' else text
-
-
-def spelled_out(items: list, names: dict[str, str]) -> list:
-    "Sidebar entries with every `auto` pattern replaced by the pages it means; empty sections left out."
-    res = []
-    for o in items:
-        if isinstance(o, str):
-            res.append(names.get(o, o))
-        elif 'href' in o and 'contents' not in o:
-            res.append({**o, 'href': names.get(o['href'], o['href'])})
-        elif 'auto' in o:
-            patterns = o['auto'] if isinstance(o['auto'], list) else [o['auto']]
-            res += [
-                new
-                for p in patterns
-                for old, new in sorted(names.items())
-                if '/' + old == p or matches(old, p)
-            ]
-        elif inner := spelled_out(o.get('contents', []), names):
-            res.append({**o, 'contents': inner})
-    return res
+        raise SystemExit(f'two notebooks have one page name: {sorted(path.name for path in names.values())}')
+    for old in notebooks:
+        rename_notebook(old, names, folder, hosted)
+    return {
+        old.relative_to(folder).as_posix(): new.relative_to(folder).as_posix() for old, new in names.items()
+    }
 
 
 def matches(path: str, pattern: str) -> bool:
-    "A path below the root against a pattern such as `/0*.ipynb`; `*` stays in its folder."
-    rx = '.*'.join('[^/]*'.join(map(re.escape, part.split('*'))) for part in pattern.lstrip('/').split('**'))
-    return bool(re.fullmatch(rx, path))
+    """Does a path match a pattern such as `/0*.ipynb`? `*` stays within a folder."""
+    parts = pattern.lstrip('/').split('**')
+    expression = '.*'.join('[^/]*'.join(map(re.escape, part.split('*'))) for part in parts)
+    return bool(re.fullmatch(expression, path))
 
 
-def with_formulas(html: str) -> str:
-    "A page whose TeX is MathML, which browsers draw by themselves, in place of a formula library from outside."
+def pages_of_patterns(patterns, names: dict[str, str]) -> list:
+    """The pages that the `auto` patterns of a sidebar entry name."""
+    patterns = patterns if isinstance(patterns, list) else [patterns]
+    return [new for pattern in patterns for old, new in sorted(names.items()) if matches(old, pattern)]
+
+
+def expand_sidebar(items: list, names: dict[str, str]) -> list:
+    """Sidebar entries with their pages in place of `auto` patterns, without empty sections."""
+    expanded = []
+    for item in items:
+        if isinstance(item, str):
+            expanded.append(names.get(item, item))
+        elif 'auto' in item:
+            expanded += pages_of_patterns(item['auto'], names)
+        elif 'contents' in item:
+            contents = expand_sidebar(item['contents'], names)
+            if contents:
+                expanded.append({**item, 'contents': contents})
+        else:
+            expanded.append({**item, 'href': names.get(item['href'], item['href'])})
+    return expanded
+
+
+def draw_formulas(html: str) -> str:
+    """A page with MathML, which browsers draw themselves, in place of TeX and a formula library."""
+    from latex2mathml.converter import convert
+
+    def mathml(match):
+        display = 'block' if match[1] == 'display' else 'inline'
+        return convert(unescape(match[2].strip()[2:-2]), display=display)
+
     html = re.sub(r'<link [^>]*katex[^>]*>|<script [^>]*katex[^>]*></script>', '', html)
-    try:
-        from latex2mathml.converter import convert
-    except ImportError:
-        return html  # the formulas stay as TeX
-
-    def drawn(m):
-        return convert(unescape(m[2].strip()[2:-2]), display='block' if m[1] == 'display' else 'inline')
-
-    return re.sub(r'<span class="math (inline|display)">(.*?)</span>', drawn, html, flags=re.S)
+    return re.sub(r'<span class="math (inline|display)">(.*?)</span>', mathml, html, flags=re.S)
 
 
-def inputs_digest() -> str:
-    "A digest of every file that the site is made from."
-    h = hashlib.sha256()
-    found = [
+def input_files() -> list[Path]:
+    """Every file that the site is made from."""
+    files = [
         *(ROOT / 'nbs').rglob('*.ipynb'),
         *(ROOT / 'nbs').glob('*.css'),
         *(ROOT / 'realness').rglob('*.py'),
-        ROOT / '_quarto.yml',
-        ROOT / 'settings.ini',
-        Path(__file__),
     ]
-    for fn in sorted(o for o in found if '.ipynb_checkpoints' not in o.parts):
-        h.update(f'{fn.resolve().relative_to(ROOT)}\0'.encode() + hashlib.sha256(fn.read_bytes()).digest())
-    return h.hexdigest()
+    files += [ROOT / '_quarto.yml', ROOT / 'settings.ini', Path(__file__)]
+    return sorted(path for path in files if '.ipynb_checkpoints' not in path.parts)
 
 
-def fresh() -> bool:
-    return MADE_FROM.is_file() and MADE_FROM.read_text() == inputs_digest()
+def input_digest() -> str:
+    """A digest of every file that the site is made from."""
+    digest = hashlib.sha256()
+    for path in input_files():
+        digest.update(f'{path.resolve().relative_to(ROOT)}\0'.encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def is_fresh() -> bool:
+    """Was the site that is there made from the files as they are?"""
+    return DIGEST_FILE.is_file() and DIGEST_FILE.read_text() == input_digest()
+
+
+def write_quarto_config(folder: Path, names: dict[str, str]):
+    """Adapt `_quarto.yml` to what smalldocs reads."""
+    import yaml
+
+    path = folder / '_quarto.yml'
+    config = yaml.safe_load(path.read_text(encoding='utf-8'))
+    config['format']['html'].pop('html-math-method', None)
+    sidebar = config['website']['sidebar']
+    sidebar['contents'] = expand_sidebar(sidebar['contents'], names)
+    path.write_text(yaml.safe_dump(config, sort_keys=False), encoding='utf-8')
 
 
 def render() -> int:
-    "Write `_site/`; the number of smalldocs' warnings."
-    import yaml
+    """Write `_site/`; return the number of warnings of smalldocs."""
     from nbdev.config import get_config
 
-    cfg, src = get_config(), processed()
-    names = rename_pages(src, f'{cfg.doc_host}{cfg.doc_baseurl}/')
-    q = yaml.safe_load((src / '_quarto.yml').read_text(encoding='utf-8'))
-    q['format']['html'].pop('html-math-method', None)
-    bar = q['website']['sidebar']
-    bar['contents'] = spelled_out(bar['contents'], names)
-    (src / '_quarto.yml').write_text(yaml.safe_dump(q, sort_keys=False), encoding='utf-8')
-    done = subprocess.run(
-        [sys.executable, '-m', 'smalldocs.cli', 'render', '--quiet', src], capture_output=True, text=True
-    )
+    config = get_config()
+    folder = prepare_notebooks()
+    names = rename_pages(folder, f'{config.doc_host}{config.doc_baseurl}/')
+    write_quarto_config(folder, names)
+    command = [sys.executable, '-m', 'smalldocs.cli', 'render', '--quiet', folder]
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stdout + done.stderr)
     print(done.stderr, end='')
     shutil.rmtree(SITE, ignore_errors=True)
-    shutil.move(src / cfg.doc_path.name, SITE)
-    shutil.rmtree(src)
-    for fn in SITE.rglob('*.html'):
-        fn.write_text(with_formulas(fn.read_text(encoding='utf-8')), encoding='utf-8')
+    shutil.move(folder / config.doc_path.name, SITE)
+    shutil.rmtree(folder)
+    for path in SITE.rglob('*.html'):
+        path.write_text(draw_formulas(path.read_text(encoding='utf-8')), encoding='utf-8')
     return len(done.stderr.splitlines())
 
 
-# ---- checking
+# ---- Check
 
 
 class Page(HTMLParser):
-    "What one page names (ids), where it leads (links), and what a browser loads for it (loads)."
+    """The anchors (ids), the links and the loaded files (loads) of a page."""
 
     def __init__(self, text: str):
         super().__init__()
-        self.ids, self.links, self.loads, self.style = set(), [], [], False
+        self.ids = set()
+        self.links = []
+        self.loads = []
+        self.in_style = False
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
-        a = dict(attrs)
-        self.ids.update(a[k] for k in ('id', 'name') if a.get(k))
-        self.style = tag == 'style'
-        if tag == 'a' and a.get('href'):
-            self.links.append(a['href'])
-        if tag == 'link' and a.get('href') and a.get('rel') != 'canonical':
-            self.loads.append(a['href'])
-        for k in LOADS.get(tag, ()):
-            if a.get(k):
-                self.loads += (
-                    [a[k]] if k != 'srcset' else [o.split()[0] for o in a[k].split(',') if o.strip()]
-                )
-        self.loads += CSS_LOAD.findall(a.get('style') or '')
+        attributes = {name: value for name, value in attrs if value}
+        self.ids.update(attributes[name] for name in ('id', 'name') if name in attributes)
+        self.in_style = tag == 'style'
+        if tag == 'a' and 'href' in attributes:
+            self.links.append(attributes['href'])
+        if tag == 'link' and 'href' in attributes and attributes.get('rel') != 'canonical':
+            self.loads.append(attributes['href'])
+        for name in LOADING_ATTRIBUTES.get(tag, ()):
+            self.loads += self.files_of(name, attributes.get(name, ''))
+        self.loads += CSS_LOAD.findall(attributes.get('style', ''))
+
+    @staticmethod
+    def files_of(name: str, value: str) -> list[str]:
+        """The files that an attribute names; `srcset` names several, each with a size."""
+        if name == 'srcset':
+            return [part.split()[0] for part in value.split(',') if part.strip()]
+        return [value] if value else []
 
     def handle_data(self, data):
-        if self.style:
+        if self.in_style:
             self.loads += CSS_LOAD.findall(data)
 
 
-def outside(url: str) -> bool:
+def is_external(url: str) -> bool:
+    """Does a URL lead to another host?"""
     return url.startswith('//') or urlsplit(url).scheme in ('http', 'https')
 
 
-def target(site: Path, fn: Path, path: str) -> Path:
-    "The file that a local address on the page `fn` means."
-    to = (site / path.lstrip('/') if path.startswith('/') else fn.parent / path) if path else fn
-    return (to / 'index.html' if to.is_dir() else to).resolve()
+def target_file(site: Path, page: Path, path: str) -> Path:
+    """The file that a local path on a page means."""
+    if not path:
+        target = page
+    elif path.startswith('/'):
+        target = site / path.lstrip('/')
+    else:
+        target = page.parent / path
+    return (target / 'index.html' if target.is_dir() else target).resolve()
 
 
-def page_faults(site: Path, fn: Path, pages: dict[Path, Page]) -> list[str]:
-    "Links, anchors and images of a page that lead nowhere, and whatever it would load from elsewhere."
-    page, found = pages[fn], []
-    for url in page.loads:
-        if outside(url):
-            found.append(f'loads {url} from outside')
-        elif (
-            not url.startswith(('data:', 'blob:'))
-            and not target(site, fn, unquote(urlsplit(url).path)).is_file()
-        ):
-            found.append(f'loads {url}: no such file')
-    for url in page.links:
-        parts = urlsplit(url)
-        if parts.scheme or parts.netloc:
-            continue
-        to = target(site, fn, unquote(parts.path))
-        if not to.is_file():
-            found.append(f'links to {url}: no such file')
-        elif parts.fragment and to in pages and unquote(parts.fragment) not in pages[to].ids:
-            found.append(f'links to {url}: no such place')
-    return found
+def load_problem(site: Path, page: Path, url: str) -> str:
+    """What is wrong with a file that a page loads; empty if nothing is."""
+    if is_external(url):
+        return f'loads {url} from another host'
+    if url.startswith(('data:', 'blob:')):
+        return ''
+    exists = target_file(site, page, unquote(urlsplit(url).path)).is_file()
+    return '' if exists else f'loads {url}: no such file'
 
 
-def site_faults(site: Path) -> tuple[list[str], str]:
-    "Everything wrong with a rendered site, and a line on what was seen."
+def link_problem(site: Path, page: Path, url: str, pages: dict[Path, Page]) -> str:
+    """What is wrong with a link of a page; empty if nothing is."""
+    parts = urlsplit(url)
+    if parts.scheme or parts.netloc:
+        return ''
+    target = target_file(site, page, unquote(parts.path))
+    if not target.is_file():
+        return f'links to {url}: no such file'
+    if parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].ids:
+        return f'links to {url}: no such anchor'
+    return ''
+
+
+def page_problems(site: Path, path: Path, pages: dict[Path, Page]) -> list[str]:
+    """Loads and links of a page that fail, each once."""
+    page = pages[path]
+    problems = [load_problem(site, path, url) for url in page.loads]
+    problems += [link_problem(site, path, url, pages) for url in page.links]
+    return [problem for problem in dict.fromkeys(problems) if problem]
+
+
+def expected_page(notebook: Path) -> str:
+    """The page of a notebook as nbdev names it: its own name without the number."""
+    return re.sub(r'^\d+[a-zA-Z0-9]*_', '', notebook.stem.lower()) + '.html'
+
+
+def sidebar_problems(site: Path, notebooks: list[Path], pages: dict[Path, Page]) -> list[str]:
+    """Notebooks that have no page, and pages that the sidebar does not list."""
+    start = site.resolve() / 'index.html'
+    links = pages[start].links if start in pages else []
+    listed = {target_file(site, start, unquote(urlsplit(url).path)) for url in links if not is_external(url)}
+    problems = []
+    for notebook in notebooks:
+        relative = notebook.resolve().relative_to(ROOT / 'nbs')
+        page = (site / relative).with_name(expected_page(notebook)).resolve()
+        if page not in pages:
+            problems.append(f'{notebook.name}: has no page {page.name}')
+        elif page not in listed:
+            problems.append(f'{notebook.name}: its page is not in the sidebar')
+    return problems
+
+
+def site_problems(site: Path) -> tuple[list[str], str]:
+    """All problems of a rendered site, and a summary line."""
     from nbdev.doclinks import nbglob
 
-    pages = {fn.resolve(): Page(fn.read_text(encoding='utf-8')) for fn in sorted(site.rglob('*.html'))}
-    found = [
-        f'{fn.relative_to(site.resolve())}: {o}'
-        for fn in pages
-        for o in dict.fromkeys(page_faults(site, fn, pages))
-    ]
+    paths = [path.resolve() for path in sorted(site.rglob('*.html'))]
+    pages = {path: Page(path.read_text(encoding='utf-8')) for path in paths}
+    problems = []
+    for path in pages:
+        name = path.relative_to(site.resolve())
+        problems += [f'{name}: {problem}' for problem in page_problems(site, path, pages)]
     for css in site.rglob('*.css'):
-        found += [
-            f'{css.relative_to(site)}: loads {o} from outside'
-            for o in CSS_LOAD.findall(css.read_text(encoding='utf-8'))
-        ]
-    start, notebooks = site.resolve() / 'index.html', nbglob(path=ROOT / 'nbs', as_path=True)
-    listed = (
-        {target(site, start, unquote(urlsplit(o).path)) for o in pages[start].links if not outside(o)}
-        if start in pages
-        else set()
-    )
-    for nb in notebooks:
-        want = (site / nb.resolve().relative_to(ROOT / 'nbs')).with_name(wanted_name(nb)).resolve()
-        if want not in pages:
-            found.append(f'{nb.name}: has no page {want.name}')
-        elif want not in listed:
-            found.append(f'{nb.name}: its page is not in the sidebar')
-    links = sum(len(o.links) + len(o.loads) for o in pages.values())
-    return found, f'{len(pages)} pages of {len(notebooks)} notebooks, {links} links and loads followed'
+        for url in CSS_LOAD.findall(css.read_text(encoding='utf-8')):
+            problems.append(f'{css.relative_to(site)}: loads {url} from another host')
+    notebooks = nbglob(path=ROOT / 'nbs', as_path=True)
+    problems += sidebar_problems(site, notebooks, pages)
+    links = sum(len(page.links) + len(page.loads) for page in pages.values())
+    return problems, f'{len(pages)} pages of {len(notebooks)} notebooks, {links} links and files checked'
 
 
-def wanted_name(nb: Path) -> str:
-    "The page of a notebook as nbdev names it: its own name without the number."
-    return re.sub(r'^\d+[a-zA-Z0-9]*_', '', nb.stem.lower()) + '.html'
+# ---- The command
+
+
+def build(check_only: bool, fresh: bool) -> int:
+    """Render if needed, check, print the result; 1 if there is a problem."""
+    print('Quarto renders this documentation for its readers; smalldocs renders the same notebooks here.')
+    reuse = check_only or (is_fresh() and not fresh)
+    digest = input_digest()
+    warnings = 0
+    if not reuse:
+        warnings = render()
+    elif not check_only:
+        print('Nothing has changed since the site was rendered.')
+    problems, summary = site_problems(SITE)
+    for problem in problems:
+        print(problem)
+    print(f'{summary}: {len(problems)} problems, {warnings} warnings')
+    if not reuse and not problems and not warnings:
+        DIGEST_FILE.write_text(digest)
+    return bool(problems or warnings)
 
 
 def main() -> int:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--check', action='store_true', help='render nothing')
-    p.add_argument('--anew', action='store_true', help='render even where nothing has changed')
-    a = p.parse_args()
-    os.chdir(ROOT)
     from filelock import FileLock
 
-    with FileLock(
-        Path(tempfile.gettempdir())
-        / f'realness-site-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:16]}.lock'
-    ):
-        return build(a.check, a.anew)
-
-
-def build(check: bool, anew: bool) -> int:
-    "Render where it is needed, check, say so; 1 where anything is wrong."
-    print(
-        'Quarto renders this documentation for its readers; here smalldocs does, from the same notebooks and _quarto.yml.'
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    kept, made, warned = check or (fresh() and not anew), inputs_digest(), 0
-    if not kept:
-        warned = render()
-    elif not check:
-        print('Nothing has changed since it was rendered.')
-    found, seen = site_faults(SITE)
-    for o in found:
-        print(o)
-    print(f'{seen}: {len(found)} faults, {warned} warnings')
-    if not kept and not (found or warned):
-        MADE_FROM.write_text(made)
-    return bool(found or warned)
+    parser.add_argument('--check', action='store_true', help='render nothing')
+    parser.add_argument('--fresh', action='store_true', help='render even if nothing has changed')
+    options = parser.parse_args()
+    os.chdir(ROOT)
+    name = hashlib.sha256(str(ROOT).encode()).hexdigest()[:16]
+    with FileLock(Path(tempfile.gettempdir()) / f'realness-site-{name}.lock'):
+        return build(options.check, options.fresh)
 
 
 if __name__ == '__main__':

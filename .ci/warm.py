@@ -1,91 +1,116 @@
-"""Kernels that start at once: a process that has imported the model libraries, and nothing of realness, forks for each notebook.
+"""Kernels that start quickly: a process that has imported the model libraries forks for each notebook.
 
-A fresh kernel spends most of its first ten seconds on imports that never differ. Only where there is fork; `--cold` of notebooks.py does without.
+A new kernel spends most of its first ten seconds on imports that never differ. The process imports nothing of
+realness itself, so every notebook imports the package as it is. `notebooks.py --cold` does without it.
 
-    python .ci/warm.py SOCKET                   # the process that forks; it says `ready`, and ends with its standard input
-    python .ci/warm.py SOCKET ARGUMENT...       # one kernel; lives as long as it, as Jupyter expects of what it starts
+    python .ci/warm.py SOCKET               # the process that forks; it ends with its standard input
+    python .ci/warm.py SOCKET ARGUMENT...   # one kernel; this process lives as long as it
 """
 
+import gc
+import importlib
 import json
 import os
+import select
+import signal
 import socket
 import sys
+import threading
 
 LIBRARIES = (
-    'pandas, safetensors.torch, scipy.stats, sklearn.model_selection, sklearn.svm, skimage, timm, torch, torchvision, transformers, open_clip, '
-    'IPython.core.interactiveshell, ipykernel.kernelapp, ipywidgets, anywidget'
+    'pandas',
+    'safetensors.torch',
+    'scipy.stats',
+    'sklearn.model_selection',
+    'sklearn.svm',
+    'skimage',
+    'timm',
+    'torch',
+    'torchvision',
+    'transformers',
+    'open_clip',
+    'IPython.core.interactiveshell',
+    'ipykernel.kernelapp',
+    'ipywidgets',
+    'anywidget',
 )
 
 
-def kernel(conn, job):
-    "In the child: what `python -m ipykernel_launcher` does; ends when whoever asked for it has gone."
-    import threading
+def exit_with_client(connection):
+    """End this kernel when the process that asked for it has gone."""
+    connection.recv(1)
+    os._exit(1)
 
-    threading.Thread(target=lambda: (conn.recv(1), os._exit(1)), daemon=True).start()
+
+def run_kernel(connection, job: dict):
+    """In the forked child: do what `python -m ipykernel_launcher` does."""
+    threading.Thread(target=exit_with_client, args=(connection,), daemon=True).start()
     os.chdir(job['cwd'])
     os.environ.clear()
     os.environ.update(job['env'])
     sys.argv = ['ipykernel_launcher', *job['argv']]
     import pandas
-
-    pandas.set_option(
-        'display.max_columns', 20
-    )  # it asked at import whether it is in a terminal; a kernel is none
     from ipykernel.kernelapp import launch_new_instance
 
+    pandas.set_option('display.max_columns', 20)  # pandas looked for a terminal at import; a kernel has none
     launch_new_instance()
     os._exit(0)
 
 
-def serve(path):
-    import gc
-    import importlib
-    import select
-    import signal
-    import threading
-
-    os.environ['MPLBACKEND'] = (
-        'module://matplotlib_inline.backend_inline'  # as in a kernel, whoever imports matplotlib first
-    )
-    sys.path[:] = [
-        o for o in sys.path if os.path.abspath(o or '.') != os.path.dirname(os.path.abspath(__file__))
-    ]
-    for name in LIBRARIES.split(', '):
+def import_libraries():
+    """Import everything that the notebooks share, and nothing of realness."""
+    os.environ['MPLBACKEND'] = 'module://matplotlib_inline.backend_inline'  # as in a kernel
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [folder for folder in sys.path if os.path.abspath(folder or '.') != here]
+    for name in LIBRARIES:
         importlib.import_module(name)
-    assert not any(m.split('.')[0] == 'realness' for m in sys.modules)
+    assert not any(name.partition('.')[0] == 'realness' for name in sys.modules)
     gc.collect()
     gc.freeze()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    s = socket.socket(socket.AF_UNIX)
-    s.bind(path)
-    s.listen()
-    print('ready', flush=True)
+
+
+def accept_job(server) -> tuple | None:
+    """(connection, job) of the next request; None when standard input has ended."""
     while True:
-        if sys.stdin in (readable := select.select([s, sys.stdin], [], [])[0]):
-            return
-        if s not in readable:
-            continue
-        conn, _ = s.accept()
-        job = json.loads(conn.makefile().readline())
-        assert threading.active_count() == 1
+        readable = select.select([server, sys.stdin], [], [])[0]
+        if sys.stdin in readable:
+            return None
+        if server in readable:
+            connection, _ = server.accept()
+            return connection, json.loads(connection.makefile().readline())
+
+
+def serve(path: str):
+    """Fork a kernel for every request on a Unix socket."""
+    import_libraries()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(path)
+    server.listen()
+    print('ready', flush=True)
+    while request := accept_job(server):
+        connection, job = request
+        assert threading.active_count() == 1  # a fork copies one thread only
         if os.fork():
-            conn.close()
+            connection.close()
             continue
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        s.close()
-        kernel(conn, job)
+        server.close()
+        run_kernel(connection, job)
 
 
-def ask(path, argv):
-    "Ask for a kernel, and stay until it ends; interrupts are for others."
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    conn = socket.socket(socket.AF_UNIX)
-    conn.connect(path)
-    conn.sendall((json.dumps(dict(argv=argv, cwd=os.getcwd(), env=dict(os.environ))) + '\n').encode())
-    conn.recv(1)
+def request_kernel(path: str, argv: list):
+    """Ask for a kernel and wait until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Jupyter interrupts the kernel, not this process
+    job = {'argv': argv, 'cwd': os.getcwd(), 'env': dict(os.environ)}
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(path)
+    connection.sendall((json.dumps(job) + '\n').encode())
+    connection.recv(1)
 
 
 if __name__ == '__main__':
-    ask(sys.argv[1], sys.argv[2:]) if sys.argv[2:] else serve(sys.argv[1])
+    if sys.argv[2:]:
+        request_kernel(sys.argv[1], sys.argv[2:])
+    else:
+        serve(sys.argv[1])

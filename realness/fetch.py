@@ -23,20 +23,10 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from .checked_table import DataError, Problems, read_table
 from .config import RealnessError, atomic_write, base_dir, cache_dir
-from realness.data import (
-    RAISE,
-    RAISE_TRAIN,
-    TABLE,
-    DataError,
-    DatasetInfo,
-    Problems,
-    check_rows,
-    dataset_info,
-    name_problem,
-    read_table,
-    table_digest,
-)
+from .data import SPLIT_COLUMNS, TABLE, check_rows, name_problem
+from .datasets import RAISE, RAISE_TRAIN, DatasetInfo, dataset_info, table_digest
 from .images import ImageError, image_digest, open_image
 
 # %% ../nbs/080_fetch.ipynb #03b535dc
@@ -162,7 +152,7 @@ def check_release(
 ) -> tuple:  # (the table as text, `Problems`; no rows in it when the copy is right)
     "Compare one split with what the release is known to be; every difference is a problem."
     folder, problems = Path(folder), Problems()
-    images, df = folder / 'images', read_table(folder / TABLE, problems)
+    images, df = folder / 'images', read_table(folder / TABLE, problems, SPLIT_COLUMNS)
     check_rows(df, images, problems)
     odd = ~df.filename.str.fullmatch(r'[fr]\d+\.png').astype(bool)
     for r in df[odd].itertuples():
@@ -190,7 +180,7 @@ def split_facts(
 ) -> SplitFacts:
     "The facts of a copy at hand: how the digests above were made."
     problems = Problems()
-    df = read_table(Path(folder) / TABLE, problems)
+    df = read_table(Path(folder) / TABLE, problems, SPLIT_COLUMNS)
     pixels = _check_pictures(df, Path(folder) / 'images', size, problems, True)
     if problems.rows:
         raise DataError(problems.table, folder)
@@ -221,7 +211,7 @@ def _fake(folder, seed=0, size=(64, 48)):
 # %% ../nbs/080_fetch.ipynb #48715e15
 def _which(folder, release):
     "The split a lone folder holds, by its number of rows."
-    n = len(read_table(folder / TABLE, Problems()))
+    n = len(read_table(folder / TABLE, Problems(), ('filename',)))
     return next((s for s, f in release.splits.items() if f.rows == n), next(iter(release.splits)))
 
 

@@ -60,6 +60,10 @@ class Registry(Mapping):
             raise RealnessError(f'unknown {self.kind} {name!r}; choose {self.choices()}')
         return self._entries[name]
 
+    def get(self, name, default=None):
+        "The entry of a name, or `default` if there is none."
+        return self._entries.get(name, default)
+
     def __contains__(self, name) -> bool:
         return name in self._entries
 

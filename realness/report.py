@@ -46,19 +46,13 @@ from fastcore.xml import (
     to_xml,
 )
 
+from .answer_words import answer_word
 from .cache import VectorCache
+from .checked_table import Problems, read_table
 from .config import RealnessError, atomic_write, base_dir, cache_dir, track
-from realness.data import (
-    TABLE,
-    DatasetInfo,
-    Problems,
-    check_split,
-    dataset_info,
-    is_ai,
-    read_table,
-    table_digest,
-)
-from .metrics import answer_word, bootstrap_ci, paired_bootstrap, regression_metrics
+from .data import TABLE, check_split
+from .datasets import DatasetInfo, dataset_info, is_ai, table_digest
+from .metrics import bootstrap_ci, paired_bootstrap, regression_metrics
 from realness.plots import (
     _interval,
     _num,
@@ -268,7 +262,7 @@ def gather(
         found, judge = _splits(f.data, split)
         for name, folder in found.items():
             log(f'Checking {name}')
-            good, problems = check_split(folder, known=cache, sentence=False)
+            good, problems = check_split(folder, known=cache, required=('filename', 'MOS'))
             f.checked[name] = good.assign(path=[str(folder / 'images' / n) for n in good.filename]), problems
         if judge:
             log(f'Judging on {judge.name}')

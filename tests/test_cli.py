@@ -61,7 +61,7 @@ BAD = {  # file name as in the table -> (rest of the row, what must be said of i
     'nan.png': ('NaN,"Yes, fine."', 'the MOS is NaN'),
     'word.png': ('high,"Yes, fine."', 'the MOS "high" is not a number'),
     'none.png': (',"Yes, fine."', 'the MOS is empty'),
-    'silent.png': ('1,"  "', 'the sentence is empty'),
+    'silent.png': ('1,"  "', 'the description is empty'),
     '../outside.png': ('1,"Yes, fine."', 'leaves the image folder'),
 }
 
@@ -468,7 +468,7 @@ def test_a_table_of_something_else_is_left_alone(cli, trained, tmp_path):
         (['predict', 'nowhere', 'x.png'], 'is no run folder'),
         (['predict', '{run}'], 'Missing argument'),
         (['predict', '{run}', '-'], 'no images'),
-        (['predict', '{run}', '{pics}', '--csv', 'o.txt'], 'ends in .csv or .parquet'),
+        (['predict', '{run}', '{pics}', '--csv', 'o.txt'], 'must end in .csv or .parquet'),
         (
             ['train', '--data', '{data}', '--encoders', 'lite', '--tune', '--out', 'r'],
             'fine-tuning needs the mlp head',

@@ -20,7 +20,8 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand
 
-from ..config import RealnessError, base_dir, default_encoders, split_dir, tracker
+from ..config import RealnessError, base_dir, default_encoders, split_dir, use_progress_bar
+from ..encoder_registry import ENCODER_PAIRS, pairs_help
 
 # %% ../../nbs/550_cli.ipynb #4e5ee7f1
 def _console(err=False):
@@ -46,11 +47,8 @@ def _bars():
             else iter(items)
         )
 
-    tracker.append(bar)
-    try:
+    with use_progress_bar(bar):
         yield
-    finally:
-        tracker.remove(bar)
 
 # %% ../../nbs/550_cli.ipynb #2eaa2ab7
 def _stop(text, code):
@@ -300,7 +298,7 @@ def train(
     encoders: Annotated[
         str | None,
         typer.Option(
-            help='full (ResNet-50 + BERT), lite (offline pair) or IMAGE+TEXT, e.g. resnet18+lite. Default: REALNESS_ENCODERS, else full.',
+            help=f'{pairs_help()}. Default: REALNESS_ENCODERS, else full.',
             show_default=False,
         ),
     ] = None,
@@ -499,8 +497,8 @@ NoModel = Annotated[
 ]
 
 
-def _fill_in(on, asked, table, text, keep, device, **who):
-    "Where sentences come from, with the missing ones described; the table as it is without --describe."
+def _fill_in(on, items, table, text, keep, device, **who):
+    "Where descriptions come from, with the missing ones described; the table as it is without --describe."
     if not on:
         if any(who.values()):
             raise RealnessError(
@@ -510,11 +508,9 @@ def _fill_in(on, asked, table, text, keep, device, **who):
     if text is not None:
         raise RealnessError('--describe and one sentence for all exclude each other')
     from realness.describe.run import fill_in, make_describer
-    from realness.inputs import Sentences, collect
+    from realness.inputs import Sentences
 
-    find, res = fill_in(
-        asked, Sentences(collect(asked), table), make_describer(**who, device=device), out=keep
-    )
+    find, res = fill_in(items, Sentences(items, table), make_describer(**who, device=device), out=keep)
     print(f'described: {res}' + (f' (kept in {keep})' if keep else ''), file=sys.stderr)
     return find
 
@@ -571,15 +567,17 @@ def predict(
     Sentences come from --description, --descriptions, or the image_descriptions.csv beside an images/ folder; without one the image-only head answers, or --describe asks for one.
     """
     from realness.cache import VectorCache
+    from realness.inputs import collect
     from realness.regression.predict import load
     from realness.regression.predict import predict as score
 
     if description is not None and descriptions is not None:
         raise RealnessError('--description and --descriptions exclude each other: give one')
-    asked, metric = _asked(paths), load(run, device, batch_size, VectorCache() if cache else None)
+    metric = load(run, device, batch_size, VectorCache() if cache else None)
+    items = collect(_asked(paths))
     find = _fill_in(
         describe,
-        asked,
+        items,
         descriptions,
         description,
         table and table.with_name(f'{table.stem}.descriptions.csv'),
@@ -589,7 +587,7 @@ def predict(
         local=local,
         fallback=fallback,
     )
-    rows = score(metric, asked, table, find, description, overwrite)
+    rows = score(metric, items, table, find, description, overwrite)
     _report(rows, table, as_json)
 
 # %% ../../nbs/550_cli.ipynb #2b082163
@@ -849,6 +847,7 @@ def heatmap(
 
     With no sentence and no download: `realness heatmap my.png --variant learned`, or `--clip lite-clip`.
     """
+    from realness.inputs import collect
     from realness.localization.clip import clip_name
     from realness.localization.run_heatmap_analysis import make_maps
 
@@ -866,10 +865,12 @@ def heatmap(
         across=across,
         scale=scale,
     )
-    (asked, table), out = _asked_maps(images, every, table), out or base_dir() / 'heatmaps'
+    asked, table = _asked_maps(images, every, table)
+    items = collect(asked)
+    out = out or base_dir() / 'heatmaps'
     table = _fill_in(
         describe,
-        asked,
+        items,
         table,
         text,
         out / 'descriptions.csv',
@@ -903,7 +904,7 @@ def heatmap(
             device=device,
         )
     rows = make_maps(
-        asked,
+        items,
         out,
         text,
         table,
@@ -1006,7 +1007,7 @@ def localizer_fit(
 
 # %% ../../nbs/550_cli.ipynb #9467d254
 _MANY = {
-    '--encoders': lambda a: a in ('full', 'lite') or '+' in a,
+    '--encoders': lambda a: a in ENCODER_PAIRS or '+' in a,
     '--heads': lambda a: a in ('svr', 'gp', 'mlp'),
     '--modalities': lambda a: a in ('both', 'image', 'text'),
 }
@@ -1081,7 +1082,7 @@ def lab(
     encoders: Annotated[
         list[str] | None,
         typer.Option(
-            help='Pairs: full, lite, IMAGE+TEXT; several allowed. Default: REALNESS_ENCODERS, else full.',
+            help=f'Pairs: {", ".join(ENCODER_PAIRS)}, IMAGE+TEXT; several allowed. Default: REALNESS_ENCODERS, else full.',
             show_default=False,
         ),
     ] = None,

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..cache import VectorCache
 from ..config import RealnessError
-from ..data import is_ai
+from ..datasets import is_ai
 from realness.experiments.kernels import (
     PLAIN_MIX,
     SUM_LOOKS,

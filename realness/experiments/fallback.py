@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pandas as pd
 
+from ..answer_words import answer_word
 from ..cache import VectorCache
 from ..config import track
 from ..demo import demo_data
@@ -21,7 +22,6 @@ from .learning_curve import SAID, inputs
 from .sentence_worth import beside
 from .wording import Wording, blocks_of
 from ..lab.run import Protocol, load_lab
-from ..metrics import answer_word
 
 # %% ../../nbs/experiments/635_fallback.ipynb #d8683831
 def levels_of(

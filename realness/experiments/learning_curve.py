@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..cache import VectorCache
 from ..config import RealnessError, track
-from ..data import is_ai
+from ..datasets import is_ai
 from .kernels import SUM_MIX, Kernels, mix_row, run_command, without
 from .wording import blocks_of
 from ..lab.run import load_lab, make_folds

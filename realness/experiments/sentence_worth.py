@@ -9,12 +9,12 @@ __all__ = ['shuffled', 'exchanged_row', 'experiment', 'beside', 'run']
 import numpy as np
 import pandas as pd
 
+from ..answer_words import answer_word
 from ..cache import VectorCache
 from .kernels import SUM_MIX, Kernels, mix_row, run_command, without
 from .learning_curve import SAID, inputs
 from .wording import Wording, blocks_of, body
 from ..lab.run import Protocol, load_lab
-from ..metrics import answer_word
 
 # %% ../../nbs/experiments/620_sentence_worth.ipynb #d78a7e86
 def shuffled(

@@ -134,7 +134,7 @@ def stranger_rows(blocks, train_copy, test_copy, strangers, seed=0, folds=5) -> 
 # %% ../../nbs/experiments/630_travel.ipynb #8a0e694b
 def experiment(df, cache, strangers, seed=0, folds=5) -> pd.DataFrame:
     "All three, as one table; `strangers`: images that are not from home."
-    from realness.data import is_ai
+    from realness.datasets import is_ai
 
     blocks, _, (train_copy,) = features_of(df, 'lite', copies=1)
     encoder = ImageEncoder('lite')

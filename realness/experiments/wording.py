@@ -12,11 +12,11 @@ import re
 import numpy as np
 import torch
 
+from ..answer_words import answer_onehot
 from ..cache import VectorCache
 from ..config import track
 from ..encoders import TextEncoder
 from .looking import Looker, image_blocks
-from ..metrics import answer_onehot
 
 # %% ../../nbs/experiments/610_wording.ipynb #154da480
 _ANSWER = re.compile(r'^\W*(no|somewhat|yes)\b\W*', re.IGNORECASE)

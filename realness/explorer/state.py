@@ -22,8 +22,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ..config import RealnessError, atomic_write, tracker
-from ..data import TABLE, Problems, read_table
+from ..checked_table import Problems, read_table
+from ..config import RealnessError, atomic_write, use_progress_bar
+from ..data import TABLE
 from ..images import load_image
 from ..inputs import collect
 from ..localization.clip import load_clip
@@ -204,35 +205,19 @@ class Stopped(Exception):
     "A newer request has come."
 
 
-_here = threading.local()
-
-
-def _watch(items, label, total):
-    "A progress bar that tells the request of this thread, and stops with it."
-    look = getattr(_here, 'look', None)
-    if look is None:
-        return next(t for t in reversed(tracker) if t is not _watch)(items, label, total)
-
-    def steps():
-        for n, o in enumerate(items):
-            look(label, n, total)
-            yield o
-
-    return steps()
-
-
 @contextmanager
 def watched(
     look,  # called with (label, done, total) at each step of anything that shows a progress bar; may raise to stop it
 ):
     "Progress of the code below, in this thread only."
-    _here.look = look
-    tracker.append(_watch)
-    try:
+
+    def steps(items, label, total):
+        for n, o in enumerate(items):
+            look(label, n, total)
+            yield o
+
+    with use_progress_bar(steps):
         yield
-    finally:
-        tracker.remove(_watch)
-        _here.look = None
 
 # %% ../../nbs/510_explorer_state.ipynb #7c19d92e
 @dataclass(eq=False)

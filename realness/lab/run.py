@@ -23,11 +23,13 @@ import numpy as np
 import pandas as pd
 
 from .. import __version__
+from ..answer_words import answer_score
 from ..cache import VectorCache
-from ..config import RealnessError, atomic_write, default_encoders, track, tracker
-from ..data import TABLE, is_ai, load_split, table_digest
+from ..config import RealnessError, atomic_write, default_encoders, track, use_progress_bar
+from ..data import TABLE, load_split
+from ..datasets import is_ai, table_digest
 from ..encoders import create_encoders
-from ..metrics import answer_score, bootstrap_ci, cv_summary, paired_bootstrap, plcc, srocc
+from ..metrics import bootstrap_ci, cv_summary, paired_bootstrap, plcc, srocc
 from ..plots import plot_results, save_figure
 from ..regression import heads as recipe
 from ..regression.evaluate import trivial_predictions
@@ -122,17 +124,18 @@ def _slug(name):
     )
 
 
+def _no_progress(items, label, total):
+    return iter(items)
+
+
 def _call(name, f, fold):
     "A row's checked predictions for a fold; bars of what it does inside stay hidden."
-    tracker.append(lambda items, label, total: iter(items))
-    try:
+    with use_progress_bar(_no_progress):
         p = (
             f(fold.train, fold.test, seed=fold.seed)
             if 'seed' in inspect.signature(f).parameters
             else f(fold.train, fold.test)
         )
-    finally:
-        tracker.pop()
     p = np.asarray(p, float)
     if p.shape != fold.test.shape:
         raise RealnessError(f'row {name}: gave predictions of shape {p.shape} for {len(fold.test)} images')

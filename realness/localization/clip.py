@@ -22,8 +22,16 @@ from torch.nn.functional import normalize
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ..config import SEED, RealnessError
-from ..encoders import _fingerprint, _lite0
-from ..pretrained import package_file, quiet_hub, reachable, shipped
+from ..image_encoders import build_lite_network
+from ..network_weights import fingerprint_weights
+from realness.pretrained import (
+    LITE_CLIP,
+    lite_text_folder,
+    missing_weights,
+    package_weights,
+    quiet_hub,
+    reachable,
+)
 
 # %% ../../nbs/200_clip.ipynb #672c1d0d
 DEFAULT_CLIP = 'ViT-B-32@openai'
@@ -82,8 +90,7 @@ def _lite_shape():
     "A CustomTextCLIP of the lite encoders; text weights from its package, the rest still to be loaded."
     from open_clip import CustomTextCLIP
 
-    folder = str(package_file('text').parent)
-    package_file('vocab')
+    folder = str(lite_text_folder())
     vision = dict(
         timm_model_name='tf_efficientnet_lite0',
         timm_model_pretrained=False,
@@ -110,7 +117,7 @@ def _lite_clip(folder):
 
     about, heads = json.loads((folder / 'clip.json').read_text()), load_file(folder / 'heads.safetensors')
     model, text = _lite_shape()
-    model.visual.trunk.load_state_dict(_lite0('default')[0].state_dict())
+    model.visual.trunk.load_state_dict(build_lite_network().state_dict())
     with torch.no_grad():
         for mine, key in ((model.visual.head.proj.weight, 'image'), (model.text.proj.weight, 'text')):
             if key not in heads or heads[key].shape != mine.shape:
@@ -132,10 +139,7 @@ def _lite_clip(folder):
 
 # %% ../../nbs/200_clip.ipynb #fb07adea
 def _missing_clip(name, tag):
-    return RealnessError(
-        f'the weights of {name}@{tag} are not on this machine and their host cannot be reached; pass a checkpoint as {name}@FILE or a folder, '
-        'or use the small offline model: pip install "realness[lite]" and --clip lite-clip (in Python clip="lite-clip")'
-    )
+    return missing_weights(f'{name}@{tag}', f'pass a checkpoint as {name}@FILE or a folder', LITE_CLIP)
 
 
 def _open_clip_random(name):
@@ -254,7 +258,7 @@ class CLIP:
     def mark(self) -> str:
         "Changes with the weights and with everything done to a window before them."
         if self._mark is None:
-            self._mark = _fingerprint(
+            self._mark = fingerprint_weights(
                 self.model, self.name, self.size, self.mean.flatten().tolist(), self.std.flatten().tolist()
             )
         return self._mark
@@ -369,7 +373,7 @@ def bf16_pays() -> bool:
 def _load(name, device):
     text, _, tag = name.partition('@')
     folder = (
-        shipped()
+        package_weights('lite-clip')
         if name == 'lite-clip'
         else Path(name).expanduser()
         if Path(name).expanduser().is_dir()

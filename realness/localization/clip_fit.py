@@ -19,16 +19,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..answer_words import answer_word
 from ..cache import VectorCache
 from ..config import RealnessError, atomic_write, track
-from ..data import is_ai, load_split
+from ..data import load_split
+from ..datasets import is_ai
 from ..defects.kinds import KINDS, MORE_SAYS, plant_seen
 from ..demo import FINE, MILD, SAYS, TAILS, TEXTURES, photographs, place_name, take_view
 from ..encoders import ImageEncoder, TextEncoder
 from ..images import image_digest, load_image
 from .scores import NATURAL, UNREAL, clauses
 from .windows import Grid, to_pixels
-from ..metrics import answer_word
 
 # %% ../../nbs/275_clip_fit.ipynb #4917a93e
 SIDE, MICRO, LIMIT = 224, 8, 77  # input of the image tower, windows a forward pass, most tokens
@@ -806,7 +807,9 @@ def fit_rows(
 ) -> tuple:  # `Heads`, reference, what is known of them
     "Heads and reference from a data set; the report is on rows that its heads have not seen."
     rng, folder = np.random.default_rng(seed), Path(data) / 'train'
-    df = _photograph_column(folder, load_split(folder, skip_bad=True, mos=False, log=log))
+    df = _photograph_column(
+        folder, load_split(folder, skip_bad=True, log=log, required=('filename', 'description'))
+    )
     if 'MOS' in df:
         df = df.assign(MOS=[_float(m) for m in df.MOS])
     if len(df) < 10:
@@ -856,7 +859,7 @@ def fit_clip(
     **kw,  # for `fit_heads`
 ) -> dict:  # the content of clip.json, with the held-out figures under 'metrics'
     "Fit lite-clip's heads and write them with their reference windows to a folder that `--clip` takes."
-    from realness.data import dataset_info
+    from realness.datasets import dataset_info
 
     check_out(out)
     if data is not None and not Path(data).is_dir():

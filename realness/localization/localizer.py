@@ -27,7 +27,7 @@ from realness.localization.cell_features import (
     prepare_image,
 )
 from .localizer_data import TrainingCells, make_training_cells
-from ..pretrained import shipped
+from ..pretrained import package_weights
 
 # %% ../../nbs/230_localizer.ipynb #ee0dd6bc
 class CellNetwork(nn.Module):
@@ -240,7 +240,7 @@ class Localizer:
     @classmethod
     def load(cls, folder: Path | str | None = None):
         "A saved localizer, or the one of the package for None. Raises `RealnessError` if there is none."
-        about, tensors = _read_folder(Path(folder) if folder else shipped('localizer'))
+        about, tensors = _read_folder(Path(folder) if folder else package_weights('localizer'))
         return cls(*_unpack(tensors), about)
 
 # %% ../../nbs/230_localizer.ipynb #357fae25

@@ -8,7 +8,6 @@ __all__ = ['COLUMNS', 'load_data', 'map_key', 'make_map', 'process_single_image'
 
 # %% ../../nbs/260_run_heatmap_analysis.ipynb #0784eecd
 import argparse
-import csv
 import hashlib
 import html
 import json
@@ -22,7 +21,7 @@ import pandas as pd
 from ..config import RealnessError, atomic_write, base_dir, track
 from ..data import TABLE
 from ..images import ImageError, file_digest, find_images
-from ..inputs import Sentences, collect, read_sentences
+from ..inputs import Sentences, collect, read_descriptions
 from .clip import clip_name, load_clip
 from .heatmap import Heatmap, get_variant, heatmap
 
@@ -31,19 +30,10 @@ def load_data(
     csv_path: Path | str,  # a CSV with filename and description
 ) -> pd.DataFrame:  # one row per image; MOS is NaN where there is none
     "The table of sentences. Raises `RealnessError` with every problem of the file."
-    says = read_sentences(csv_path)
-    if not says:
-        raise RealnessError(f'{csv_path}: has no rows')
-    with open(csv_path, newline='', encoding='utf-8-sig') as f:
-        rows = list(csv.DictReader(f))
-    mos = {r.get('filename'): r.get('MOS') for r in rows}
-    return pd.DataFrame(
-        dict(
-            filename=list(says),
-            MOS=pd.to_numeric([mos.get(f) or None for f in says], errors='coerce'),
-            description=list(says.values()),
-        )
-    )
+    table = read_descriptions(csv_path)
+    if not len(table):
+        raise RealnessError(f'{csv_path}: has no rows; add one row per image')
+    return table[['filename', 'MOS', 'description']]
 
 # %% ../../nbs/260_run_heatmap_analysis.ipynb #e27962f0
 def map_key(path, text, clip_mark, choices) -> str:
@@ -197,7 +187,7 @@ def _row(shown, file, where, stem, out, text, source, **kw):
 
 
 def make_maps(
-    asked: list,  # images and folders
+    asked: list,  # images and folders, or what `collect` made of them
     out: Path | str,  # the output folder
     text: str | None = None,  # one sentence for all
     table=None,  # a CSV with filename and description, or a function such as `Sentences`

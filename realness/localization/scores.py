@@ -13,10 +13,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..answer_words import answer_word
 from ..config import RealnessError, atomic_write, cache_dir
 from .clip import CLIP
 from .embed import embed_corners
-from ..metrics import answer_word
 
 # %% ../../nbs/215_scores.ipynb #1f32af91
 _ANSWER = re.compile(r'^\s*(yes|no|somewhat)\b[\s,.;:!-]*', re.I)

@@ -13,10 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from ..answer_words import answer_score
 from ..cache import VectorCache
 from ..config import RealnessError, atomic_write
-from ..data import TABLE, is_ai, load_split
-from ..metrics import answer_score, bootstrap_ci, regression_metrics
+from ..data import TABLE, load_split
+from ..datasets import is_ai
+from ..metrics import bootstrap_ci, regression_metrics
 from ..plots import plot_deciles, plot_scatter, plot_table, save_figure
 from .predict import load, score_rows
 from .uncertainty import coverage, deciles, share
@@ -246,7 +248,7 @@ def evaluate(
 ):  # rows of `judge`, `judge_parts` and `judge_uncertainty`; `.attrs` holds the folder of the results
     "Judge a run on a split; writes table.csv, predictions.csv, calibration.csv and figures beside the run."
     folder, cache, log = find_split(data, split), VectorCache(), log or (lambda s: None)
-    df = load_split(folder, skip_bad, known=cache, log=log, sentence=False)
+    df = load_split(folder, skip_bad, known=cache, log=log, required=('filename', 'MOS'))
     if group and group not in df:
         raise RealnessError(
             f'{folder / TABLE}: no column {group}; there are {", ".join(c for c in df if c not in ("row", "digest", "path"))}'

@@ -13,11 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
+from ..answer_words import answer_onehot
 from ..cache import VectorCache
 from ..config import RealnessError, track
 from ..encoders import ImageEncoder, TextEncoder
 from ..images import ImageError, image_digest, load_image, reencode, to_tensor, to_view
-from ..metrics import answer_onehot
 from ..scene import SCENE_WIDTH, scene_statistics
 
 # %% ../../nbs/105_features.ipynb #3a31d0a9

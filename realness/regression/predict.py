@@ -158,11 +158,14 @@ RESULT = ('path', 'filename', *SCORES, 'sentence_source', 'error', 'modality', '
 class ResultTable(RowTable):
     "Scores, in a CSV or (by its ending) Parquet; rows of another run are refused."
 
-    columns, mark, what, maker = RESULT, 'run', 'scores', 'run'
+    columns = RESULT
+    source_column = 'run'
+    row_noun = 'scores'
+    source_noun = 'run'
 
-    def _live(self):
+    def get_working_path(self):
         if self.path.suffix not in ('.csv', '.parquet'):
-            raise RealnessError(f'{self.path}: the table ends in .csv or .parquet')
+            raise RealnessError(f'{self.path}: the name of the table must end in .csv or .parquet')
         self.parquet = self.path.suffix == '.parquet'
         if self.parquet:
             self._need_parquet()
@@ -172,12 +175,12 @@ class ResultTable(RowTable):
         if find_spec('pyarrow') is None:
             raise RealnessError('Parquet needs pyarrow: pip install "realness[parquet]", or write .csv')
 
-    def _text(self):
-        if self.parquet and self.path.is_file() and not self.live.is_file():
+    def read_text(self):
+        if self.parquet and self.path.is_file() and not self.working_path.is_file():
             import pandas as pd
 
             return pd.read_parquet(self.path).to_csv(index=False, lineterminator='\n')
-        return super()._text()
+        return super().read_text()
 
     def open(self, asked):
         "Keep the rows that still hold for `asked` (path -> (sentence, file)), forget the rest; returns the paths still to do."
@@ -185,20 +188,20 @@ class ResultTable(RowTable):
             p in asked
             and not r['error']
             and r['description'] == asked[p][0]
-            and r['digest'] == _digest(asked[p][1])
+            and r['digest'] == file_digest(asked[p][1], missing_ok=True)
         )
-        self.keep({p: r for p, r in self.done.items() if holds(p, r)})
-        return [p for p in asked if p not in self.done]
+        self.replace_rows({p: r for p, r in self.rows.items() if holds(p, r)})
+        return [p for p in asked if p not in self.rows]
 
-    def cells(self, row):
+    def format_row(self, row):
         return [
             '' if row[c] is None else f'{row[c]:.{SCORES[c]}f}' if c in SCORES else row[c]
             for c in self.columns
         ]
 
-    def close(self, order):
+    def finish(self, order):
         "Put the rows in the order asked for; Parquet is written now."
-        text = super().close(order)
+        text = super().finish(order)
         if not self.parquet:
             return
         import pandas as pd
@@ -209,19 +212,12 @@ class ResultTable(RowTable):
         )
         with atomic_write(self.path) as tmp:
             df.to_parquet(tmp, index=False)
-        self.live.unlink()
-
-
-def _digest(file):
-    try:
-        return file_digest(file)
-    except OSError:
-        return ''
+        self.working_path.unlink()
 
 # %% ../../nbs/170_predict.ipynb #a4fbaa78
 def predict(
     predictor: Predictor,
-    asked: list,  # files and folders
+    asked: list,  # files and folders, or what `collect` made of them
     out: Path | str | None = None,  # a CSV or Parquet to write; None only returns the rows
     descriptions=None,  # a CSV of sentences, a dict of file name -> sentence, or a function such as `Sentences`
     description: str | None = None,  # one sentence for all
@@ -242,8 +238,8 @@ def predict(
         fresh.update({r['path']: r for r in rows})
     if not table:
         return [fresh[s] for s, _ in items]
-    table.close([s for s, _ in items])
-    return [fresh.get(s) or _typed(table.done[s]) for s, _ in items]
+    table.finish([s for s, _ in items])
+    return [fresh.get(s) or _typed(table.rows[s]) for s, _ in items]
 
 
 def _score(predictor, part, said):
@@ -256,7 +252,7 @@ def _score(predictor, part, said):
             sentence_source=said[s][1],
             description=said[s][0],
             run=predictor.run_id,
-            digest=_digest(f),
+            digest=file_digest(f, missing_ok=True),
         )
         for (s, f), r in zip(part, scored)
     ]

@@ -16,7 +16,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import nn
 
 from ..config import RealnessError, atomic_write
-from ..data import DatasetInfo
+from ..datasets import DatasetInfo
 from ..encoders import EncoderInfo, ImageEncoder, TextEncoder
 from .heads import MLPHead, build_head
 from .uncertainty import Calibration, Domain, Intervals

@@ -18,7 +18,8 @@ from torch import nn
 
 from ..cache import VectorCache
 from ..config import RealnessError, atomic_write, track
-from ..data import RAISE, dataset_info, is_ai, load_split, table_digest
+from ..data import load_split
+from ..datasets import RAISE, dataset_info, is_ai, table_digest
 from ..device import seed_everything
 from ..encoders import create_encoders
 from ..metrics import bootstrap_ci, cv_summary

@@ -18,7 +18,8 @@ from torch.utils.data import TensorDataset
 
 from ..cache import VectorCache
 from ..config import SEED, RealnessError, atomic_write, base_dir, default_encoders, split_dir, track
-from ..data import TABLE, dataset_info, load_split
+from ..data import TABLE, load_split
+from ..datasets import dataset_info
 from ..device import pick_device, seed_everything
 from ..encoders import TextEncoder, create_encoders, pair_names
 from ..metrics import plcc, srocc
