@@ -22,7 +22,8 @@ from .kernels import SUM_MIX, Kernels, mix_row, run_command, without, write_csv
 from .learning_curve import SAID, inputs
 from .sentence_worth import beside
 from .wording import Wording, blocks_of
-from ..lab.run import Protocol, load_lab
+from ..lab.protocol import Protocol
+from ..lab.run import load_lab
 
 # %% ../../nbs/experiments/635_fallback.ipynb #d8683831
 def levels_of(
@@ -47,7 +48,7 @@ def described(
     tell=None,  # a describer; the fall-back by default
 ) -> list:  # a sentence for each row
     "What the fall-back says of the images of a table."
-    says = describe(list(zip(df.filename, df.path)), tell or Fallback(), out).sentences
+    says = describe(list(zip(df.filename, df.path)), tell or Fallback(), out).descriptions
     return [says[n][0] for n in df.filename]
 
 # %% ../../nbs/experiments/635_fallback.ipynb #434b0e3f
