@@ -29,8 +29,8 @@ from ..config import RealnessError, atomic_write, default_encoders, track, use_p
 from ..data import TABLE, load_split
 from ..datasets import is_ai, table_digest
 from ..encoders import create_encoders
+from ..figures import save_figure
 from ..metrics import bootstrap_ci, cv_summary, paired_bootstrap, plcc, srocc
-from ..plots import plot_results, save_figure
 from ..regression import heads as recipe
 from ..regression.evaluate import trivial_predictions
 from ..regression.features import ImageFeatures
@@ -38,6 +38,7 @@ from ..regression.heads import MODALITIES
 from ..regression.regression_model import COREModel
 from ..regression.runs import BEST, RunConfig, _predict_fold, _subset, folds_of
 from ..regression.train import MLP_WEIGHT, extract
+from ..result_plots import plot_results
 
 # %% ../../nbs/355_lab.ipynb #b2a993ac
 class Fold(NamedTuple):
