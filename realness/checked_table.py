@@ -51,7 +51,7 @@ def format_problem(
 
 # %% ../nbs/028_checked_table.ipynb #d83101f3
 class DataError(RealnessError):
-    "All errors of a data set in one message; `problems` holds the table (level, row, filename, problem, fix)."
+    "All errors of a data set in one message; `problems` is the table of all problems."
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ def _has_columns(header: list, required: tuple, path: Path, problems: Problems) 
     "Check the first line of a table."
     missing = [column for column in required if column not in header]
     if missing:
-        existing = f'; the header is {", ".join(header)}' if header else ''
+        existing = f'; the header reads {", ".join(header)}' if header else ''
         problems.add(
             f'{path}: no column {" and no column ".join(missing)}{existing}',
             f'the first line must name {",".join(required)}',

@@ -68,7 +68,7 @@ _ENCODING = dict(encoding='utf-8', errors='backslashreplace', newline='')
 class RowTable:
     """A CSV table that is written row by row and can be resumed.
 
-    A subclass names its `columns`; the first one identifies a row. `rows` maps it to the row as a dict of text.
+    A subclass names its `columns`; the first one identifies a row. `rows` maps it to the row, a dict of text.
     Raises `RealnessError` for a file with other columns and for rows of another source.
     """
 

@@ -100,7 +100,7 @@ def sent(folder, names):
     import base64
     import hashlib
 
-    from realness.describe.endpoints import SIDE, small_jpeg
+    from realness.describe.transfer import SIDE, small_jpeg
 
     url = lambda n: 'data:image/jpeg;base64,' + base64.b64encode(small_jpeg(folder / n, SIDE)).decode()
     return {hashlib.sha256(url(n).encode()).hexdigest() for n in names}
@@ -190,11 +190,12 @@ def test_two_hundred_through_faults(started, server, pictures, tmp_path):
 
 
 def test_answers_belong_to_their_pictures(server, vlm, few):
-    from realness.describe.endpoints import Endpoint, Local
+    from realness.describe.endpoints import Endpoint
+    from realness.describe.local_model import LocalModel
 
     there, here = (
         Endpoint(f'http://127.0.0.1:{server.port}/v1', server.model, max_tokens=WORDS),
-        Local(str(vlm), 'cpu', max_tokens=WORDS),
+        LocalModel(str(vlm), 'cpu', max_tokens=WORDS),
     )
     from realness.describe.run import describe
 

@@ -8,7 +8,6 @@ __all__ = ['COLUMNS', 'load_data', 'map_key', 'make_map', 'process_single_image'
 
 # %% ../../nbs/260_run_heatmap_analysis.ipynb #0784eecd
 import argparse
-import csv
 import hashlib
 import html
 import json
