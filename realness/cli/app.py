@@ -669,7 +669,7 @@ def _sheet(run, data):
     "The images predicted least and most real, as one figure in the run folder."
     import pandas as pd
 
-    from realness.plots import contact_sheet, save_figure
+    from realness.figures import contact_sheet, save_figure
 
     p = (
         pd.read_csv(Path(run) / 'evaluations' / f'{Path(data).name}-test' / 'predictions.csv')
@@ -1038,7 +1038,7 @@ def _listed(given, default=()):
 # %% ../../nbs/550_cli.ipynb #8b12d5e9
 def _compared(out, pair, as_json):
     "Say how two rows of a finished table differ."
-    from realness.lab.run import paired
+    from realness.lab.report import paired
 
     found = {m: paired(out, *pair, m) for m in ('srocc', 'plcc')}
     if as_json:
@@ -1054,7 +1054,7 @@ def _lab_json(r, out):
     return dict(
         out=str(out),
         command=r.command,
-        says=r.says(),
+        says=r.findings(),
         control_holds=bool(control.srocc_lo <= 0 <= control.srocc_hi),
         chosen=best,
         chosen_test=None if test is None else test.srocc_pooled,
@@ -1152,7 +1152,7 @@ def lab(
     Stop it and run it again: it goes on. Writes table.csv, table.md, table.png, predictions.csv.
     Example: `realness lab DIR --out LAB --encoders lite --heads svr gp --best`
     """
-    from realness.lab.run import LabConfig
+    from realness.lab.lab_config import LabConfig
     from realness.lab.run import lab as run
 
     out = out or base_dir() / 'runs' / 'lab'
@@ -1181,7 +1181,7 @@ def lab(
         return _json(_lab_json(r, out))
     for p in r.parts:
         _table(p.show().drop(columns='PLCC fold mean (sd)'), p.title, index=True)
-    for s in r.says():
+    for s in r.findings():
         print(s.replace('**', ''))
     print(f'Tables, figures and predictions are in {out}')
 

@@ -21,7 +21,8 @@ from .kernels import SUM_MIX, Kernels, mix_row, run_command, without, write_csv
 from .learning_curve import SAID, inputs
 from .sentence_worth import beside
 from .wording import Wording, blocks_of
-from ..lab.run import Protocol, load_lab
+from ..lab.protocol import Protocol
+from ..lab.run import load_lab
 
 # %% ../../nbs/experiments/635_fallback.ipynb #d8683831
 def levels_of(
