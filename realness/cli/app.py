@@ -669,7 +669,7 @@ def _sheet(run, data):
     "The images predicted least and most real, as one figure in the run folder."
     import pandas as pd
 
-    from realness.plots import contact_sheet, save_figure
+    from realness.figures import contact_sheet, save_figure
 
     p = (
         pd.read_csv(Path(run) / 'evaluations' / f'{Path(data).name}-test' / 'predictions.csv')

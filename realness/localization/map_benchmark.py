@@ -944,7 +944,7 @@ def plot_benchmark(
     title: str = None,
 ):  # a Figure
     "Every variant with its interval over photographs; a line at chance."
-    from realness.plots import plot_table
+    from realness.result_plots import plot_table
 
     name = 'AUC-Judd' if metric == 'auc_judd' else metric
     d = pd.DataFrame(
