@@ -52,25 +52,15 @@ from .checked_table import Problems, read_table
 from .config import RealnessError, atomic_write, base_dir, cache_dir, track
 from .data import TABLE, check_split
 from .datasets import DatasetInfo, dataset_info, is_ai, table_digest
+from .figures import format_interval, format_number, to_jpeg, to_png
+from .map_figures import draw_colour_bar, draw_maps
 from .metrics import bootstrap_ci, paired_bootstrap, regression_metrics
-from realness.plots import (
-    _interval,
-    _num,
-    draw_bar,
-    draw_many,
-    jpeg,
-    plot_curves,
-    plot_deciles,
-    plot_distribution,
-    plot_residuals,
-    plot_scatter,
-    plot_table,
-    png,
-)
+from .plots import plot_curves, plot_deciles, plot_distribution, plot_residuals, plot_scatter
 from .regression.evaluate import NAMES, Judged, judge_run, parts_table, short_table, uncertainty_lines
 from .regression.predict import load
 from .regression.runs import RunConfig
 from .regression.uncertainty import deciles
+from .result_plots import plot_table
 
 # %% ../nbs/505_report.ipynb #f38bbc4f
 def _uri(data, kind):
@@ -84,7 +74,7 @@ def _figure(fig, alt, caption=''):
     "A matplotlib figure, sharp on a screen of twice the density and on paper."
     w, h = (round(PIXELS * v) for v in fig.get_size_inches())
     return Figure(
-        Img(src=_uri(png(fig, 220), 'png'), alt=alt, width=w, height=h),
+        Img(src=_uri(to_png(fig, 220), 'png'), alt=alt, width=w, height=h),
         *([Figcaption(caption)] if caption else []),
     )
 
@@ -303,7 +293,7 @@ def _beats(f):
     word = 'better' if d.lo > 0 else 'worse' if d.hi < 0 else 'not clearly better'
     return [
         Li(
-            f'It ranks {word} than the best trivial predictor ({best}): a difference of {_interval(d.difference, d.lo, d.hi)} in SROCC on the same images.'
+            f'It ranks {word} than the best trivial predictor ({best}): a difference of {format_interval(d.difference, d.lo, d.hi)} in SROCC on the same images.'
         )
     ]
 
@@ -334,7 +324,11 @@ def _glance(f):
     items = [Li('Judged on ', B(f.source), '.')]
     if f.ready and np.isfinite((r := bootstrap_ci(f.shown.MOS, f.shown.p)).value):
         items.append(
-            Li(f'{f.main}: SROCC ', B(_interval(*r)), ' (1 = every pair in the right order, 0 = chance).')
+            Li(
+                f'{f.main}: SROCC ',
+                B(format_interval(*r)),
+                ' (1 = every pair in the right order, 0 = chance).',
+            )
         )
     if f.ready and f.judged is not None:
         items += _beats(f)
@@ -400,7 +394,9 @@ def _quality(f):
     )
     out = [P(_READ), P(_TRIVIAL), _table(short_table(t), index=True)]
     if (whole.metric == 'srocc').any():
-        said = '; '.join(f'{r.model} {_num(r.value, 2)}' for r in whole[whole.metric == 'srocc'].itertuples())
+        said = '; '.join(
+            f'{r.model} {format_number(r.value, 2)}' for r in whole[whole.metric == 'srocc'].itertuples()
+        )
         out.append(_figure(plot_table(whole, 'srocc'), f'SROCC of each predictor with its interval. {said}.'))
     parts = parts_table(t)
     return out + (
@@ -480,7 +476,7 @@ def _cv(f, cv):
             'fold mean': cv.fold_mean,
             'fold sd': cv.fold_sd,
             'pooled [95 % interval]': [
-                _interval(r.pooled, r.pooled_lo, r.pooled_hi) for r in cv.itertuples()
+                format_interval(r.pooled, r.pooled_lo, r.pooled_hi) for r in cv.itertuples()
             ],
         }
     )
@@ -493,7 +489,7 @@ def _cv(f, cv):
         _table(t),
         _figure(
             plot_table(d, 'srocc'),
-            f'SROCC of cross-validation by head: {"; ".join(f"{r.model} {_num(r.value, 2)}" for r in d[d.metric == "srocc"].itertuples())}.',
+            f'SROCC of cross-validation by head: {"; ".join(f"{r.model} {format_number(r.value, 2)}" for r in d[d.metric == "srocc"].itertuples())}.',
         ),
     ]
 
@@ -517,8 +513,8 @@ def _scatter(f):
         return _too_few(f)
     s = f.shown
     band = ('90 % interval', s.mos_lo, s.mos_hi) if 'mos_lo' in s and s.mos_lo.notna().all() else None
-    alt = f'Predicted MOS along, {_num(s.p.min(), 2)} to {_num(s.p.max(), 2)}; true MOS up, {_num(s.MOS.min(), 2)} to {_num(s.MOS.max(), 2)}; {len(s)} images, with the fitted curve'
-    spread = f'Histograms: true MOS, mean {_num(s.MOS.mean(), 2)}, sd {_num(s.MOS.std(ddof=0), 2)}; predicted, mean {_num(s.p.mean(), 2)}, sd {_num(s.p.std(ddof=0), 2)}.'
+    alt = f'Predicted MOS along, {format_number(s.p.min(), 2)} to {format_number(s.p.max(), 2)}; true MOS up, {format_number(s.MOS.min(), 2)} to {format_number(s.MOS.max(), 2)}; {len(s)} images, with the fitted curve'
+    spread = f'Histograms: true MOS, mean {format_number(s.MOS.mean(), 2)}, sd {format_number(s.MOS.std(ddof=0), 2)}; predicted, mean {format_number(s.p.mean(), 2)}, sd {format_number(s.p.std(ddof=0), 2)}.'
     return [
         _figure(
             plot_scatter(s.MOS, s.p, groups=_kinds(f), band=band),
@@ -550,7 +546,9 @@ def _residuals(f):
             )
         ]
     err = f.shown.p - f.shown.MOS
-    means = '; '.join(f'{g} {_num(err[v == g].mean(), 2)}' for v in groups.values() for g in sorted(set(v)))
+    means = '; '.join(
+        f'{g} {format_number(err[v == g].mean(), 2)}' for v in groups.values() for g in sorted(set(v))
+    )
     return [
         _figure(
             plot_residuals(f.shown.MOS, f.shown.p, groups),
@@ -588,7 +586,10 @@ def _sure(f):
 def _tenths(t, of):
     return (
         f'Mean true against mean predicted MOS in {len(t)} groups {of}: '
-        + '; '.join(f'{_num(r.predicted, 2)} predicted, {_num(r.true, 2)} true' for r in t.itertuples())
+        + '; '.join(
+            f'{format_number(r.predicted, 2)} predicted, {format_number(r.true, 2)} true'
+            for r in t.itertuples()
+        )
         + '.'
     )
 
@@ -677,7 +678,7 @@ def _card(r, m):
     )
     said = [
         B(r.filename),
-        f': predicted {_interval(r.p, lo, hi, 2)}, true {_num(r.MOS, 2)}, {_num(abs(r.p - r.MOS), 2)} off.',
+        f': predicted {format_interval(r.p, lo, hi, 2)}, true {format_number(r.MOS, 2)}, {format_number(abs(r.p - r.MOS), 2)} off.',
     ]
     if text := getattr(r, 'description', ''):
         said += [' ', Span(textwrap.shorten(str(text), 400, placeholder=' …'), cls='says')]
@@ -685,7 +686,7 @@ def _card(r, m):
         return Figure(Figcaption(*said, *([Span(f' No map: {m}', cls='none')] if m else [])))
     box = next((b['box'] for b in m.boxes()), None)
     where = f' least real at {box[0]}, {box[1]} ({box[2]} x {box[3]} pixels)' if box else ' an even map'
-    data = jpeg(draw_many([_light(m)], [''], look='side', bar=False), 150)
+    data = to_jpeg(draw_maps([_light(m)], [''], look='side', bar=False), 150)
     return Figure(
         Img(
             src=_uri(data, 'jpeg'),
@@ -718,7 +719,7 @@ def _ends(f):
         )
         out.append(
             _figure(
-                draw_bar(_light(real[0])),
+                draw_colour_bar(_light(real[0])),
                 f'Colour scale of the maps: {real[0].quantity}, {real[0].lo:g} to {real[0].hi:g}, brighter = less real.',
             )
         )

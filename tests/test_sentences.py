@@ -311,7 +311,7 @@ def test_on_the_fly(cli, trained, few, tmp_path):
     )
     assert r.code == 0 and json.loads(r.out)['sentence_source'] == 'fallback', r.err
     assert cli('predict', trained.run, few, '--fallback').code == 2
-    assert 'say who describes' in cli('predict', trained.run, few, '--describe').err
+    assert 'choose who describes' in cli('predict', trained.run, few, '--describe').err
 
 
 def test_plan_asks_nothing(cli, few, tmp_path):

@@ -60,7 +60,7 @@ def make_map(
     stem: str | None = None,  # name of the outputs without ending; the image's by default
     clip=None,
     overwrite: bool = False,
-    look: dict | None = None,  # `look`: for `draw`
+    look: dict | None = None,  # fields of `MapStyle`
     on_stage=None,  # called with every stage of the progressive engine, after it was saved
     **choices,  # for `heatmap`
 ) -> tuple:  # the Heatmap, and whether it was made now

@@ -22,8 +22,9 @@ from ..data import TABLE, load_split
 from ..datasets import dataset_info
 from ..device import pick_device, seed_everything
 from ..encoders import TextEncoder, create_encoders, pair_names
+from ..figures import save_figure
 from ..metrics import plcc, srocc
-from ..plots import plot_curves, save_figure
+from ..plots import plot_curves
 from .features import ImageFeatures, TextFeatures
 from .realism_dataset import RealismDataset, make_loader, train_transform
 from .regression_model import COREModel
