@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         'COREModel': 'regression.regression_model',
         'Predictor': 'regression.predict',
         'RealnessError': 'config',
-        'RunConfig': 'regression.runs',
+        'RunConfig': 'regression.run_config',
         'demo_data': 'demo',
         'evaluate': 'regression.evaluate',
         'load': 'regression.predict',

@@ -56,9 +56,16 @@ from .figures import format_interval, format_number, to_jpeg, to_png
 from .map_figures import draw_colour_bar, draw_maps
 from .metrics import bootstrap_ci, paired_bootstrap, regression_metrics
 from .plots import plot_curves, plot_deciles, plot_distribution, plot_residuals, plot_scatter
-from .regression.evaluate import NAMES, Judged, judge_run, parts_table, short_table, uncertainty_lines
+from realness.regression.evaluate import (
+    Evaluation,
+    evaluate_run,
+    parts_table,
+    short_table,
+    uncertainty_lines,
+)
+from .regression.modalities import MODALITIES
 from .regression.predict import load
-from .regression.runs import RunConfig
+from .regression.run_config import RunConfig
 from .regression.uncertainty import deciles
 from .result_plots import plot_table
 
@@ -121,7 +128,7 @@ class Facts:
     settings: dict  # settings.json
     data: Path | None = None  # the data folder, if any
     checked: dict = field(default_factory=dict)  # split -> (good rows, table of problems)
-    judged: Judged | None = None
+    judged: Evaluation | None = None
     shown: pd.DataFrame | None = None  # filename, MOS, p and what else is known of the images judged
     source: str = ''  # where `shown` comes from, in words
     clip: str | None = None
@@ -129,7 +136,7 @@ class Facts:
     info = property(lambda self: self.predictor.model.data)
     ready = property(lambda self: self.shown is not None and len(self.shown) > 2)
     main = property(
-        lambda self: next(iter(self.judged.scored)) if self.judged else NAMES[self.predictor.main]
+        lambda self: next(iter(self.judged.scored)) if self.judged else MODALITIES[self.predictor.main].label
     )
 
     def csv(self, name):
@@ -186,7 +193,7 @@ def _of_test(f, folder, name):
     df = f.checked[name][0]
     if not len(df):
         return
-    f.judged = judge_run(f.run, df, f.predictor)
+    f.judged = evaluate_run(f.run, df, f.predictor)
     p, rows = f.judged.predictions[f.main], f.judged.scored[f.main]
     f.shown = f.judged.rows.assign(
         p=p, **{c: [r[c] for r in rows] for c in ('mos_lo', 'mos_hi', 'domain_score', 'out_of_domain')}
@@ -303,7 +310,7 @@ def _coverage(f):
     out = uncertainty_lines(f.judged.table) if f.judged is not None else []
     held = f.config.get('metrics', {}).get('coverage_90', {})
     return out + [
-        f'{NAMES[m]}: in cross-validation the 90 % intervals held {100 * c["value"]:.1f} % [{100 * c["lo"]:.1f}, {100 * c["hi"]:.1f}] of {c["n"]} images that neither head nor interval had seen'
+        f'{MODALITIES[m].label}: in cross-validation the 90 % intervals held {100 * c["value"]:.1f} % [{100 * c["lo"]:.1f}, {100 * c["hi"]:.1f}] of {c["n"]} images that neither head nor interval had seen'
         for m, c in held.items()
     ]
 
@@ -452,7 +459,7 @@ def _training(f):
                     pd.DataFrame(
                         [
                             dict(
-                                head=NAMES.get(m, m),
+                                head=MODALITIES[m].label,
                                 **{
                                     'inner mean squared error' if k == 'score' else k: f'{v:.3g}'
                                     if isinstance(v, float)
@@ -471,7 +478,7 @@ def _training(f):
 def _cv(f, cv):
     t = pd.DataFrame(
         {
-            'head': [NAMES.get(m, m) for m in cv.modality],
+            'head': [MODALITIES[m].label for m in cv.modality],
             'metric': cv.metric.str.upper(),
             'fold mean': cv.fold_mean,
             'fold sd': cv.fold_sd,
