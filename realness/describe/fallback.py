@@ -17,9 +17,11 @@ from ..demo import SAYS, place_name
 from ..images import image_digest, load_image
 from ..localization.clip import load_clip
 from ..localization.embed import embed_corners
-from ..localization.heatmap import Heatmap
+from ..localization.heatmap_object import Heatmap
 from ..localization.localizer import Localizer
-from ..localization.scores import NATURAL, embed_text, reference
+from ..localization.reference import load_reference
+from ..localization.scores import NATURAL
+from ..localization.text_vectors import embed_text
 
 # %% ../../nbs/428_fallback.ipynb #8dc45dae
 PHRASES = {
@@ -38,7 +40,7 @@ class Ailments:
         says = [s for v in PHRASES.values() for s in v]
         self.of = np.repeat(np.arange(len(self.kinds)), [len(v) for v in PHRASES.values()])
         self.vectors = np.concatenate([embed_text(says, clip), embed_text(list(NATURAL), clip)])
-        ordinary = reference(clip)[0] @ self.vectors.T
+        ordinary = load_reference(clip).vectors @ self.vectors.T
         self.mean, self.sd = ordinary.mean(0), np.maximum(ordinary.std(0), 1e-4)
 
     def __call__(
@@ -179,7 +181,7 @@ class Fallback:
 
     @property
     def mark(self):
-        return self.name, 2, self.localizer.fingerprint(), self.ails.clip.mark, self.limits
+        return self.name, 2, self.localizer.fingerprint(), self.ails.clip.fingerprint(), self.limits
 
     @property
     def about(self):

@@ -42,7 +42,7 @@ from realness.explorer.state import (
     raster,
 )
 from .widget import PictureMap, Thumbs
-from ..localization.heatmap import VARIANTS
+from ..localization.variants import VARIANTS
 
 # %% ../../nbs/530_explorer.ipynb #8a136f78
 def _e(v):

@@ -27,10 +27,15 @@ from ..config import RealnessError, atomic_write, use_progress_bar
 from ..data import TABLE
 from ..images import load_image
 from ..inputs import collect
+from ..localization.clauses import split_clauses
 from ..localization.clip import load_clip
-from ..localization.embed import Windows, embed_corners, window_cache
-from ..localization.heatmap import Heatmap, _grids, get_variant, stages
-from ..localization.scores import ask, clauses, standardise
+from ..localization.embed import embed_corners
+from ..localization.heatmap import stages
+from ..localization.heatmap_object import Heatmap
+from ..localization.map_request import get_variant
+from ..localization.queries import make_query, standardise
+from ..localization.window_maker import make_grids
+from ..localization.window_vectors import WindowVectors, window_cache
 from ..localization.windows import Grid
 from ..plots import _over, new_figure, save_figure, style
 
@@ -445,8 +450,8 @@ class Atlas:
     def ready(self, i, c: Choice) -> bool:
         "Are all windows of this map at hand?"
         clip, im = load_clip(c.clip, self.device), self.image(i)
-        grids, _ = _grids(get_variant(c.variant, windows=c.windows, stride=c.stride), im.height, im.width)
-        win = Windows(self.at(i).path, clip, self.kept)
+        grids = make_grids(get_variant(c.variant, windows=c.windows, stride=c.stride), im.height, im.width)
+        win = WindowVectors(self.at(i).path, clip, self.kept)
         return not any(len(win.missing(g.window, g.corners())) for g in grids)
 
     def maps(
@@ -516,15 +521,13 @@ class Atlas:
     def _clauses(self, i, c, m, box):
         "Cosine of a window with each clause, in deviations of ordinary windows."
         clip, window = load_clip(c.clip, self.device), min(m.windows) if m.windows else box[2]
-        asked = [ask(t, clip, 'cosine', policy=False) for t in dict.fromkeys(clauses(c.text))]
+        asked = [make_query(t, clip, 'cosine') for t in dict.fromkeys(split_clauses(c.text))]
         corner = np.array([[box[1], box[0]]])
-        win = Windows(self.at(i).path, clip, self.kept)
+        win = WindowVectors(self.at(i).path, clip, self.kept)
         if len(win.missing(window, corner)):
             e = embed_corners(self.image(i), clip, window, corner)
         else:
-            e = win.have(window)[1][
-                np.searchsorted(win.have(window)[0], corner[:, 0] * win.width + corner[:, 1])
-            ].astype(np.float32)
+            e = win.vectors(window, corner).astype(np.float32)
         scored = [(q.text, float(standardise(q(e @ q.vectors.T), q, window)[0])) for q in asked]
         return sorted(scored, key=lambda s: -s[1])
 

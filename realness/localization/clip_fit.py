@@ -28,7 +28,8 @@ from ..defects.kinds import KINDS, MORE_SAYS, plant_seen
 from ..demo import FINE, MILD, SAYS, TAILS, TEXTURES, photographs, place_name, take_view
 from ..encoders import ImageEncoder, TextEncoder
 from ..images import image_digest, load_image
-from .scores import NATURAL, UNREAL, clauses
+from .clauses import split_clauses
+from .scores import NATURAL, UNREAL
 from .windows import Grid, to_pixels
 
 # %% ../../nbs/275_clip_fit.ipynb #4917a93e
@@ -226,7 +227,9 @@ def row_sentences(
 ) -> list:  # of `Sentence`
     "Every description and its clauses, and the texts for natural and unreal that fit every image with that answer."
     own = [
-        Sentence(t, first + i) for i, d in enumerate(df.description) for t in dict.fromkeys([d, *clauses(d)])
+        Sentence(t, first + i)
+        for i, d in enumerate(df.description)
+        for t in dict.fromkeys([d, *split_clauses(d)])
     ]
     return own + common_sentences(dict(unreal=ANSWERS['yes']))
 
