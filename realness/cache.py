@@ -47,7 +47,7 @@ def _connect(path: Path):
                 yield db
     except sqlite3.OperationalError as error:
         raise RealnessError(
-            f'{path}: the cache cannot be used ({error}); set REALNESS_CACHE to a folder that you may write to'
+            f'{path}: the cache cannot be used ({error}); set REALNESS_CACHE to a writable folder'
         ) from error
     except sqlite3.DatabaseError as error:
         os.replace(path, path.with_suffix('.damaged'))
@@ -85,9 +85,8 @@ class VectorCache:
                 marks = ','.join('?' * len(batch))
                 rows = db.execute(f'select key, value from vectors where key in ({marks})', batch)
                 vectors.update({key: np.frombuffer(value, self.dtype).copy() for key, value in rows})
-            db.executemany(
-                'update vectors set used = ? where key = ?', [(time.time(), key) for key in vectors]
-            )
+            used = [(time.time(), key) for key in vectors]
+            db.executemany('update vectors set used = ? where key = ?', used)
         return vectors
 
     def put(

@@ -27,15 +27,15 @@ from ..defects.kinds import KINDS, MORE_SAYS, plant_seen
 from ..demo import FINE, SAYS, TAILS, TEXTURES, photographs, place_name, take_view
 from ..images import find_images, load_image
 from realness.localization.map_metrics import (
-    AT,
-    BETTER,
+    MAP_METRIC_DIRECTION,
+    MASK_THRESHOLD,
     aupro,
+    binarise_mask,
     f1_max,
-    hard,
-    picture_metrics,
+    image_metrics,
     pixel_ap,
     pixel_auroc,
-    unrealism,
+    to_unrealism,
 )
 
 # %% ../../nbs/315_map_benchmark.ipynb #b00cc542
@@ -276,7 +276,7 @@ class Item:
         return not self.mask.any()  # bool
 
     def __repr__(self):
-        return f'Item({self.name}, {"clean" if self.clean else self.kind}, area={hard(self.mask).mean():.3f}: {self.sentence})'
+        return f'Item({self.name}, {"clean" if self.clean else self.kind}, area={binarise_mask(self.mask).mean():.3f}: {self.sentence})'
 
 # %% ../../nbs/315_map_benchmark.ipynb #9ff17b0e
 def shows(
@@ -361,10 +361,10 @@ def make_benchmark(
 # %% ../../nbs/315_map_benchmark.ipynb #3403dfad
 def areas(
     items: list,  # of `Item`
-    at: float = AT,  # a pixel is defect where the mask is above this
+    at: float = MASK_THRESHOLD,  # a pixel is defect where the mask is above this
 ) -> pd.Series:  # quantiles and mean of the shares
     "The distribution of defect areas, clean images left out."
-    a = np.array([hard(i.mask, at).mean() for i in items if not i.clean])
+    a = np.array([binarise_mask(i.mask, at).mean() for i in items if not i.clean])
     return pd.Series(
         {
             **{f'{q:.0%}': np.quantile(a, q) for q in (0.1, 0.25, 0.5, 0.75, 0.9)},
@@ -564,7 +564,7 @@ def result(
         out = out.array, out.direction, out.lo, out.hi
     if not isinstance(out, tuple):
         out = (out, 'unrealism')
-    p, lo, hi = unrealism(*out)
+    p, lo, hi = to_unrealism(*out)
     if np.shape(p) != item.mask.shape:
         raise RealnessError(
             f'{name} gave a map of shape {np.shape(p)} for {item.name}, which is {item.mask.shape} (height, width)'
@@ -621,7 +621,7 @@ CONTROLS = {
 def run_benchmark(
     items: list,  # of `Item`
     variants: dict,  # name -> function of an item
-    at: float = AT,  # a pixel is defect where the mask is above this
+    at: float = MASK_THRESHOLD,  # a pixel is defect where the mask is above this
     thin: int = 4,  # keeps every so many-th pixel of maps and masks for `pooled`
     progress=None,  # called with the share done after each image
 ) -> pd.DataFrame:  # one row per image and variant
@@ -635,7 +635,7 @@ def run_benchmark(
             kind=i.kind,
             family=i.family,
             clean=i.clean,
-            area=float(hard(i.mask, at).mean()),
+            area=float(binarise_mask(i.mask, at).mean()),
         )
         for name, f in variants.items():
             t = time.perf_counter()
@@ -647,7 +647,7 @@ def run_benchmark(
                     **facts,
                     'variant': name,
                     'seconds': seconds,
-                    **picture_metrics(p, i.mask, lo, hi, at),
+                    **image_metrics(p, i.mask, lo, hi, at),
                     'map': p[keep],
                     'mask': i.mask[keep],
                 }
@@ -709,9 +709,9 @@ def summary(
         value, lo, hi = interval(rows, metric, n_boot, seed)
         s, n = _grid(rows, metric)
         kinds = pd.Series(_kind_means(s, n, np.ones((1, len(s))))[0], s.columns)
-        worst = kinds.idxmin() if BETTER[metric] == 'higher' else kinds.idxmax()
+        worst = kinds.idxmin() if MAP_METRIC_DIRECTION[metric] == 'higher' else kinds.idxmax()
         known = kinds.index.isin(list((seen or {}).get(name, ())))
-        others = {k: rows[k].mean() for k in BETTER if k in rows and k != metric}
+        others = {k: rows[k].mean() for k in MAP_METRIC_DIRECTION if k in rows and k != metric}
         out.append(
             {
                 'variant': name,
@@ -734,7 +734,7 @@ def summary(
 # %% ../../nbs/315_map_benchmark.ipynb #f06ac86a
 def pooled(
     df,  # of `run_benchmark`
-    at: float = AT,
+    at: float = MASK_THRESHOLD,
 ) -> pd.DataFrame:  # variant, pixel_auroc, pixel_ap, f1_max, aupro
     "Metrics over the (thinned) pixels of all images together, for each variant."
     out = []
@@ -780,7 +780,7 @@ def choose(
     "The variant with the best mean over kinds."
     names = list(variants or df.variant.unique())
     value = {n: interval(df[df.variant == n], metric, n_boot=1)[0] for n in names}
-    return (max if BETTER[metric] == 'higher' else min)(names, key=value.get)
+    return (max if MAP_METRIC_DIRECTION[metric] == 'higher' else min)(names, key=value.get)
 
 # %% ../../nbs/315_map_benchmark.ipynb #66583934
 _SMALL, _LARGE = dict(windows=(64,), stride=48), dict(windows=(128,), stride=64)
@@ -860,7 +860,7 @@ def merged(
 ):  # the rows with those of `names` replaced by one per image: the mean of the metrics, the first one's map
     "Several runs of one variant as one."
     some = rows[rows.variant.isin(names)]
-    numbers = [k for k in ('seconds', *BETTER) if k in rows]
+    numbers = [k for k in ('seconds', *MAP_METRIC_DIRECTION) if k in rows]
     first = some[some.variant == names[0]].set_index('item')
     mean = first.assign(variant=into, **some.groupby('item')[numbers].mean().loc[first.index]).reset_index()
     return pd.concat([rows[~rows.variant.isin(names)], mean], ignore_index=True)
@@ -955,7 +955,7 @@ def plot_benchmark(
             hi=table.hi,
             kind=table.role if 'role' in table else 'model',
             metric=name,
-            direction=BETTER[metric],
+            direction=MAP_METRIC_DIRECTION[metric],
         )
     )
     return plot_table(d, metric=name, lines={'chance': 0.5} if metric == 'auc_judd' else None, title=title)
