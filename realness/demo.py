@@ -288,7 +288,7 @@ def make_demo(
     seed: int = 0,  # the same seed gives the same files, byte for byte
     photos: Path | str | None = None,  # a folder of your own photographs instead of those in packages
 ) -> Path:  # the folder
-    "Make the demo data: images, masks, tables and credits. Raises `RealnessError` if `out` holds anything else."
+    "Make the demo data. Raises `RealnessError` if `out` holds anything else."
     out = Path(out).expanduser().resolve()
     if min(n_train, n_test) < 4:
         raise RealnessError(f'the demo needs at least 4 images in each split, not {n_train} and {n_test}')
