@@ -25,6 +25,7 @@ from PIL import Image
 from ..checked_table import Problems, read_table
 from ..config import RealnessError, atomic_write, use_progress_bar
 from ..data import TABLE
+from ..figures import new_figure, save_figure, style
 from ..images import load_image
 from ..inputs import collect
 from ..localization.clauses import split_clauses
@@ -37,7 +38,8 @@ from ..localization.queries import make_query, standardise
 from ..localization.window_maker import make_grids
 from ..localization.window_vectors import WindowVectors, window_cache
 from ..localization.windows import Grid
-from ..plots import _over, new_figure, save_figure, style
+from ..map_figures import draw_overlay
+from ..map_style import MapStyle
 
 # %% ../../nbs/510_explorer_state.ipynb #c34a6b9e
 def _number(v):
@@ -706,7 +708,7 @@ class Findings:
         from matplotlib.patches import Rectangle
 
         r, m, (cmap, opacity, ramp) = self.rows[k], self.maps[k], self.looks[k]
-        _over(ax, m, cmap, opacity, ramp)
+        draw_overlay(ax, m, MapStyle(cmap=cmap, opacity=opacity, ramp=ramp))
         for colour, lw in (('black', 2.4), ('white', 1.2)):
             ax.add_patch(Rectangle((r['x'], r['y']), r['w'], r['h'], fill=False, edgecolor=colour, lw=lw))
         words = (

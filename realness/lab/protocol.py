@@ -23,7 +23,7 @@ from .row_metrics import average_repeats, control_metrics, row_metrics
 from .tables import readable_table
 from .units import UnitStore, folder_name, predict_folds
 from ..metrics import Paired, paired_bootstrap
-from ..plots import plot_results
+from ..result_plots import plot_results
 
 # %% ../../nbs/340_lab_protocol.ipynb #7a3aed2b
 @dataclass(frozen=True)

@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 
 from ..config import RealnessError, atomic_write
+from ..figures import save_figure
 from .protocol import Protocol, baseline_of
 from .row_metrics import is_constant
 from .tables import interval_cell, markdown_table, readable_table
 from ..metrics import Paired, paired_bootstrap, plcc, srocc
-from ..plots import plot_results, save_figure
+from ..result_plots import plot_results
 
 # %% ../../nbs/346_lab_report.ipynb #b57696bb
 def _group_line(mos: np.ndarray, predictions: np.ndarray) -> dict:

@@ -53,12 +53,12 @@ class SaveOptions:
     "How maps are saved."
 
     overwrite: bool = False  # make finished maps again
-    look: dict | None = None  # options of `draw`
+    look: dict | None = None  # options of `MapStyle`
     on_stage: Callable | None = None  # called with every stage of the progressive engine, after it was saved
 
     @property
     def style(self):
-        "The options of `draw`."
+        "The options of `MapStyle`."
         return self.look or {}
 
 # %% ../../nbs/252_batch_maps.ipynb #3f817537

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from ..config import RealnessError, atomic_write
+from ..figures import save_figure, to_jpeg
 from ..images import load_image
-from ..plots import draw, jpeg, save_figure
+from ..map_figures import draw_map
 
 # %% ../../nbs/240_heatmap_object.ipynb #85bd6cbf
 DIRECTIONS = ('unrealism', 'realness')  # what a higher value means
@@ -201,14 +202,14 @@ class Heatmap:
         }
 
     def figure(self, **style):
-        "Draw the map; for the options see `draw`."
-        return draw(self, **style)
+        "Draw the map; for the options see `MapStyle`."
+        return draw_map(self, **style)
 
     def save(
         self,
         folder: Path | str,
         stem: str | None = None,  # name of the files without ending; by default the image's
-        **style,  # options of `draw`
+        **style,  # options of `MapStyle`
     ) -> Path:  # of the .png
         "Write STEM.npy, STEM.png and STEM.json, each of them atomically."
         return _write_files(self, Path(folder), stem or Path(self.source).stem or 'heatmap', style)
@@ -240,7 +241,7 @@ class Heatmap:
         )
 
     def _repr_html_(self):
-        url = base64.b64encode(jpeg(self.figure())).decode()
+        url = base64.b64encode(to_jpeg(self.figure())).decode()
         caption = html.escape(self.caption(), quote=True)
         return (
             f'<figure><img alt="{caption}" src="data:image/jpeg;base64,{url}"/>'

@@ -8,11 +8,13 @@ __all__ = ['ALIASES', 'MapRequest', 'make_request', 'get_variant']
 # %% ../../nbs/242_map_request.ipynb #4c047f57
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 
 from .engines import ENGINES
 from .scores import SCORES
-from .variants import MAKERS, SCALES, VARIANT_OPTIONS, VARIANTS, Variant, check_variant
+from .variants import MAKERS, VARIANT_OPTIONS, VARIANTS, Variant, check_variant
 from .windows import AGGREGATIONS
+from ..map_style import SCALES
 
 # %% ../../nbs/242_map_request.ipynb #97cbf9c2
 def _choice(default, choices):
@@ -21,7 +23,7 @@ def _choice(default, choices):
 
 
 def _named(default, option):
-    "An option with another name on the command line, or with none."
+    "An option with another name on the command line, or with none (False)."
     return field(default=default, metadata={'option': option})
 
 # %% ../../nbs/242_map_request.ipynb #d33aa29f
@@ -58,7 +60,7 @@ class MapRequest:
     # The map variant.
     variant: str = _choice('dream', VARIANTS)
     # Side of a window in pixels; several sizes are allowed.
-    windows: tuple | int | None = _named(None, '--window')
+    windows: tuple[int, ...] | int | None = _named(None, '--window')
     stride: int | None = None  # Pixels between windows.
     # How similarities become a score.
     score: str | None = _choice(None, SCORES)
@@ -67,9 +69,9 @@ class MapRequest:
     # Aggregation across window sizes.
     across: str | None = _choice(None, AGGREGATIONS)
     # Measure scores in standard deviations of windows of ordinary photographs.
-    standardise: bool | None = _named(None, None)
+    standardise: bool | None = _named(None, False)
     # Lowest and highest value of the colours.
-    bounds: tuple | None = _named(None, None)
+    bounds: tuple[float, float] | None = _named(None, False)
     # Range of the colours; minmax is the range of each image.
     scale: str | None = _choice(None, SCALES)
     clauses: bool = False  # Make a map for each clause of the description, too.
@@ -79,15 +81,17 @@ class MapRequest:
     tolerance: float = 0.02
     policy: bool = True  # A description that answers "No" gives a flat map.
     # Your own texts in place of the prompts for ordinary images.
-    against: tuple | None = _named(None, None)
-    # lite-clip, an open_clip NAME@TAG, NAME@FILE or a folder. Default: REALNESS_CLIP, else ViT-B-32@openai.
-    clip: object = None
-    localizer: object = None  # Variant learned: a folder of realness localizer fit.
+    against: tuple[str, ...] | None = _named(None, False)
+    # The CLIP model: lite-clip, an open_clip NAME@TAG, NAME@FILE or a folder.
+    # Default: REALNESS_CLIP, else ViT-B-32@openai.
+    clip: str | None = None
+    # Variant learned: a folder of realness localizer fit, or a Localizer.
+    localizer: Path | str | None = None
     device: str | None = None  # cuda, mps or cpu. Default: the best available.
     # Windows in one forward pass.
     batch: int | None = _named(None, '--batch-size')
     fast: bool = False  # Use bfloat16 where the hardware computes it quickly.
-    cache: object = True  # Cache window vectors, so that another description is quick.
+    cache: bool | None = True  # Cache window vectors, so that another description is quick.
 
     def __post_init__(self):
         object.__setattr__(self, 'windows', _as_tuple(self.windows))

@@ -49,7 +49,7 @@ def _random_corners(rng, window, n):
 # %% ../../nbs/214_reference.ipynb #7314af34
 def _make_reference(clip, per_photograph=3):
     "Embed windows of the demo's training photographs."
-    from realness.demo import photographs
+    from realness.photographs import photographs
 
     height, width = _SHAPE
     rng = np.random.default_rng(0)

@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 
 from ..config import RealnessError, atomic_write
+from ..figures import save_figure
 from .clip import load_clip
 from .clip_model import CLIP
 from .dense_engine import dense, rank_agreement
@@ -29,7 +30,7 @@ from .queries import make_query
 from .window_maker import aggregate_scores
 from .window_vectors import WindowVectors
 from .windows import Grid, spread_windows
-from ..plots import plot_speed, save_figure
+from ..result_plots import plot_speed
 
 # %% ../../nbs/320_speed.ipynb #456cd01b
 def seconds(f, rounds: int = 3) -> float:
