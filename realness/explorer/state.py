@@ -381,7 +381,8 @@ def window_at(
     if not m.windows:
         return int(np.clip(x - w // 2, 0, m.width - w)), int(np.clip(y - w // 2, 0, m.height - w)), w, w
     g = Grid(m.height, m.width, w, min(m.stride or w, w))
-    return _start(g.xs, g.cut[1], x), _start(g.ys, g.cut[0], y), g.cut[1], g.cut[0]
+    height, width = g.window_shape
+    return _start(g.xs, width, x), _start(g.ys, height, y), width, height
 
 # %% ../../nbs/510_explorer_state.ipynb #9fd29481
 class Atlas:

@@ -34,7 +34,7 @@ class LearnedMaker(MapMaker):
         lo, hi = self.variant.bounds
         yield Heatmap(
             self.localizer.map(item.image),
-            'learned probability of a defect (photographs score 0.3 on average)',
+            'learned chance of a defect (photographs: 0.3 on average)',
             'unrealism',
             lo,
             hi,
