@@ -11,16 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..config import IMAGE_SIZE
-from ..defects.kinds import MORE_SAYS
-from ..demo import SAYS, place_name
+from ..defects.kinds import DEFECTS
+from ..demo_descriptions import place_name
 from ..localization.embed import embed_corners
 from ..localization.heatmap import Heatmap
 from ..localization.scores import NATURAL, embed_text, reference
 
 # %% ../../nbs/426_weak_regions.ipynb #3f3eced7
 PHRASES_BY_KIND = {
-    kind: [' '.join(phrase.replace('{}', '').split()) for phrase in phrases]
-    for kind, phrases in (SAYS | MORE_SAYS).items()
+    kind: [' '.join(phrase.replace('{}', '').split()) for phrase in defect.phrases]
+    for kind, defect in DEFECTS.items()
 }  # kind of defect -> phrases that describe it, without a place
 
 # %% ../../nbs/426_weak_regions.ipynb #53794771
