@@ -1,6 +1,7 @@
 """Helpers for tests in a real browser: Chromium through playwright, and servers on ports of their own.
 
-Tests are skipped where playwright or Chromium is missing. With the environment variable CI set they fail instead.
+Tests are skipped where playwright or Chromium is missing. With the environment variable CI set they fail
+instead.
 """
 
 import os
@@ -70,8 +71,8 @@ def launched():
 def opened(browser, width=1440, height=1050):
     """Open a page that cannot reach other hosts.
 
-    `page.outside` lists the addresses on other hosts that the page asked for; they are blocked. `page.faults` lists
-    its uncaught JavaScript errors.
+    `page.outside` lists the addresses on other hosts that the page asked for; they are blocked. `page.faults`
+    lists its uncaught JavaScript errors.
     """
     context = browser.new_context(viewport={'width': width, 'height': height})
     page = context.new_page()
@@ -133,7 +134,7 @@ def wait_for(url, process, log, seconds=90):
 
 
 def jupyter_env(folder, **variables):
-    "An environment in which Jupyter keeps all of its files in `folder` and ignores the settings of the machine."
+    "An environment in which Jupyter keeps its files in `folder` and ignores the settings of the machine."
     names = {
         'JUPYTER_CONFIG_DIR': 'config',
         'JUPYTER_DATA_DIR': 'data',

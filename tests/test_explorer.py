@@ -1,6 +1,6 @@
 """The explorer in a real browser: in JupyterLab, and as the app of `realness explore`.
 
-The tests of JupyterLab share one Chromium and one notebook; each begins with the same image and default controls.
+The tests of JupyterLab share one Chromium and one notebook. Each begins with the same image.
 """
 
 import importlib.util
@@ -55,7 +55,7 @@ def noisy_image(seed, width=160, height=128):
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
-    "A folder with `split` (four images with descriptions, one of them unreadable), `bare` (two images) and `cache`."
+    "A folder with `split` (four images with descriptions, one unreadable), `bare` (two images) and `cache`."
     root = tmp_path_factory.mktemp('explorer')
     split = write_split(root / 'split', ROWS, {row[0]: noisy_image(i) for i, row in enumerate(ROWS)})
     (split / 'images' / 'f3.png').write_bytes(b'not an image')
@@ -243,7 +243,7 @@ def lab_page(browser, data, tmp_path_factory):  # noqa: F811, the fixture above
         opened(browser) as page,
     ):
         run_notebook(page, url, notebook.name)
-        page.get_by_role('option').first.wait_for()
+        page.locator('.rl-thumbnail').first.wait_for()
         yield page
         assert page.faults == []
         assert page.outside == []
@@ -295,9 +295,8 @@ def test_slider_delay(lab):
         lab.time_slider_step('Window', 'ArrowRight', 'window')
     lab.status.first.filter(has_text=re.compile(r'window 96.* m?s')).wait_for()
     with_kernel = [lab.time_slider_step('Window', key, 'window') for key in ('ArrowLeft', 'ArrowRight') * 4]
-    print(
-        f'\nslider to image, medians: contrast {np.median(in_browser):.0f} ms, window {np.median(with_kernel):.0f} ms'
-    )
+    medians = f'contrast {np.median(in_browser):.0f} ms, window {np.median(with_kernel):.0f} ms'
+    print(f'\nslider to image, medians: {medians}')
     assert np.median(in_browser) < MAX_DELAY, in_browser
     assert sorted(with_kernel)[2] < MAX_DELAY, with_kernel  # a busy machine only adds to it
     lab.step_slider('Window', -4)
@@ -342,8 +341,9 @@ def test_findings_are_exported(lab, data):
     lab.save_finding.click()
     lab.findings.nth(1).wait_for()
     folder = data / 'findings'
-    lab.page.get_by_label('Folder').fill(str(folder))
-    lab.page.get_by_label('Folder').press('Tab')
+    folder_input = lab.page.get_by_role('textbox', name='Folder')
+    folder_input.fill(str(folder))
+    folder_input.press('Tab')
     lab.page.get_by_role('button', name='Export CSV + PNG').click()
     lab.wait_for_text('Written to')
     table = pd.read_csv(folder / 'findings.csv')
@@ -465,7 +465,7 @@ def is_running(pid):
 
 
 def test_app(browser, data, tmp_path):  # noqa: F811, the fixture
-    "`realness explore` serves a folder without descriptions, on this machine only, and leaves no process behind."
+    "`realness explore` serves a folder on this machine only, and leaves no process behind."
     port = free_port()
     url = f'http://127.0.0.1:{port}/'
     command = [sys.executable, '-m', 'realness.cli', 'explore', data / 'bare']
