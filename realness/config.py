@@ -73,7 +73,7 @@ def cache_dir(
 
 # %% ../nbs/000_config.ipynb #1dbd983a
 def default_encoders() -> str:  # for example 'full' or 'lite'
-    "The encoder pair for calls that name none: the environment variable `REALNESS_ENCODERS`, else `ENCODERS`."
+    "The encoder pair of calls that name none: the variable `REALNESS_ENCODERS`, else `ENCODERS`."
     return os.environ.get('REALNESS_ENCODERS') or ENCODERS
 
 # %% ../nbs/000_config.ipynb #ccd20f48

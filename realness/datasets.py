@@ -64,7 +64,7 @@ def dataset_info(
     data: Path | str,  # the folder that holds the splits
     df: pd.DataFrame | None = None,  # the training table, to recognise a published data set
 ) -> DatasetInfo:
-    "What is known about a data set: from `dataset.json`, else recognised by its table, else the folder's name."
+    "What is known about a data set: from `dataset.json`, by its table, or only the name of the folder."
     path = Path(data) / 'dataset.json'
     if path.is_file():
         return _read_info(path)

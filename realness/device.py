@@ -13,18 +13,22 @@ import torch
 
 # %% ../nbs/010_device.ipynb #abc96087
 def pick_device(
-    device: str | None = None,  # 'cuda', 'mps', 'cpu' …; the best there is by default
+    device: str | None = None,  # 'cuda', 'mps', 'cpu' …; default: the best available one
 ) -> torch.device:
-    "The device to work on."
+    "The device to compute on."
     if device:
         return torch.device(device)
-    return torch.device(
-        'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
-    )
+    if torch.cuda.is_available():
+        return torch.device('cuda')
+    if torch.backends.mps.is_available():
+        return torch.device('mps')
+    return torch.device('cpu')
 
-
-def seed_everything(seed: int):
+# %% ../nbs/010_device.ipynb #4c24a79f
+def seed_everything(
+    seed: int,  # any integer that is not negative
+):
     "Seed Python, numpy and torch."
     random.seed(seed)
-    np.random.seed(seed % 2**32)
+    np.random.seed(seed % 2**32)  # numpy accepts 32 bits
     torch.manual_seed(seed)

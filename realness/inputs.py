@@ -138,7 +138,7 @@ def _match_end(
 class Sentences:
     """Find the description of an image.
 
-    Call it with the name and path of an image. It returns the description, '' if there is none, and its source:
+    A call with the name and path of an image returns its description ('' if there is none) and the source:
     'option', 'csv', 'beside', 'none', or what the table has in the column `sentence_source`.
     """
 

@@ -93,9 +93,9 @@ def test_bad_input(cli, trained, tmp_path):
     for more, want in (
         (('--group', 'scene'), 'no column scene; the table has filename, MOS, description'),
         (('--ratings', 'ratings.csv'), 'row 2 has no number as its rating'),
-        (('--heads', 'tree'), "'tree' is none of svr, gp, mlp"),
-        (('--baseline', 'best'), "baseline 'best': there is no such row"),
-        (('--permutations', '1'), 'permutations is 1: at least 3'),
+        (('--heads', 'tree'), "unknown name 'tree'"),
+        (('--baseline', 'best'), "baseline 'best': no such row"),
+        (('--permutations', '1'), 'permutations is 1; it must be at least 3'),
         (('--out', 'other'), 'holds something else'),
     ):
         said = cli(*argv, *more)
@@ -105,7 +105,7 @@ def test_bad_input(cli, trained, tmp_path):
         )
     assert not (tmp_path / 'lab').exists() and (tmp_path / 'other/table.csv').read_text() == 'mine'
     said = cli('lab', '--out', 'lab', '--compare', 'a', 'b')
-    assert said.code == 2 and 'is not there; run `realness lab`' in said.err
+    assert said.code == 2 and 'no such file; run `realness lab`' in said.err
 
 
 def test_json_and_other_settings(cli, trained, tmp_path):

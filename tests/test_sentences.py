@@ -100,7 +100,7 @@ def sent(folder, names):
     import base64
     import hashlib
 
-    from realness.describe.endpoints import SIDE, small_jpeg
+    from realness.describe.transfer import SIDE, small_jpeg
 
     url = lambda n: 'data:image/jpeg;base64,' + base64.b64encode(small_jpeg(folder / n, SIDE)).decode()
     return {hashlib.sha256(url(n).encode()).hexdigest() for n in names}
@@ -190,11 +190,12 @@ def test_two_hundred_through_faults(started, server, pictures, tmp_path):
 
 
 def test_answers_belong_to_their_pictures(server, vlm, few):
-    from realness.describe.endpoints import Endpoint, Local
+    from realness.describe.endpoints import Endpoint
+    from realness.describe.local_model import LocalModel
 
     there, here = (
         Endpoint(f'http://127.0.0.1:{server.port}/v1', server.model, max_tokens=WORDS),
-        Local(str(vlm), 'cpu', max_tokens=WORDS),
+        LocalModel(str(vlm), 'cpu', max_tokens=WORDS),
     )
     from realness.describe.run import describe
 
@@ -310,7 +311,7 @@ def test_on_the_fly(cli, trained, few, tmp_path):
     )
     assert r.code == 0 and json.loads(r.out)['sentence_source'] == 'fallback', r.err
     assert cli('predict', trained.run, few, '--fallback').code == 2
-    assert 'say who describes' in cli('predict', trained.run, few, '--describe').err
+    assert 'choose who describes' in cli('predict', trained.run, few, '--describe').err
 
 
 def test_plan_asks_nothing(cli, few, tmp_path):
@@ -350,7 +351,7 @@ def test_stopped_while_nothing_answers(started, few, tmp_path):
         s.settimeout(60)
         taken = s.accept()[0]  # a question has come
         os.kill(job.pid, signal.SIGINT)
-        assert job.until(lambda: 'Ctrl-C again does not wait' in job.said(), 10), job.said()
+        assert job.until(lambda: 'Ctrl-C again' in job.said(), 10), job.said()
         began = time.time()
         said = job.kill(signal.SIGINT)
         taken.close()

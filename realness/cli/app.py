@@ -507,7 +507,8 @@ def _fill_in(on, items, table, text, keep, device, **who):
         return table
     if text is not None:
         raise RealnessError('--describe and one sentence for all exclude each other')
-    from realness.describe.run import fill_in, make_describer
+    from realness.describe.missing_descriptions import fill_in
+    from realness.describe.options import make_describer
     from realness.inputs import Sentences
 
     find, res = fill_in(items, Sentences(items, table), make_describer(**who, device=device), out=keep)
@@ -669,7 +670,7 @@ def _sheet(run, data):
     "The images predicted least and most real, as one figure in the run folder."
     import pandas as pd
 
-    from realness.plots import contact_sheet, save_figure
+    from realness.figures import contact_sheet, save_figure
 
     p = (
         pd.read_csv(Path(run) / 'evaluations' / f'{Path(data).name}-test' / 'predictions.csv')
@@ -1038,7 +1039,7 @@ def _listed(given, default=()):
 # %% ../../nbs/550_cli.ipynb #8b12d5e9
 def _compared(out, pair, as_json):
     "Say how two rows of a finished table differ."
-    from realness.lab.run import paired
+    from realness.lab.report import paired
 
     found = {m: paired(out, *pair, m) for m in ('srocc', 'plcc')}
     if as_json:
@@ -1054,7 +1055,7 @@ def _lab_json(r, out):
     return dict(
         out=str(out),
         command=r.command,
-        says=r.says(),
+        says=r.findings(),
         control_holds=bool(control.srocc_lo <= 0 <= control.srocc_hi),
         chosen=best,
         chosen_test=None if test is None else test.srocc_pooled,
@@ -1152,7 +1153,7 @@ def lab(
     Stop it and run it again: it goes on. Writes table.csv, table.md, table.png, predictions.csv.
     Example: `realness lab DIR --out LAB --encoders lite --heads svr gp --best`
     """
-    from realness.lab.run import LabConfig
+    from realness.lab.lab_config import LabConfig
     from realness.lab.run import lab as run
 
     out = out or base_dir() / 'runs' / 'lab'
@@ -1181,7 +1182,7 @@ def lab(
         return _json(_lab_json(r, out))
     for p in r.parts:
         _table(p.show().drop(columns='PLCC fold mean (sd)'), p.title, index=True)
-    for s in r.says():
+    for s in r.findings():
         print(s.replace('**', ''))
     print(f'Tables, figures and predictions are in {out}')
 
@@ -1251,12 +1252,23 @@ def describe(
 
     Images are sent smaller and without metadata. Exit code 1: some images have no answer; the same command asks for these again.
     """
+    from realness.describe.estimate import plan
+    from realness.describe.options import make_describer
     from realness.describe.run import describe as ask
-    from realness.describe.run import make_describer, plan
 
     asked = _asked(paths)
     who = make_describer(
-        base_url, model, local, fallback, key_env, parallel, timeout, side, max_tokens, allow_http, device
+        base_url=base_url,
+        model=model,
+        local=local,
+        fallback=fallback,
+        key_env=key_env,
+        parallel=parallel,
+        timeout=timeout,
+        side=side,
+        max_tokens=max_tokens,
+        allow_http=allow_http,
+        device=device,
     )
     same = dict(
         prompt=prompt, max_words=max_words, limit=limit, again=again, overwrite=overwrite, price=price

@@ -28,7 +28,10 @@ from realness.experiments.kernels import (
 )
 from .learning_curve import SAID
 from .wording import blocks_of
-from ..lab.run import Protocol, load_lab, make_folds, mean_of
+from ..lab.folds import make_folds
+from ..lab.protocol import Protocol
+from ..lab.row_metrics import average_repeats
+from ..lab.run import load_lab
 from ..metrics import srocc
 
 # %% ../../nbs/experiments/625_attempts.ipynb #fda91b24
@@ -129,7 +132,9 @@ def chosen_row(
         cut = make_folds(len(train), folds, 1, 0, None if strata is None else strata[train])
         return srocc(
             y[train],
-            mean_of(len(train), [c.test for c in cut], [f(train[c.train], train[c.test]) for c in cut]),
+            average_repeats(
+                len(train), [c.test for c in cut], [f(train[c.train], train[c.test]) for c in cut]
+            ),
         )
 
     def f(train, test):

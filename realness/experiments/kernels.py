@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..config import RealnessError, atomic_write
-from ..plots import new_figure, style
+from ..figures import new_figure, style
 
 # %% ../../nbs/experiments/600_kernels.ipynb #ace6cbcd
 PLAIN, CLIPPED = ('answer',), ('scene', 'length')  # blocks left as they are; blocks clipped at 5 sd

@@ -14,9 +14,10 @@ from ..config import RealnessError, track
 from ..datasets import is_ai
 from .kernels import SUM_MIX, Kernels, mix_row, run_command, without
 from .wording import blocks_of
-from ..lab.run import load_lab, make_folds
+from ..figures import new_figure, style
+from ..lab.folds import make_folds
+from ..lab.run import load_lab
 from ..metrics import bootstrap_ci, srocc
-from ..plots import new_figure, style
 
 # %% ../../nbs/experiments/615_learning_curve.ipynb #43a4d887
 def even_order(

@@ -19,7 +19,8 @@ from ..config import RealnessError, track
 from ..encoders import ImageEncoder
 from .kernels import Kernels, mix_row, run_command
 from ..images import image_digest, load_image, to_tensor
-from ..lab.run import Protocol, load_lab
+from ..lab.protocol import Protocol
+from ..lab.run import load_lab
 from ..scene import scene_statistics
 
 # %% ../../nbs/experiments/605_looking.ipynb #b90b07e3

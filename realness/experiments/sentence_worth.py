@@ -14,7 +14,8 @@ from ..cache import VectorCache
 from .kernels import SUM_MIX, Kernels, mix_row, run_command, without
 from .learning_curve import SAID, inputs
 from .wording import Wording, blocks_of, body
-from ..lab.run import Protocol, load_lab
+from ..lab.protocol import Protocol
+from ..lab.run import load_lab
 
 # %% ../../nbs/experiments/620_sentence_worth.ipynb #d78a7e86
 def shuffled(
@@ -82,7 +83,9 @@ def experiment(df, cache, seed=0, command='', folds=5, repeats=3, out=None):
 
 def beside(p, base):
     "The table, with the paired difference of each row to a second baseline in vs, vs_lo, vs_hi."
-    found = [dict(zip(('vs', 'vs_lo', 'vs_hi'), p.compare(k, base)[:3])) if k != base else {} for k in p.got]
+    found = [
+        dict(zip(('vs', 'vs_lo', 'vs_hi'), p.compare(k, base)[:3])) if k != base else {} for k in p.results
+    ]
     return p.table().join(pd.DataFrame(found, columns=['vs', 'vs_lo', 'vs_hi'])).assign(vs_row=base)
 
 

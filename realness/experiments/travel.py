@@ -14,7 +14,9 @@ import pandas as pd
 from ..cache import VectorCache
 from ..encoders import ImageEncoder
 from .kernels import run_command
-from ..lab.run import features_of, head_row, load_lab, make_folds
+from ..lab.folds import make_folds
+from ..lab.rows import head_row
+from ..lab.run import lab_features, load_lab
 from ..metrics import srocc
 from ..regression import heads, uncertainty
 from ..regression.features import ImageFeatures
@@ -136,7 +138,8 @@ def experiment(df, cache, strangers, seed=0, folds=5) -> pd.DataFrame:
     "All three, as one table; `strangers`: images that are not from home."
     from realness.datasets import is_ai
 
-    blocks, _, (train_copy,) = features_of(df, 'lite', copies=1)
+    features = lab_features(df, 'lite', copies=1)
+    blocks, (train_copy,) = features.blocks, features.copies
     encoder = ImageEncoder('lite')
     again = ImageFeatures(encoder, cache, copy=1)
     test_copy, far = again(df.path, 'copies to test on'), again(strangers, 'strangers')

@@ -257,7 +257,7 @@ class HeatmapExplorer(W.VBox):
             self.findings.add(
                 self.controls.apply_range(pane.heatmap),
                 pane.box or pane.location.box,
-                self.controls.look,
+                self.controls.map_style,
                 nearest_clause=pane.location.nearest_clause if pane.location else '',
                 note=note,
                 mos=row.mos,

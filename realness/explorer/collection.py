@@ -168,7 +168,7 @@ class ImageCollection(ImageList):
         self,
         source,  # see `image_table`
         run=None,  # a run folder, for predicted MOS
-        cache=True,  # window vectors: True for the shared cache, None for memory only, or a `VectorCache` of bytes
+        cache=True,  # of windows: True: the shared cache; None: memory only; or a `VectorCache` of bytes
         device: str | None = None,
         localizer=None,  # of the learned variant: a folder; None for the one in the package
     ):

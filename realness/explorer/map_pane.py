@@ -11,11 +11,11 @@ import functools
 import ipywidgets as W
 
 from .collection import MapRequest
-from .findings import MapLook
 from .markup import escape, is_final, status_html
 from .raster import COLOUR_MAPS, apply_range, colour_tables, raster
 from .widgets import MapView
 from ..localization.heatmap import VARIANTS, Heatmap
+from ..map_style import MapStyle
 
 # %% ../../nbs/525_explorer_pane.ipynb #90275542
 WINDOW_SIZES = (0, 32, 48, 64, 96, 128, 192, 256)  # pixels
@@ -69,9 +69,9 @@ class MapControls:
         self.display = _panel('Display', self.opacity, self.contrast, self.cmap, self.scale, self.ramp)
 
     @property
-    def look(self) -> MapLook:
+    def map_style(self) -> MapStyle:
         "How a figure draws a map as it stands on the screen."
-        return MapLook(self.cmap.value, self.opacity.value, self.ramp.value)
+        return MapStyle(cmap=self.cmap.value, opacity=self.opacity.value, ramp=self.ramp.value)
 
     def apply_range(self, heatmap: Heatmap) -> Heatmap:
         "Return a map with the colour range on the screen."

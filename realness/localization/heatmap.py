@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from ..config import RealnessError, atomic_write
+from ..figures import save_figure, to_jpeg
 from ..images import load_image
 from .clip import load_clip
 from .embed import Windows
 from .engines import run_engine
 from .scores import Question, ask, clauses, reference_scores, standardise
 from .windows import Grid, across, check_reduce, to_pixels
-from ..plots import draw, jpeg, save_figure
+from ..map_figures import draw_map
 
 # %% ../../nbs/245_heatmap.ipynb #d38064b7
 @dataclass
@@ -139,11 +140,11 @@ class Heatmap:
         )
 
     def figure(self, **kwargs):
-        "See `draw`."
-        return draw(self, **kwargs)
+        "See `draw_map`."
+        return draw_map(self, **kwargs)
 
     def save(self, folder, stem: str = None, **kwargs) -> Path:  # the .png
-        "Writes STEM.npy, STEM.json and STEM.png, each whole; keywords go to `draw`."
+        "Writes STEM.npy, STEM.json and STEM.png, each whole; keywords go to `draw_map`."
         folder, stem = Path(folder), stem or Path(self.source).stem or 'heatmap'
         with atomic_write(folder / f'{stem}.npy') as tmp, open(tmp, 'wb') as f:
             np.save(f, self.array)
@@ -200,7 +201,7 @@ class Heatmap:
         )
 
     def _repr_html_(self):
-        url = base64.b64encode(jpeg(self.figure())).decode()
+        url = base64.b64encode(to_jpeg(self.figure())).decode()
         return f'<figure><img alt="{html.escape(self.caption(), quote=True)}" src="data:image/jpeg;base64,{url}"/><figcaption>{html.escape(self.caption())}</figcaption></figure>'
 
 # %% ../../nbs/245_heatmap.ipynb #9a24bdc5

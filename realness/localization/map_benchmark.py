@@ -23,20 +23,23 @@ import pandas as pd
 from scipy.ndimage import gaussian_filter, map_coordinates, uniform_filter
 
 from ..config import RealnessError, atomic_write
-from ..defects.kinds import KINDS, MORE_SAYS, plant_seen
-from ..demo import FINE, SAYS, TAILS, TEXTURES, photographs, place_name, take_view
+from ..defects.anywhere import plant_until_visible
+from ..defects.kinds import DEFECTS
+from ..demo_descriptions import CLEAN_DESCRIPTIONS, STRONG_ENDINGS, place_name
+from ..demo_images import take_view
 from ..images import find_images, load_image
 from realness.localization.map_metrics import (
-    AT,
-    BETTER,
+    MAP_METRIC_DIRECTION,
+    MASK_THRESHOLD,
     aupro,
+    binarise_mask,
     f1_max,
-    hard,
-    picture_metrics,
+    image_metrics,
     pixel_ap,
     pixel_auroc,
-    unrealism,
+    to_unrealism,
 )
+from ..photographs import TEXTURES, photographs
 
 # %% ../../nbs/315_map_benchmark.ipynb #b00cc542
 PLACES = {
@@ -229,7 +232,7 @@ def visible_box(
 
 def name_place(
     box: tuple,  # x, y, w, h of what one sees of the defect
-    view,  # the `realness.demo.View` it lies in
+    view,  # the `realness.demo_images.View` it lies in
     places: dict,  # as in `PLACES`
 ) -> str:  # 'on the spoon', 'in the upper left'
     "Where a defect is, in words."
@@ -239,21 +242,21 @@ def name_place(
     return best if best and shared[best] > 0.08 else place_name(box)
 
 # %% ../../nbs/315_map_benchmark.ipynb #05da6993
-_SAYS = SAYS | MORE_SAYS  # kind -> sentences; {} is the place
+_SAYS = {kind: defect.phrases for kind, defect in DEFECTS.items()}  # kind -> sentences; {} is the place
 
 
 def sentence(
     kind: str,  # of the defect; '' for a clean image
     where: str,  # its place in words
-    photo,  # the `realness.demo.Photograph`, for subject and things
+    photo,  # the `realness.photographs.Photograph`, for subject and things
     rng: np.random.Generator,
 ) -> str:
     "One sentence of 15 to 33 words; starts with 'Yes', or with 'No' for a clean image."
     pick = lambda options: options[int(rng.integers(len(options)))]
     if not kind:
-        return pick(FINE).format(photo.subject, photo.things)
+        return pick(CLEAN_DESCRIPTIONS).format(photo.subject, photo.things)
     said = pick(_SAYS[kind]).format(where)
-    text = f'Yes. {said[0].upper()}{said[1:]}{pick(TAILS).format(photo.subject)}.'
+    text = f'Yes. {said[0].upper()}{said[1:]}{pick(STRONG_ENDINGS).format(photo.subject)}.'
     return text if len(text.split()) >= 15 else f'{text[:-1]}, while {photo.things} seem fine.'
 
 # %% ../../nbs/315_map_benchmark.ipynb #6257f9c7
@@ -276,7 +279,7 @@ class Item:
         return not self.mask.any()  # bool
 
     def __repr__(self):
-        return f'Item({self.name}, {"clean" if self.clean else self.kind}, area={hard(self.mask).mean():.3f}: {self.sentence})'
+        return f'Item({self.name}, {"clean" if self.clean else self.kind}, area={binarise_mask(self.mask).mean():.3f}: {self.sentence})'
 
 # %% ../../nbs/315_map_benchmark.ipynb #9ff17b0e
 def shows(
@@ -284,7 +287,7 @@ def shows(
     photo: str,  # name of a photograph
 ) -> bool:
     "Whether a kind can be seen in a photograph: in textures no copies and no geometry."
-    return photo not in TEXTURES or KINDS[kind] not in ('copy', 'geometry')
+    return photo not in TEXTURES or DEFECTS[kind].family not in ('copy', 'geometry')
 
 
 def make_item(
@@ -310,7 +313,7 @@ def make_item(
                 photo.split,
                 sentence('', '', photo, rng),
             )
-        p = plant_seen(view.image, kind, rng)
+        p = plant_until_visible(view.image, kind, rng)
         if p is None:
             continue
         where = name_place(visible_box(p.mask), view, PLACES.get(photo.name, photo.regions))
@@ -319,7 +322,7 @@ def make_item(
             p.image,
             p.mask,
             kind,
-            KINDS[kind],
+            DEFECTS[kind].family,
             photo.name,
             photo.split,
             sentence(kind, where, photo, rng),
@@ -328,22 +331,22 @@ def make_item(
 
 # %% ../../nbs/315_map_benchmark.ipynb #c18bcae2
 def make_benchmark(
-    kinds=None,  # names out of `KINDS`; all by default
+    kinds=None,  # names out of `DEFECTS`; all by default
     per_kind: int = 4,  # images of each kind
     seed: int = 0,  # the same seed makes the same images
     photos=None,  # list of `Photograph`, or 'train', 'test': those of the demo; test by default
     clean: int = 2,  # untouched images of each photograph
 ) -> list:  # of `Item`
     "The planted-defect benchmark. Raises `RealnessError` for an unknown kind or when there are no photographs."
-    kinds = list(KINDS if kinds is None else kinds)
-    unknown = [k for k in kinds if k not in KINDS]
+    kinds = list(DEFECTS if kinds is None else kinds)
+    unknown = [k for k in kinds if k not in DEFECTS]
     if unknown:
-        raise RealnessError(f'unknown defects {", ".join(unknown)}; the kinds are: {", ".join(KINDS)}')
+        raise RealnessError(f'unknown defects {", ".join(unknown)}; the kinds are: {", ".join(DEFECTS)}')
     if photos is None or isinstance(photos, str):
         photos = [p for p in photographs() if p.split == (photos or 'test')]
     if not photos:
         raise RealnessError("no photographs: give a list of `Photograph`, 'train' or 'test'")
-    opened, all_kinds, out = {p.name: p.open() for p in photos}, list(KINDS), []
+    opened, all_kinds, out = {p.name: p.open() for p in photos}, list(DEFECTS), []
     for kind in kinds:
         i, able = all_kinds.index(kind), [p for p in photos if shows(kind, p.name)]
         turns = [able[(i * per_kind + j) % len(able)] for j in range(per_kind)] if able else []
@@ -352,7 +355,7 @@ def make_benchmark(
             for j, p in enumerate(turns)
         ]
     out += [
-        make_item(p, opened[p.name], '', [seed, len(KINDS), k, j], f'{p.name}-clean-{j}')
+        make_item(p, opened[p.name], '', [seed, len(DEFECTS), k, j], f'{p.name}-clean-{j}')
         for k, p in enumerate(photos)
         for j in range(clean)
     ]
@@ -361,10 +364,10 @@ def make_benchmark(
 # %% ../../nbs/315_map_benchmark.ipynb #3403dfad
 def areas(
     items: list,  # of `Item`
-    at: float = AT,  # a pixel is defect where the mask is above this
+    at: float = MASK_THRESHOLD,  # a pixel is defect where the mask is above this
 ) -> pd.Series:  # quantiles and mean of the shares
     "The distribution of defect areas, clean images left out."
-    a = np.array([hard(i.mask, at).mean() for i in items if not i.clean])
+    a = np.array([binarise_mask(i.mask, at).mean() for i in items if not i.clean])
     return pd.Series(
         {
             **{f'{q:.0%}': np.quantile(a, q) for q in (0.1, 0.25, 0.5, 0.75, 0.9)},
@@ -416,7 +419,14 @@ def read_item(
     photo = next((d['photograph'] for d in defects if d.get('photograph')), name)
     kind = kinds[0] if len(kinds) == 1 else 'several' if kinds else 'mask' if m.any() else ''
     return Item(
-        name, im, m, kind, KINDS.get(kind, ''), photo, 'test', next((r['description'] for r in rows), '')
+        name,
+        im,
+        m,
+        kind,
+        (DEFECTS[kind].family if kind in DEFECTS else ''),
+        photo,
+        'test',
+        next((r['description'] for r in rows), ''),
     )
 
 # %% ../../nbs/315_map_benchmark.ipynb #be091e4a
@@ -564,7 +574,7 @@ def result(
         out = out.array, out.direction, out.lo, out.hi
     if not isinstance(out, tuple):
         out = (out, 'unrealism')
-    p, lo, hi = unrealism(*out)
+    p, lo, hi = to_unrealism(*out)
     if np.shape(p) != item.mask.shape:
         raise RealnessError(
             f'{name} gave a map of shape {np.shape(p)} for {item.name}, which is {item.mask.shape} (height, width)'
@@ -621,7 +631,7 @@ CONTROLS = {
 def run_benchmark(
     items: list,  # of `Item`
     variants: dict,  # name -> function of an item
-    at: float = AT,  # a pixel is defect where the mask is above this
+    at: float = MASK_THRESHOLD,  # a pixel is defect where the mask is above this
     thin: int = 4,  # keeps every so many-th pixel of maps and masks for `pooled`
     progress=None,  # called with the share done after each image
 ) -> pd.DataFrame:  # one row per image and variant
@@ -635,7 +645,7 @@ def run_benchmark(
             kind=i.kind,
             family=i.family,
             clean=i.clean,
-            area=float(hard(i.mask, at).mean()),
+            area=float(binarise_mask(i.mask, at).mean()),
         )
         for name, f in variants.items():
             t = time.perf_counter()
@@ -647,7 +657,7 @@ def run_benchmark(
                     **facts,
                     'variant': name,
                     'seconds': seconds,
-                    **picture_metrics(p, i.mask, lo, hi, at),
+                    **image_metrics(p, i.mask, lo, hi, at),
                     'map': p[keep],
                     'mask': i.mask[keep],
                 }
@@ -709,9 +719,9 @@ def summary(
         value, lo, hi = interval(rows, metric, n_boot, seed)
         s, n = _grid(rows, metric)
         kinds = pd.Series(_kind_means(s, n, np.ones((1, len(s))))[0], s.columns)
-        worst = kinds.idxmin() if BETTER[metric] == 'higher' else kinds.idxmax()
+        worst = kinds.idxmin() if MAP_METRIC_DIRECTION[metric] == 'higher' else kinds.idxmax()
         known = kinds.index.isin(list((seen or {}).get(name, ())))
-        others = {k: rows[k].mean() for k in BETTER if k in rows and k != metric}
+        others = {k: rows[k].mean() for k in MAP_METRIC_DIRECTION if k in rows and k != metric}
         out.append(
             {
                 'variant': name,
@@ -734,7 +744,7 @@ def summary(
 # %% ../../nbs/315_map_benchmark.ipynb #f06ac86a
 def pooled(
     df,  # of `run_benchmark`
-    at: float = AT,
+    at: float = MASK_THRESHOLD,
 ) -> pd.DataFrame:  # variant, pixel_auroc, pixel_ap, f1_max, aupro
     "Metrics over the (thinned) pixels of all images together, for each variant."
     out = []
@@ -780,7 +790,7 @@ def choose(
     "The variant with the best mean over kinds."
     names = list(variants or df.variant.unique())
     value = {n: interval(df[df.variant == n], metric, n_boot=1)[0] for n in names}
-    return (max if BETTER[metric] == 'higher' else min)(names, key=value.get)
+    return (max if MAP_METRIC_DIRECTION[metric] == 'higher' else min)(names, key=value.get)
 
 # %% ../../nbs/315_map_benchmark.ipynb #66583934
 _SMALL, _LARGE = dict(windows=(64,), stride=48), dict(windows=(128,), stride=64)
@@ -860,7 +870,7 @@ def merged(
 ):  # the rows with those of `names` replaced by one per image: the mean of the metrics, the first one's map
     "Several runs of one variant as one."
     some = rows[rows.variant.isin(names)]
-    numbers = [k for k in ('seconds', *BETTER) if k in rows]
+    numbers = [k for k in ('seconds', *MAP_METRIC_DIRECTION) if k in rows]
     first = some[some.variant == names[0]].set_index('item')
     mean = first.assign(variant=into, **some.groupby('item')[numbers].mean().loc[first.index]).reset_index()
     return pd.concat([rows[~rows.variant.isin(names)], mean], ignore_index=True)
@@ -944,7 +954,7 @@ def plot_benchmark(
     title: str = None,
 ):  # a Figure
     "Every variant with its interval over photographs; a line at chance."
-    from realness.plots import plot_table
+    from realness.result_plots import plot_table
 
     name = 'AUC-Judd' if metric == 'auc_judd' else metric
     d = pd.DataFrame(
@@ -955,7 +965,7 @@ def plot_benchmark(
             hi=table.hi,
             kind=table.role if 'role' in table else 'model',
             metric=name,
-            direction=BETTER[metric],
+            direction=MAP_METRIC_DIRECTION[metric],
         )
     )
     return plot_table(d, metric=name, lines={'chance': 0.5} if metric == 'auc_judd' else None, title=title)
@@ -990,7 +1000,7 @@ def held_out(
     from realness.localization.localizer import Localizer
 
     locs = [Localizer.load(p.parent) for p in sorted(Path(folder).glob('*/localizer.json'))]
-    out = {k: next((l for l in locs if k not in l.about['kinds']), None) for k in KINDS}
+    out = {k: next((l for l in locs if k not in l.about['kinds']), None) for k in DEFECTS}
     if None in out.values() or not locs:
         raise RealnessError(
             f'{folder}: no localizer there was fitted without {", ".join(k for k in out if out[k] is None)}'
@@ -1006,8 +1016,8 @@ def shipped_variants(
     from realness.localization.localizer import Localizer
 
     loc, text, others = Localizer.load(), dream_variants(clip), dream_variants(clip, PROMPTS)
-    seen = dict.fromkeys([*text, *others], list(KINDS) if 'lite-clip' in clip.name else []) | {
-        'learned': list(KINDS)
+    seen = dict.fromkeys([*text, *others], list(DEFECTS) if 'lite-clip' in clip.name else []) | {
+        'learned': list(DEFECTS)
     }
     others['learned'] = learned_variant(loc)
     if without:

@@ -8,7 +8,6 @@ __all__ = ['COLUMNS', 'load_data', 'map_key', 'make_map', 'process_single_image'
 
 # %% ../../nbs/260_run_heatmap_analysis.ipynb #0784eecd
 import argparse
-import csv
 import hashlib
 import html
 import json
@@ -61,7 +60,7 @@ def make_map(
     stem: str | None = None,  # name of the outputs without ending; the image's by default
     clip=None,
     overwrite: bool = False,
-    look: dict | None = None,  # `look`: for `draw`
+    look: dict | None = None,  # fields of `MapStyle`
     on_stage=None,  # called with every stage of the progressive engine, after it was saved
     **choices,  # for `heatmap`
 ) -> tuple:  # the Heatmap, and whether it was made now

@@ -18,13 +18,14 @@ import pandas as pd
 import torch
 
 from ..config import RealnessError, atomic_write
+from ..figures import save_figure
 from .clip import CLIP, load_clip
 from .embed import Windows, embed_corners, plain_loop
 from .engines import agreement, dense, progressive, spread
 from .heatmap import _map, get_variant
 from .scores import ask
 from .windows import Grid
-from ..plots import plot_speed, save_figure
+from ..result_plots import plot_speed
 
 # %% ../../nbs/320_speed.ipynb #456cd01b
 def seconds(f, rounds: int = 3) -> float:

@@ -18,10 +18,12 @@ from ..cache import VectorCache
 from ..config import RealnessError, atomic_write
 from ..data import TABLE, load_split
 from ..datasets import is_ai
+from ..figures import save_figure
 from ..metrics import bootstrap_ci, regression_metrics
-from ..plots import plot_deciles, plot_scatter, plot_table, save_figure
+from ..plots import plot_deciles, plot_scatter
 from .predict import load, score_rows
 from .uncertainty import coverage, deciles, share
+from ..result_plots import plot_table
 
 # %% ../../nbs/175_evaluate.ipynb #226768d8
 def _line_fit(x, y, z):

@@ -22,8 +22,9 @@ from ..data import load_split
 from ..datasets import RAISE, dataset_info, is_ai, table_digest
 from ..device import seed_everything
 from ..encoders import create_encoders
+from ..figures import save_figure
 from ..metrics import bootstrap_ci, cv_summary
-from ..plots import plot_curves, save_figure
+from ..plots import plot_curves
 from .features import ImageFeatures
 from .heads import MODALITIES, MLPHead, fit_kernel, pick
 from .realism_dataset import RealismDataset, make_loader, train_transform

@@ -22,8 +22,9 @@ from ..data import TABLE, load_split
 from ..datasets import dataset_info
 from ..device import pick_device, seed_everything
 from ..encoders import TextEncoder, create_encoders, pair_names
+from ..figures import save_figure
 from ..metrics import plcc, srocc
-from ..plots import plot_curves, save_figure
+from ..plots import plot_curves
 from .features import ImageFeatures, TextFeatures
 from .realism_dataset import RealismDataset, make_loader, train_transform
 from .regression_model import COREModel
@@ -308,7 +309,7 @@ def _fit_frozen(model, train_loader, val_loader, epochs, kw, folder):
             va,
             sets[1].mos,
             epochs,
-            dict(kw, log=kw['say'] if name == 'both' else None),
+            dict(kw, log=kw['log'] if name == 'both' else None),
             size,
             Path(folder) / name if folder else None,
         )
