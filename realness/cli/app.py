@@ -1389,7 +1389,7 @@ def explore(
     browser: Annotated[bool, typer.Option(help='Open the browser.')] = True,
 ):
     "Look into pictures in the browser: change the sentence and see where they stop looking real. Needs `realness[explore]`; serves this machine only, until Ctrl-C."
-    from realness.explorer.app import serve
+    from realness.explorer import serve
 
     code = serve(folder, clip or os.environ.get('REALNESS_CLIP'), run, out, port, browser)
     if code:
