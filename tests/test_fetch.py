@@ -54,7 +54,7 @@ def write_noise(folder, names, seed):
 class Server(ThreadingHTTPServer):
     """Serves a folder and records which files were sent completely.
 
-    Every image but the first is delayed by `delay` seconds. Half of each file in `cut` is sent. `answers` maps a
+    Every image but the first is delayed by `delay` seconds. Half of a file in `cut` is sent. `answers` maps a
     file name to the status codes and headers of its next answers.
     """
 
