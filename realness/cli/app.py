@@ -849,8 +849,8 @@ def heatmap(
     With no sentence and no download: `realness heatmap my.png --variant learned`, or `--clip lite-clip`.
     """
     from realness.inputs import collect
+    from realness.localization.batch_maps import make_maps
     from realness.localization.clip import clip_name
-    from realness.localization.run_heatmap_analysis import make_maps
 
     _no_contradictions(
         variant,
@@ -1404,7 +1404,7 @@ def cache(
 ):
     "Say what is kept between runs (features and window vectors, by weights, preprocessing and file content), or forget it."
     from realness.cache import VectorCache
-    from realness.localization.embed import window_cache
+    from realness.localization.window_vectors import window_cache
 
     if what not in ('info', 'clear'):
         raise RealnessError(f'cache {what!r}: say info or clear')

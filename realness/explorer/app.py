@@ -22,7 +22,7 @@ from .image_browser import ImageBrowser
 from .inspector import Inspector
 from .map_pane import MapControls, MapPane
 from .markup import error_html, escape, facts_html, is_final, title_html, warning_html
-from ..localization.heatmap import Heatmap
+from ..localization.heatmap_object import Heatmap
 
 # %% ../../nbs/530_explorer.ipynb #49c1d94a
 def _row(*widgets, **layout):

@@ -20,8 +20,11 @@ from .locations import LocationInfo, locate, score_clauses
 from .window_memory import WindowMemory
 from ..images import load_image
 from ..localization.clip import load_clip
-from ..localization.embed import Windows, window_cache
-from ..localization.heatmap import Heatmap, _grids, get_variant, stages
+from ..localization.heatmap import stages
+from ..localization.heatmap_object import Heatmap
+from ..localization.map_request import get_variant
+from ..localization.window_maker import make_grids
+from ..localization.window_vectors import WindowVectors, window_cache
 
 # %% ../../nbs/518_explorer_collection.ipynb #22601634
 class RecentValues:
@@ -205,7 +208,7 @@ class ImageCollection(ImageList):
         "Whether all windows of a map are cached."
         image = self.image(i)
         variant = get_variant(request.variant, windows=request.windows, stride=request.stride)
-        grids, _ = _grids(variant, image.height, image.width)
+        grids = make_grids(variant, image.height, image.width)
         windows = self._windows(i, request.clip)
         return not any(len(windows.missing(grid.window, grid.corners())) for grid in grids)
 
@@ -235,7 +238,7 @@ class ImageCollection(ImageList):
 
     def _windows(self, i, clip):
         "Return the windows of an image for a CLIP model."
-        return Windows(self.row(i).path, load_clip(clip, self.device), self.window_memory)
+        return WindowVectors(self.row(i).path, load_clip(clip, self.device), self.window_memory)
 
     def _stages(self, i, description, request):
         "Make a map: exactly if its windows are cached, in stages if they are not."

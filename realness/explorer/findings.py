@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..config import RealnessError, atomic_write
 from ..figures import add_caption, new_figure, save_figure, style
-from ..localization.heatmap import Heatmap
+from ..localization.heatmap_object import Heatmap
 from ..map_figures import draw_overlay
 from ..map_style import MapStyle
 

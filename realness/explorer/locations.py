@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..localization.embed import Windows, embed_corners
-from ..localization.heatmap import Heatmap
-from ..localization.scores import ask, clauses, standardise
+from ..localization.clauses import split_clauses
+from ..localization.embed import embed_corners
+from ..localization.heatmap_object import Heatmap
+from ..localization.queries import make_query, standardise
+from ..localization.window_vectors import WindowVectors
 from ..localization.windows import Grid
 
 # %% ../../nbs/516_explorer_locations.ipynb #510457f7
@@ -44,7 +46,7 @@ def find_window(
         return _square_around(heatmap, x, y)
     window = min(heatmap.windows)
     grid = Grid(heatmap.height, heatmap.width, window, min(heatmap.stride or window, window))
-    height, width = grid.cut
+    height, width = grid.window_shape
     return _nearest_start(grid.xs, width, x), _nearest_start(grid.ys, height, y), width, height
 
 # %% ../../nbs/516_explorer_locations.ipynb #861bf361
@@ -87,13 +89,11 @@ def _window_vector(windows, window, corner):
     "Return the CLIP vector of one window: the cached one if there is one. 1 x dim."
     if len(windows.missing(window, corner)):
         return embed_corners(windows.image, windows.clip, window, corner)
-    codes, vectors = windows.have(window)
-    code = corner[:, 0] * windows.width + corner[:, 1]
-    return vectors[np.searchsorted(codes, code)].astype(np.float32)
+    return windows.vectors(window, corner).astype(np.float32)
 
 
 def score_clauses(
-    windows: Windows,  # of the image
+    windows: WindowVectors,  # of the image
     description: str,
     window: int,  # side in pixels
     box: tuple,  # x, y, w, h of the window
@@ -101,8 +101,8 @@ def score_clauses(
     "Compare a window with each clause of a description, in standard deviations above ordinary windows."
     vector = _window_vector(windows, window, np.array([[box[1], box[0]]]))
     scores = []
-    for clause in dict.fromkeys(clauses(description)):
-        query = ask(clause, windows.clip, 'cosine', policy=False)
+    for clause in dict.fromkeys(split_clauses(description)):
+        query = make_query(clause, windows.clip, 'cosine')
         cosine = query(vector @ query.vectors.T)
         scores.append((query.text, float(standardise(cosine, query, window)[0])))
     return sorted(scores, key=lambda pair: -pair[1])

@@ -14,7 +14,8 @@ from .collection import MapRequest
 from .markup import escape, is_final, status_html
 from .raster import COLOUR_MAPS, apply_range, colour_tables, raster
 from .widgets import MapView
-from ..localization.heatmap import VARIANTS, Heatmap
+from ..localization.heatmap_object import Heatmap
+from ..localization.variants import VARIANTS
 from ..map_style import MapStyle
 
 # %% ../../nbs/525_explorer_pane.ipynb #90275542
