@@ -22,6 +22,7 @@ from typer.core import TyperCommand
 
 from ..config import RealnessError, base_dir, default_encoders, split_dir, use_progress_bar
 from ..encoder_registry import ENCODER_PAIRS, pairs_help
+from ..regression.heads import HEADS
 
 # %% ../../nbs/550_cli.ipynb #4e5ee7f1
 def _console(err=False):
@@ -362,7 +363,8 @@ def train(
     Best on a few hundred images: `realness train --best --data DIR --out RUN`; with `--cv 5 --repeats 3` it says how good that is.
     """
     from realness.data import TABLE
-    from realness.regression.runs import BEST, RunConfig, train_run
+    from realness.regression.run_config import BEST, RunConfig
+    from realness.regression.runs import train_run
 
     if best and (head, modality, tune) != ('svr', 'both', False):
         raise RealnessError('--best says head and modality itself: leave out --head, --modality and --tune')
@@ -654,7 +656,8 @@ def demo(
 ):
     "Make the demo data, train on it with the lite encoders, judge the run honestly and show its best and worst images."
     from realness.demo import NOTE, demo_data
-    from realness.regression.runs import RunConfig, train_run
+    from realness.regression.run_config import RunConfig
+    from realness.regression.runs import train_run
 
     out = out or base_dir() / 'runs' / 'demo'
     data = demo_data()
@@ -671,10 +674,11 @@ def _sheet(run, data):
     import pandas as pd
 
     from realness.figures import contact_sheet, save_figure
+    from realness.regression.modalities import MODALITIES
 
     p = (
         pd.read_csv(Path(run) / 'evaluations' / f'{Path(data).name}-test' / 'predictions.csv')
-        .rename(columns={'CORE, picture and sentence': 'p'})
+        .rename(columns={MODALITIES['both'].label: 'p'})
         .sort_values('p')
     )
     ends = pd.concat([p.head(4), p.tail(4)])
@@ -1009,7 +1013,7 @@ def localizer_fit(
 # %% ../../nbs/550_cli.ipynb #9467d254
 _MANY = {
     '--encoders': lambda a: a in ENCODER_PAIRS or '+' in a,
-    '--heads': lambda a: a in ('svr', 'gp', 'mlp'),
+    '--heads': lambda a: a in HEADS,
     '--modalities': lambda a: a in ('both', 'image', 'text'),
 }
 
