@@ -1,39 +1,71 @@
-"A download that is killed, interrupted, tampered with or cut off; a server on the loopback plays the public one, the data are noise."
+"""Downloads that are killed, interrupted, tampered with or cut off. A local server plays the public one."""
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from realness.config import RealnessError
-from realness.data import TABLE
-from realness.fetch import FetchError, Net, _fake, check_reachable, fetch_raise
+from realness.config import TABLE, RealnessError
+from realness.data import write_split
+from realness.datasets import DatasetInfo
+from realness.download import DownloadSettings, FetchError, check_reachable
+from realness.fetch import fetch_raise
+from realness.release import Release, SplitFacts, split_facts
 
-CALL = """
+SIZE = (64, 48)  # width and height of the images
+
+# A process that fetches: arguments are a correct copy, the data folder and the address.
+FETCH = """
 import signal
 import sys
-signal.signal(signal.SIGINT, signal.default_int_handler)   # a shell that starts tests in the background has them ignore it
 from pathlib import Path
-from realness.fetch import Net, _fake, fetch_raise
-import tempfile
-release = _fake(Path(tempfile.mkdtemp())/'again')
-fetch_raise(sys.argv[1], True, sys.argv[2], release=release, net=Net(workers=2, timeout=3, pause=.01, progress=False))
+
+from realness.datasets import DatasetInfo
+from realness.download import DownloadSettings
+from realness.fetch import fetch_raise
+from realness.release import Release, SplitFacts, split_facts
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let background processes ignore Ctrl-C
+full, out, url = sys.argv[1:]
+splits = dict(train=split_facts(Path(full) / 'train', (64, 48)), test=SplitFacts(1, 1))
+settings = DownloadSettings(workers=2, timeout=3, pause=0.01, progress=False)
+fetch_raise(out, True, url, release=Release(DatasetInfo('noise'), (64, 48), splits), settings=settings)
 """
 
 
+def write_noise(folder, names, seed):
+    """A split of noise."""
+    rng = np.random.default_rng(seed)
+    images = {name: Image.fromarray(rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)) for name in names}
+    rows = [(name, f'{rng.normal():.4f}', f'No, {name} is noise.') for name in names]
+    return write_split(folder, rows, images)
+
+
 class Server(ThreadingHTTPServer):
-    "Serves a folder; counts the bodies sent whole; `slow` seconds for every image but the first, `short` names are cut in half."
+    """Serves a folder and records which files were sent completely.
+
+    Every image but the first is delayed by `delay` seconds. Half of a file in `cut` is sent. `answers` maps a
+    file name to the status codes and headers of its next answers.
+    """
 
     daemon_threads = True
 
     def __init__(self, root):
-        self.root, self.sent, self.slow, self.short, self.say = root, [], 0, set(), {}
+        self.root = root
+        self.sent = []
+        self.delay = 0
+        self.cut = set()
+        self.answers = {}
         super().__init__(('127.0.0.1', 0), Handler)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -41,28 +73,36 @@ class Server(ThreadingHTTPServer):
     def url(self):
         return f'http://127.0.0.1:{self.server_port}'
 
+    def sent_images(self):
+        return [path for path in self.sent if path.endswith('.png')]
+
 
 class Handler(BaseHTTPRequestHandler):
     def do_HEAD(self):
         self.send_error(404)
 
     def do_GET(self):
-        s, name = self.server, self.path.rsplit('/', 1)[-1]
-        if s.say.get(name):
-            code, head = s.say[name].pop(0)
-            self.send_response(code)
-            for h in head.items():
-                self.send_header(*h)
-            return self.end_headers()
-        if s.slow and name.endswith('.png') and name != 'f1.png':
-            time.sleep(s.slow)
-        body = (s.root / self.path[1:]).read_bytes()
-        self.send_response(200)
-        self.send_header('Content-Length', str(len(body)))
+        server = self.server
+        path = self.path[1:]
+        name = path.rsplit('/', 1)[-1]
+        if server.answers.get(name):
+            self.send_headers(*server.answers[name].pop(0))
+            return
+        if server.delay and name.endswith('.png') and name != 'f1.png':
+            time.sleep(server.delay)
+        body = (server.root / path).read_bytes()
+        self.send_headers(200, {'Content-Length': str(len(body))})
+        if name in server.cut:
+            self.wfile.write(body[: len(body) // 2])
+        else:
+            self.wfile.write(body)
+            server.sent.append(path)
+
+    def send_headers(self, status, headers):
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if name in s.short else body)
-        if name not in s.short:
-            s.sent.append(self.path[1:])
 
     def log_message(self, *args):
         pass
@@ -70,158 +110,153 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def noise(tmp_path, tmp_cache, monkeypatch):
+    """A release of noise, a server that has it, and a folder to fetch into."""
     monkeypatch.setenv('no_proxy', '127.0.0.1')
     full = tmp_path / 'full'
-    release = _fake(full)
+    train = write_noise(full / 'train', ['f1.png', 'f2.png', 'f3.png', 'r1.png'], seed=0)
+    write_noise(full / 'test', ['f4.png', 'r2.png'], seed=1)
+    splits = dict(train=split_facts(train, SIZE), test=SplitFacts(1, 1))
     server = Server(full)
-    yield full, release, server, tmp_path / 'out'
+    yield SimpleNamespace(
+        full=full, release=Release(DatasetInfo('noise'), SIZE, splits), server=server, out=tmp_path / 'out'
+    )
     server.shutdown()
     server.server_close()
 
 
-def files(d):
-    return {
-        p.relative_to(d).as_posix(): p.read_bytes()
-        for p in d.rglob('*')
-        if p.is_file() and p.name != 'dataset.json'
-    }
+def read_files(folder):
+    """Relative path -> bytes of every file but dataset.json."""
+    files = [path for path in folder.rglob('*') if path.is_file() and path.name != 'dataset.json']
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def fetch(noise, **kw):
-    full, release, server, out = noise
-    return fetch_raise(
-        out,
-        True,
-        server.url,
-        log=lambda s: None,
-        release=release,
-        net=Net(**{'pause': 0.01, 'progress': False} | kw),
-    )
+def fetch(noise):
+    settings = DownloadSettings(pause=0.01, progress=False)
+    url = noise.server.url
+    return fetch_raise(noise.out, True, url, log=lambda line: None, release=noise.release, settings=settings)
 
 
-def started(noise):
-    "A download in another process, stalled after its first image."
-    full, release, server, out = noise
-    server.slow = 60
-    p = subprocess.Popen(
-        [sys.executable, '-c', CALL, str(out), server.url],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    end = time.time() + 60
-    while len(list((out / '.fetch-partial').rglob('[fr]*.png'))) < 1 and time.time() < end:
+def start_fetch(noise):
+    """Start a download in another process and wait until it stalls after its first image."""
+    noise.server.delay = 60
+    argv = [sys.executable, '-c', FETCH, str(noise.full), str(noise.out), noise.server.url]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.time() + 60
+    partial = noise.out / '.fetch-partial'
+    while not list(partial.rglob('[fr]*.png')) and time.time() < deadline:
         time.sleep(0.05)
-    assert p.poll() is None
-    return p
+    assert process.poll() is None
+    return process
 
 
-def ended(p, how):
-    "What a process has said when it was told to stop; told again where Python lost the signal (one that falls into a weakref callback is only printed)."
+def end_process(process, signal_number):
+    """Send a signal until the process ends; return its output.
+
+    Python loses a KeyboardInterrupt that is raised in a weakref callback, so one signal may not be enough.
+    """
     for _ in range(5):
-        p.send_signal(how)
+        process.send_signal(signal_number)
         try:
-            return p.communicate(timeout=7)[0]
+            return process.communicate(timeout=7)[0]
         except subprocess.TimeoutExpired:
             pass
-    return p.communicate(timeout=5)[0]
+    return process.communicate(timeout=5)[0]
 
 
-@pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGINT])
-def test_killed_half_way_and_resumed(noise, how):
-    full, release, server, out = noise
-    p = started(noise)
-    before = [n for n in server.sent if n.endswith('.png')]
-    said = ended(p, how)
-    if how == signal.SIGINT:
-        assert 'stopped; 1 image kept in' in said and 'the same call goes on' in said, said
-    assert len(before) == 1 and not (out / 'train').exists()
-    (out / '.fetch-partial/train/images/.f2.png.123.partial').write_bytes(
-        b'half'
-    )  # what a kill in the middle of a write leaves
-    server.slow, server.sent[:] = 0, []
+@pytest.mark.parametrize('signal_number', [signal.SIGKILL, signal.SIGINT])
+def test_killed_download_resumes(noise, signal_number):
+    server = noise.server
+    process = start_fetch(noise)
+    sent_before = server.sent_images()
+    output = end_process(process, signal_number)
+    if signal_number == signal.SIGINT:
+        assert 'stopped; 1 image stored in' in output, output
+        assert 'the same call resumes' in output, output
+    assert len(sent_before) == 1
+    assert not (noise.out / 'train').exists()
+
+    # a kill in the middle of a write leaves such a file
+    (noise.out / '.fetch-partial/train/images/.f2.png.123.partial').write_bytes(b'half')
+    server.delay = 0
+    server.sent.clear()
     fetch(noise)
-    assert files(out) == files(full)  # whole, and nothing beside it
-    assert not set(before) & set(server.sent)  # nothing that was whole came twice
-    assert len([n for n in server.sent if n.endswith('.png')]) == 5
+    assert read_files(noise.out) == read_files(noise.full)
+    assert not set(sent_before) & set(server.sent)  # what had arrived is not requested again
+    assert len(server.sent_images()) == 5
+
     server.sent.clear()
     fetch(noise)
     assert server.sent == []
 
 
-def test_damaged_on_disk_is_fetched_again(noise):
-    full, release, server, out = noise
-    server.say = {'r1.png': [(404, {})]}
-    with pytest.raises(RealnessError, match='r1.png'):
+def test_damaged_file_is_fetched_again(noise):
+    server = noise.server
+    server.answers = {'r1.png': [(404, {})]}
+    with pytest.raises(RealnessError, match=r'r1\.png'):
         fetch(noise)
-    half = out / '.fetch-partial/train/images/f1.png'
-    half.write_bytes(half.read_bytes()[:999])
+    damaged = noise.out / '.fetch-partial/train/images/f1.png'
+    damaged.write_bytes(damaged.read_bytes()[:999])
     server.sent.clear()
     fetch(noise)
-    assert {'train/images/f1.png', 'train/images/r1.png'} <= set(
-        server.sent
-    ) and 'train/images/f2.png' not in server.sent
-    assert files(out) == files(full)
+    assert {'train/images/f1.png', 'train/images/r1.png'} <= set(server.sent)
+    assert 'train/images/f2.png' not in server.sent
+    assert read_files(noise.out) == read_files(noise.full)
 
 
-def test_always_torn_is_named(noise):
-    full, release, server, out = noise
-    server.short = {'f3.png'}
+def test_file_that_stays_cut_is_named(noise):
+    noise.server.cut = {'f3.png'}
     with pytest.raises(FetchError, match=r'f3.png: \d+ of \d+ bytes arrived'):
         fetch(noise)
 
 
-def test_server_says_when(noise):
-    full, release, server, out = noise
-    server.say = {TABLE: [(429, {'Retry-After': '1'})]}
-    t = time.time()
+def test_wait_as_long_as_the_server_asks(noise):
+    noise.server.answers = {TABLE: [(429, {'Retry-After': '1'})]}
+    start = time.time()
     fetch(noise)
-    assert 1 <= time.time() - t < 20
+    assert 1 <= time.time() - start < 20
 
 
-def test_wrong_pixels_never_get_the_name(noise):
-    full, release, server, out = noise
-    (full / 'train/images/f1.png').write_bytes((full / 'train/images/f2.png').read_bytes())
+def test_wrong_pixels_are_never_put_in_place(noise):
+    images = noise.full / 'train/images'
+    (images / 'f1.png').write_bytes((images / 'f2.png').read_bytes())
     with pytest.raises(FetchError, match='the pixels are not those of the release'):
         fetch(noise)
-    assert not (out / 'train').exists() and not (out / 'dataset.json').exists()
+    assert not (noise.out / 'train').exists()
+    assert not (noise.out / 'dataset.json').exists()
 
 
-def test_wrong_table_ends_it_before_pictures(noise):
-    full, release, server, out = noise
-    t = full / 'train' / TABLE
-    t.write_text(t.read_text().replace('f1.png', '../../f1.png'))
+def test_wrong_table_stops_before_the_images(noise):
+    table = noise.full / 'train' / TABLE
+    table.write_text(table.read_text().replace('f1.png', '../../f1.png'))
     with pytest.raises(RealnessError, match='the name leaves the image folder'):
         fetch(noise)
-    assert not [n for n in server.sent if n.endswith('.png')]
+    assert noise.server.sent_images() == []
 
 
-def test_one_at_a_time(noise):
-    p = started(noise)
+def test_one_process_at_a_time(noise):
+    process = start_fetch(noise)
     with pytest.raises(RealnessError, match='another process is fetching'):
         fetch(noise)
-    p.kill()
-    p.communicate()
+    process.kill()
+    process.communicate()
 
 
-def test_silent_host_is_said_within_seconds():
-    import socket
-
-    with socket.socket() as s:  # listens and never answers
-        s.bind(('127.0.0.1', 0))
-        s.listen()
-        t = time.time()
-        url = f'http://127.0.0.1:{s.getsockname()[1]}/x'
-        with pytest.raises(FetchError, match='cannot be reached .*--from PATH'):
-            check_reachable(url, limit=1)
-        assert time.time() - t < 3
+def test_silent_host_is_reported_within_seconds():
+    with socket.socket() as silent:  # accepts connections and never answers
+        silent.bind(('127.0.0.1', 0))
+        silent.listen()
+        url = f'http://127.0.0.1:{silent.getsockname()[1]}/x'
+        start = time.time()
+        with pytest.raises(FetchError, match=r'cannot be reached .*--from PATH'):
+            check_reachable(url, timeout=1)
+        assert time.time() - start < 3
 
 
 def test_import_is_light():
-    code = "import sys, realness.fetch; print([m for m in ('torch', 'tqdm', 'filelock', 'requests') if m in sys.modules])"
-    assert (
-        subprocess.check_output(
-            [sys.executable, '-c', code], text=True, cwd=Path.home(), env=os.environ
-        ).strip()
-        == '[]'
+    code = (
+        'import sys, realness.fetch; '
+        "print([name for name in ('torch', 'tqdm', 'filelock', 'requests') if name in sys.modules])"
     )
+    argv = [sys.executable, '-c', code]
+    loaded = subprocess.check_output(argv, text=True, cwd=Path.home(), env=os.environ)
+    assert loaded.strip() == '[]'

@@ -311,7 +311,7 @@ def test_on_the_fly(cli, trained, few, tmp_path):
     )
     assert r.code == 0 and json.loads(r.out)['sentence_source'] == 'fallback', r.err
     assert cli('predict', trained.run, few, '--fallback').code == 2
-    assert 'say who describes' in cli('predict', trained.run, few, '--describe').err
+    assert 'choose who describes' in cli('predict', trained.run, few, '--describe').err
 
 
 def test_plan_asks_nothing(cli, few, tmp_path):
@@ -351,7 +351,7 @@ def test_stopped_while_nothing_answers(started, few, tmp_path):
         s.settimeout(60)
         taken = s.accept()[0]  # a question has come
         os.kill(job.pid, signal.SIGINT)
-        assert job.until(lambda: 'Ctrl-C again does not wait' in job.said(), 10), job.said()
+        assert job.until(lambda: 'Ctrl-C again' in job.said(), 10), job.said()
         began = time.time()
         said = job.kill(signal.SIGINT)
         taken.close()

@@ -507,7 +507,8 @@ def _fill_in(on, items, table, text, keep, device, **who):
         return table
     if text is not None:
         raise RealnessError('--describe and one sentence for all exclude each other')
-    from realness.describe.run import fill_in, make_describer
+    from realness.describe.missing_descriptions import fill_in
+    from realness.describe.options import make_describer
     from realness.inputs import Sentences
 
     find, res = fill_in(items, Sentences(items, table), make_describer(**who, device=device), out=keep)
@@ -1251,12 +1252,23 @@ def describe(
 
     Images are sent smaller and without metadata. Exit code 1: some images have no answer; the same command asks for these again.
     """
+    from realness.describe.estimate import plan
+    from realness.describe.options import make_describer
     from realness.describe.run import describe as ask
-    from realness.describe.run import make_describer, plan
 
     asked = _asked(paths)
     who = make_describer(
-        base_url, model, local, fallback, key_env, parallel, timeout, side, max_tokens, allow_http, device
+        base_url=base_url,
+        model=model,
+        local=local,
+        fallback=fallback,
+        key_env=key_env,
+        parallel=parallel,
+        timeout=timeout,
+        side=side,
+        max_tokens=max_tokens,
+        allow_http=allow_http,
+        device=device,
     )
     same = dict(
         prompt=prompt, max_words=max_words, limit=limit, again=again, overwrite=overwrite, price=price

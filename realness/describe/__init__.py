@@ -1,1 +1,21 @@
 """Describe images in one sentence each, by a vision-language model or without one."""
+
+from realness._lazy import lazy_names
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        'DESCRIBERS': 'options',
+        'DescribeOptions': 'options',
+        'Described': 'result',
+        'Describer': 'describer',
+        'DescriberConfig': 'options',
+        'Endpoint': 'endpoints',
+        'Fallback': 'fallback',
+        'LocalModel': 'local_model',
+        'Reply': 'describer',
+        'describe': 'run',
+        'make_describer': 'options',
+        'plan': 'estimate',
+    },
+)

@@ -15,8 +15,9 @@ from ..answer_words import answer_word
 from ..cache import VectorCache
 from ..config import track
 from ..demo import demo_data
-from ..describe.fallback import Fallback, find_limits, level
+from ..describe.fallback import Fallback, find_limits
 from ..describe.run import describe
+from ..describe.weak_regions import peak_level
 from .kernels import SUM_MIX, Kernels, mix_row, run_command, without, write_csv
 from .learning_curve import SAID, inputs
 from .sentence_worth import beside
@@ -30,7 +31,7 @@ def levels_of(
     tell,  # a `Fallback`
 ) -> list:  # a number for each row; higher = less real
     "How weak each image is at its weakest."
-    return [level(tell.localizer.map(p)) for p in track(df.path.tolist(), 'levels')]
+    return [peak_level(tell.localizer.map(p)) for p in track(df.path.tolist(), 'levels')]
 
 
 def limits(
@@ -47,7 +48,7 @@ def described(
     tell=None,  # a describer; the fall-back by default
 ) -> list:  # a sentence for each row
     "What the fall-back says of the images of a table."
-    says = describe(list(zip(df.filename, df.path)), tell or Fallback(), out).sentences
+    says = describe(list(zip(df.filename, df.path)), tell or Fallback(), out).descriptions
     return [says[n][0] for n in df.filename]
 
 # %% ../../nbs/experiments/635_fallback.ipynb #434b0e3f

@@ -88,7 +88,7 @@ class FittedHeads(NamedTuple):
 # %% ../../nbs/275_clip_fit.ipynb #5cd1effc
 DEMO_LICENCE = (
     'Apache-2.0; fitted on photographs that are CC0, in the public domain, CC BY 2.0 (vultilion) or without '
-    'known copyright restrictions, credited in realness.demo.TABLE'
+    'known copyright restrictions, credited in realness.photographs.PHOTOGRAPHS'
 )
 
 

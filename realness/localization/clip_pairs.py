@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..config import RealnessError, track
-from ..defects.kinds import plant_seen
-from ..demo import photographs, place_name, take_view
+from ..defects.anywhere import plant_until_visible
+from ..demo_descriptions import place_name
+from ..demo_images import take_view
 from ..images import load_image
 from realness.localization.clip_texts import (
     ANY_GROUP,
@@ -34,6 +35,7 @@ from realness.localization.clip_windows import (
     random_boxes,
     reference_windows,
 )
+from ..photographs import photographs
 
 # %% ../../nbs/270_clip_pairs.ipynb #c0abdf75
 class TextLabels(NamedTuple):
@@ -114,7 +116,7 @@ def planted_pairs(
     for _ in range(views):
         turns = turns or [str(kind) for kind in rng.permutation(sorted(group.kinds))]
         kind, view = turns.pop(), take_view(image, rng)
-        planted = plant_seen(view.image, kind, rng)
+        planted = plant_until_visible(view.image, kind, rng)
         if planted is not None:
             parts.append(_planted_windows(encoders, group, view, planted, rng))
             texts += defect_texts(group, kind, _place(planted, view, photo), rng)
@@ -124,7 +126,7 @@ def planted_pairs(
     return LabelledWindows.join(parts), texts
 
 # %% ../../nbs/270_clip_pairs.ipynb #c036817f
-def training_photographs() -> list:  # of `realness.demo.Photograph`
+def training_photographs() -> list:  # of `realness.photographs.Photograph`
     "The demo's photographs for training."
     return [photo for photo in photographs() if photo.split == 'train']
 

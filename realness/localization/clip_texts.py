@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..defects.kinds import KINDS, MORE_SAYS
-from ..demo import FINE, MILD, SAYS, TAILS, TEXTURES
+from ..defects.kinds import DEFECTS
+from ..demo_descriptions import CLEAN_DESCRIPTIONS, MILD_ENDINGS, STRONG_ENDINGS
 from .clip_windows import ANSWER_KINDS
 from .scores import NATURAL, UNREAL, clauses
+from ..photographs import TEXTURES
 
 # %% ../../nbs/269_clip_texts.ipynb #77148b5f
 ANY_GROUP = -1  # group of a text that fits every image
@@ -55,7 +56,8 @@ def row_texts(
     return texts + common_texts({'unreal': ANSWER_KINDS['yes']})
 
 # %% ../../nbs/269_clip_texts.ipynb #33eff1f7
-DEFECT_PHRASES = SAYS | MORE_SAYS  # kind -> phrases about it; {} is the place
+# kind of defect -> phrases about it; {} is the place
+DEFECT_PHRASES = {kind: defect.phrases for kind, defect in DEFECTS.items()}
 
 
 def capitalise(
@@ -70,14 +72,14 @@ def shows_in(
     photo: str,  # name of a photograph
 ) -> bool:
     "Whether a kind of defect can be seen in a photograph: copies and bent shapes cannot in a texture."
-    return photo not in TEXTURES or KINDS[kind] not in ('copy', 'geometry')
+    return photo not in TEXTURES or DEFECTS[kind].family not in ('copy', 'geometry')
 
 # %% ../../nbs/269_clip_texts.ipynb #dd5a31cc
 @dataclass(frozen=True)
 class PhotoGroup:
     "A photograph as a group of windows and texts."
 
-    photo: object  # a `realness.demo.Photograph`
+    photo: object  # a `realness.photographs.Photograph`
     number: int  # group of its windows and texts
     kinds: dict  # kind of defect -> its number, of the kinds that show in the photograph
 
@@ -95,7 +97,7 @@ def _place_group(place, group):
 # %% ../../nbs/269_clip_texts.ipynb #5450ccdc
 def _answer_and_ending(photo, rng):
     "An answer word and the ending of a description that fits it."
-    word, endings = ('Yes', TAILS) if rng.random() < 0.6 else ('Somewhat', MILD)
+    word, endings = ('Yes', STRONG_ENDINGS) if rng.random() < 0.6 else ('Somewhat', MILD_ENDINGS)
     return word, endings[int(rng.integers(len(endings)))].format(photo.subject)
 
 # %% ../../nbs/269_clip_texts.ipynb #ee3850ca
@@ -155,7 +157,7 @@ def clean_texts(
 ) -> list:  # of `LabelledText`
     "Texts about a photograph without a defect, and about its content."
     photo = group.photo
-    natural = [text.format(photo.subject, photo.things) for text in FINE]
+    natural = [text.format(photo.subject, photo.things) for text in CLEAN_DESCRIPTIONS]
     natural += [f'{capitalise(part)} looks natural.' for part in (photo.subject, *photo.regions)]
     content = [f'A photograph of {photo.subject}.', f'{capitalise(photo.things)}.']
     texts = [LabelledText(text, group.number, frozenset([0])) for text in natural]

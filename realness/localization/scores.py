@@ -224,7 +224,7 @@ REFERENCE_SIZES = (32, 64, 128, 256)
 
 def _make_reference(clip, per_size=24):
     "Vectors of windows of the demo's photographs, for a model that brings none."
-    from realness.demo import photographs
+    from realness.photographs import photographs
 
     rng, rows, sizes = np.random.default_rng(0), [], []
     photos = [p.open().resize((512, 384)) for p in photographs() if p.split == 'train'][:8]

@@ -309,7 +309,7 @@ def _fit_frozen(model, train_loader, val_loader, epochs, kw, folder):
             va,
             sets[1].mos,
             epochs,
-            dict(kw, log=kw['say'] if name == 'both' else None),
+            dict(kw, log=kw['log'] if name == 'both' else None),
             size,
             Path(folder) / name if folder else None,
         )
