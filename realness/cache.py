@@ -55,6 +55,28 @@ def _connect(path: Path):
             f'{path}: the cache was damaged and has been moved aside; run the command again'
         ) from error
 
+# %% ../nbs/020_cache.ipynb #354bf250
+def _to_rows(
+    vectors: dict,  # key -> vector
+    dtype: np.dtype,
+) -> list:  # rows of the table `vectors`
+    rows = []
+    for key, vector in vectors.items():
+        value = np.ascontiguousarray(vector, dtype).tobytes()
+        rows.append((key, value, len(value) + len(key), time.time()))
+    return rows
+
+# %% ../nbs/020_cache.ipynb #78aaa4dc
+def _find_values(db: sqlite3.Connection, keys: list) -> dict:  # key -> bytes
+    "Look up keys and note that they were used."
+    values = {}
+    for start in range(0, len(keys), 500):
+        batch = keys[start : start + 500]
+        marks = ','.join('?' * len(batch))
+        values.update(db.execute(f'select key, value from vectors where key in ({marks})', batch).fetchall())
+    db.executemany('update vectors set used = ? where key = ?', [(time.time(), key) for key in values])
+    return values
+
 # %% ../nbs/020_cache.ipynb #653efde4
 class VectorCache:
     """Vectors by key in one SQLite file, for threads and processes at once.
@@ -77,17 +99,9 @@ class VectorCache:
         keys: list,  # texts
     ) -> dict:  # key -> vector, for the keys that are stored
         "Look up vectors."
-        keys = list(dict.fromkeys(keys))
-        vectors = {}
         with _connect(self.path) as db:
-            for start in range(0, len(keys), 500):  # SQLite limits the number of parameters
-                batch = keys[start : start + 500]
-                marks = ','.join('?' * len(batch))
-                rows = db.execute(f'select key, value from vectors where key in ({marks})', batch)
-                vectors.update({key: np.frombuffer(value, self.dtype).copy() for key, value in rows})
-            used = [(time.time(), key) for key in vectors]
-            db.executemany('update vectors set used = ? where key = ?', used)
-        return vectors
+            values = _find_values(db, list(dict.fromkeys(keys)))
+        return {key: np.frombuffer(value, self.dtype).copy() for key, value in values.items()}
 
     def put(
         self,
@@ -96,10 +110,7 @@ class VectorCache:
         "Store vectors: all of them or, if the process is killed, none."
         if not vectors:
             return
-        rows = []
-        for key, vector in vectors.items():
-            value = np.ascontiguousarray(vector, self.dtype).tobytes()
-            rows.append((key, value, len(value) + len(key), time.time()))
+        rows = _to_rows(vectors, self.dtype)
         with _connect(self.path) as db:
             db.executemany('insert or replace into vectors values (?, ?, ?, ?)', rows)
             _delete_oldest(db, self.max_bytes)

@@ -49,6 +49,15 @@ def format_problem(
     prefix = f'{" ".join(where)}: ' if where else ''
     return f'  {prefix}{problem.problem}; {problem.fix}'
 
+# %% ../nbs/028_checked_table.ipynb #efd720a9
+def _error_lines(problems: pd.DataFrame, limit: int) -> list:
+    "The first errors as lines, without notes."
+    errors = problems[problems.level == 'error']
+    lines = [format_problem(error) for error in errors.head(limit).itertuples()]
+    if len(errors) > limit:
+        lines.append(f'… and {len(errors) - limit} more (`realness data check` prints all)')
+    return lines
+
 # %% ../nbs/028_checked_table.ipynb #d83101f3
 class DataError(RealnessError):
     "All errors of a data set in one message; `problems` is the table of all problems."
@@ -62,33 +71,36 @@ class DataError(RealnessError):
         self.problems = problems
         self.where = str(where)
         self.limit = limit
-        errors = problems[problems.level == 'error']
-        lines = [f'{where}: {len(errors)} problem{"s" if len(errors) != 1 else ""} in the data']
-        lines += [format_problem(error) for error in errors.head(limit).itertuples()]
-        if len(errors) > limit:
-            lines.append(f'… and {len(errors) - limit} more (`realness data check` prints all)')
-        super().__init__('\n'.join(lines))
+        count = int((problems.level == 'error').sum())
+        head = f'{where}: {count} problem{"s" if count != 1 else ""} in the data'
+        super().__init__('\n'.join([head, *_error_lines(problems, limit)]))
 
     def __reduce__(self):  # an error with several arguments can then cross process boundaries
         return type(self), (self.problems, self.where, self.limit)
 
 # %% ../nbs/028_checked_table.ipynb #ce429520
+def _encoding_problem(raw: bytes) -> str:
+    "Why a text is not UTF-8; '' if it is."
+    if raw[:2] in (b'\xff\xfe', b'\xfe\xff'):
+        return 'is UTF-16'
+    try:
+        raw.decode('utf-8')
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b'\n') + 1
+        return f'line {line} is not UTF-8 (byte 0x{raw[error.start]:02x})'
+    return ''
+
+# %% ../nbs/028_checked_table.ipynb #bafd259f
 def _read_utf8(path: Path, problems: Problems) -> str | None:
     "The text of a table; None if it cannot be read."
     if not path.is_file():
         problems.add(f'{path}: there is no such table', f'the layout is images/ and {TABLE} in one folder')
         return None
     raw = path.read_bytes()
-    if raw[:2] in (b'\xff\xfe', b'\xfe\xff'):
-        problems.add(f'{path}: is UTF-16', 'save it as CSV UTF-8')
+    if problem := _encoding_problem(raw):
+        problems.add(f'{path}: {problem}', 'save it as CSV UTF-8')
         return None
-    try:
-        return raw.decode('utf-8-sig')
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b'\n') + 1
-        byte = raw[error.start]
-        problems.add(f'{path}: line {line} is not UTF-8 (byte 0x{byte:02x})', 'save it as CSV UTF-8')
-        return None
+    return raw.decode('utf-8-sig')
 
 # %% ../nbs/028_checked_table.ipynb #e4ecb406
 def _split_cells(text: str, path: Path, problems: Problems) -> list:
@@ -120,22 +132,17 @@ def _has_columns(header: list, required: tuple, path: Path, problems: Problems) 
 
 # %% ../nbs/028_checked_table.ipynb #09f6add9
 def _build_frame(rows: list, header: list, problems: Problems) -> pd.DataFrame:
-    "Rows of cells as a frame; blank rows are skipped, rows with a wrong number of cells are a problem."
+    "Rows of cells as a frame with the column `row`. Blank rows are skipped, incomplete ones are a problem."
     complete = []
+    fix = 'put descriptions with commas in double quotes'
     for number, cells in enumerate(rows, 2):
         if not any(cell.strip() for cell in cells):
             continue
         if len(cells) == len(header):
             complete.append((*cells, number))
         else:
-            problems.add(
-                f'{len(cells)} cells where the header has {len(header)}',
-                'put descriptions with commas in double quotes',
-                row=number,
-                filename=cells[0],
-            )
-    if not rows:
-        problems.add('the table has a header and no rows', 'add one row per image')
+            problem = f'{len(cells)} cells where the header has {len(header)}'
+            problems.add(problem, fix, row=number, filename=cells[0])
     return pd.DataFrame(complete, columns=[*header, 'row'])
 
 # %% ../nbs/028_checked_table.ipynb #bc0e80bd
@@ -154,6 +161,8 @@ def read_table(
     header = [name.strip() for name in rows[0]]
     if not _has_columns(header, required, path, problems):
         return nothing
+    if len(rows) == 1:
+        problems.add('the table has a header and no rows', 'add one row per image')
     return _build_frame(rows[1:], header, problems)
 
 # %% ../nbs/028_checked_table.ipynb #7493a14d

@@ -165,7 +165,7 @@ def _list_files(folder: Path) -> set:
     files = [path for path in folder.rglob('*') if path.is_file() and not path.name.startswith('.')]
     return {path.relative_to(folder).as_posix() for path in files}
 
-
+# %% ../nbs/030_data.ipynb #ac9f6c33
 def _check_files(
     table: pd.DataFrame,
     images: Path,

@@ -40,7 +40,7 @@ class FetchError(RealnessError):
 class FileUnavailable(FetchError):
     "One file cannot be downloaded; others may still succeed."
 
-
+# %% ../nbs/085_download.ipynb #d664535c
 class _TemporaryFailure(Exception):
     "An attempt failed; another one may succeed."
 
@@ -54,22 +54,28 @@ class _TemporaryFailure(Exception):
 _USER_AGENT = {'User-Agent': 'realness'}
 
 
+def _read_chunks(response, max_bytes: int, stop: threading.Event) -> bytes:
+    "All bytes of a response. Raises `FetchError` when stopped or when there are too many."
+    body = bytearray()
+    while chunk := response.read(1 << 16):
+        body += chunk
+        if stop.is_set():
+            raise FetchError('stopped')
+        if len(body) > max_bytes:
+            limit = f'{max_bytes / 1e6:g} MB'
+            raise FileUnavailable(f'{response.url}: larger than {limit}; this is not a file of the release')
+    return bytes(body)
+
+# %% ../nbs/085_download.ipynb #9aefd5d6
 def _read_body(url: str, settings: DownloadSettings, stop: threading.Event) -> bytes:
     "The complete answer of a server."
     request = Request(url, headers={**_USER_AGENT, 'Accept-Encoding': 'identity'})
     with urlopen(request, timeout=settings.timeout) as response:
         expected = response.headers.get('Content-Length')
-        body = bytearray()
-        while chunk := response.read(1 << 16):
-            body += chunk
-            if stop.is_set():
-                raise FetchError('stopped')
-            if len(body) > settings.max_bytes:
-                limit = f'{settings.max_bytes / 1e6:g} MB'
-                raise FileUnavailable(f'{url}: larger than {limit}; this is not a file of the release')
+        body = _read_chunks(response, settings.max_bytes, stop)
     if expected and len(body) != int(expected):
         raise ConnectionError(f'{len(body)} of {expected} bytes arrived')
-    return bytes(body)
+    return body
 
 # %% ../nbs/085_download.ipynb #f6c3dc61
 def _explain_status(url: str, error: HTTPError) -> Exception:
@@ -117,7 +123,7 @@ def _download(url: str, check: Callable, settings: DownloadSettings, stop: threa
 def _accept(body: bytes) -> str:
     return ''
 
-
+# %% ../nbs/085_download.ipynb #0d3a1b6f
 def download_file(
     urls: list,  # addresses of the same file; the next one is tried if a file is not found
     path: Path,
@@ -198,7 +204,7 @@ def _request_head(url: str, timeout: float) -> str:
         return str(getattr(error, 'reason', error)) or type(error).__name__
     return ''
 
-
+# %% ../nbs/085_download.ipynb #32e3c13a
 def check_reachable(
     url: str,  # any address at the host
     timeout: float = 5.0,  # seconds

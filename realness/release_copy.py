@@ -37,7 +37,15 @@ def _subfolders(folder: Path) -> list:
     except OSError:
         return []
 
+# %% ../nbs/083_release_copy.ipynb #230a20c1
+def _splits_at(folder: Path, release: Release) -> dict:
+    "The splits in a folder, without its subfolders; the folder itself may be one."
+    splits = {split: folder / split for split in release.splits if (folder / split / TABLE).is_file()}
+    if splits or not (folder / TABLE).is_file():
+        return splits
+    return {_guess_split(folder, release): folder}
 
+# %% ../nbs/083_release_copy.ipynb #5f29002a
 def find_splits(
     root: Path,  # searched two levels deep
     release: Release,
@@ -46,12 +54,8 @@ def find_splits(
     level = [root]
     for _ in range(3):
         for folder in level:
-            splits = {split: folder / split for split in release.splits}
-            splits = {split: path for split, path in splits.items() if (path / TABLE).is_file()}
-            if splits:
+            if splits := _splits_at(folder, release):
                 return splits
-            if (folder / TABLE).is_file():
-                return {_guess_split(folder, release): folder}
         level = [subfolder for folder in level for subfolder in _subfolders(folder)]
     return {}
 
@@ -80,14 +84,11 @@ def raise_problems(
     where: Path | str,  # the source, for the message
 ):
     "Raise one `DataError` if any split has a problem."
-    tables = []
-    for split, split_problems in problems.items():
-        table = split_problems.table
-        if len(table):
-            table['filename'] = [f'{split}/{name}' if name else split for name in table.filename]
-            tables.append(table)
+    tables = {split: found.table for split, found in problems.items() if found.rows}
+    for split, table in tables.items():
+        table['filename'] = [f'{split}/{name}' if name else split for name in table.filename]
     if tables:
-        raise DataError(pd.concat(tables, ignore_index=True), where)
+        raise DataError(pd.concat(tables.values(), ignore_index=True), where)
 
 # %% ../nbs/083_release_copy.ipynb #f2d4b573
 def move_into_place(
@@ -113,18 +114,24 @@ def _is_in_use(folder: Path) -> bool:
     "Does something stand at this path, other than an empty folder?"
     return folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
 
+# %% ../nbs/083_release_copy.ipynb #8e833194
+def _check_name(out: Path, release: Release):
+    "Raise `RealnessError` if `out` has the `dataset.json` of another data set."
+    if not (out / 'dataset.json').is_file():
+        return
+    name = dataset_info(out).name
+    if name != release.info.name:
+        raise RealnessError(
+            f'{out}: contains the data set {name!r} (dataset.json); give another folder, --out DIR'
+        )
 
+# %% ../nbs/083_release_copy.ipynb #99f30333
 def existing_splits(
     out: Path,  # the data folder
     release: Release,
 ) -> list:  # names of the splits that are there and right
     "The splits that are already in place. Raises `RealnessError` if there is another data set."
-    if (out / 'dataset.json').is_file():
-        name = dataset_info(out).name
-        if name != release.info.name:
-            raise RealnessError(
-                f'{out}: contains the data set {name!r} (dataset.json); give another folder, --out DIR'
-            )
+    _check_name(out, release)
     existing = [split for split in release.splits if _is_in_use(out / split)]
     for split in existing:
         folder = out / split
@@ -147,7 +154,7 @@ def _find_requested(folder: Path, source, splits: list, release: Release) -> dic
         )
     return {split: path for split, path in existing.items() if split in splits}
 
-
+# %% ../nbs/083_release_copy.ipynb #94e6a7ed
 def copy_release(
     source: Path | str,  # a folder, or a .zip or .tar.gz file
     out: Path,  # the data folder

@@ -29,7 +29,7 @@ def _parse_rows(
     rows = list(csv.reader(io.StringIO(text, newline='')))
     if not text.endswith('\n'):
         rows = rows[:-1]
-    for number, row in enumerate(rows):
+    for number, row in enumerate(rows, 1):
         if row and len(row) != len(columns):
             raise RealnessError(
                 f'row {number} has {len(row)} cells instead of {len(columns)} (check its quotation marks); '
@@ -46,6 +46,23 @@ def _read_interrupted(path: Path) -> str:
         raise RealnessError(f'{path}: cannot be read ({error.strerror}); check its permissions') from None
     return raw.decode('utf-8', errors='ignore').removeprefix('\ufeff')
 
+# %% ../nbs/025_row_table.ipynb #27b7ce4d
+def _format_table(
+    columns: tuple,
+    rows: list,  # dicts of text
+) -> str:
+    "A CSV table with a header."
+    lines = [_format_line([row[column] for column in columns]) for row in rows]
+    return _format_line(columns) + ''.join(lines)
+
+# %% ../nbs/025_row_table.ipynb #16ce9f76
+def _sort_rows(
+    rows: dict,  # name -> row
+    order: list,  # names; may lack some and have others
+) -> list:  # rows; those that are not in `order` come last
+    names = dict.fromkeys([*order, *rows])
+    return [rows[name] for name in names if name in rows]
+
 # %% ../nbs/025_row_table.ipynb #ff62a4c3
 def _explain_columns(
     columns: list,  # of the existing file
@@ -60,6 +77,11 @@ def _explain_columns(
     else:
         problem = f'contains something other than {row_noun}'
     return f'{problem}; name another file, or give --overwrite'
+
+# %% ../nbs/025_row_table.ipynb #64c75446
+def _other_sources(rows: list, column: str, source: str) -> list:
+    "The sources of these rows without `source`."
+    return sorted({row[column] for row in rows} - {source})
 
 # %% ../nbs/025_row_table.ipynb #9c832b78
 _ENCODING = dict(encoding='utf-8', errors='backslashreplace', newline='')
@@ -120,8 +142,7 @@ class RowTable:
 
     def replace_rows(self, rows: dict):
         "Write the table anew with these rows, as read from a table, and no others."
-        lines = [_format_line([row[column] for column in self.columns]) for row in rows.values()]
-        self._write(_format_line(self.columns) + ''.join(lines))
+        self._write(_format_table(self.columns, rows.values()))
         self.rows = rows
         self._appendable = True
 
@@ -131,9 +152,8 @@ class RowTable:
     ) -> str:  # the text of the table
         "Sort the rows."
         old = self.read_text()
-        lines = {row[self.columns[0]]: _format_line(row.values()) for row in _parse_rows(old, self.columns)}
-        names = [name for name in dict.fromkeys([*order, *lines]) if name in lines]
-        text = _format_line(self.columns) + ''.join(lines[name] for name in names)
+        rows = {row[self.columns[0]]: row for row in _parse_rows(old, self.columns)}
+        text = _format_table(self.columns, _sort_rows(rows, order))
         if text != old:
             self._write(text)
         return text
@@ -153,13 +173,9 @@ class RowTable:
             rows = _parse_rows(text, self.columns)
         except RealnessError as error:
             raise RealnessError(f'{self.path}: {error}') from None
-        self._check_source(rows)
-        return {row[self.columns[0]]: row for row in rows}
-
-    def _check_source(self, rows):
-        others = {row[self.source_column] for row in rows} - {self.source}
-        if others:
+        if others := _other_sources(rows, self.source_column, self.source):
             raise RealnessError(
-                f'{self.path}: was written by {self.source_noun} {min(others)}, not {self.source}; '
+                f'{self.path}: was written by {self.source_noun} {others[0]}, not {self.source}; '
                 'name another file, or give --overwrite'
             )
+        return {row[self.columns[0]]: row for row in rows}

@@ -23,7 +23,7 @@ def cache(
 ):
     "Show how much the cache holds (features of images, vectors of windows), or clear it."
     from realness.cache import VectorCache
-    from realness.localization.embed import window_cache
+    from realness.localization.window_vectors import window_cache
 
     if action not in ('info', 'clear'):
         raise RealnessError(f'cache {action!r}: choose info or clear')

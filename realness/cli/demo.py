@@ -16,6 +16,8 @@ from .common import path_option
 from .evaluate import print_evaluation
 from .train import print_cross_validation
 from ..config import base_dir, split_dir
+from ..regression.modalities import MODALITIES
+from ..regression.run_config import RunConfig
 
 # %% ../../nbs/561_cli_demo.ipynb #15dba74e
 def choose_extremes(
@@ -30,7 +32,7 @@ def choose_extremes(
     return pd.concat([ranked.head(n), ranked.tail(n)])
 
 # %% ../../nbs/561_cli_demo.ipynb #23b8c9e5
-_PREDICTION = 'CORE, picture and sentence'  # column of predictions.csv
+_PREDICTION = MODALITIES['both'].label  # column of predictions.csv
 
 
 def save_extremes(
@@ -62,7 +64,7 @@ def demo(
     "Make the demo data, train and evaluate on them, and show the best and worst images."
     from realness.demo import NOTE, demo_data
     from realness.regression.evaluate import evaluate
-    from realness.regression.runs import RunConfig, train_run
+    from realness.regression.runs import train_run
 
     out = out or base_dir() / 'runs' / 'demo'
     data = demo_data()

@@ -21,7 +21,7 @@ def print_evaluation(
     split: str,  # 'test'
 ):
     "Print the metrics of a run, of parts of the images, and the quality of the prediction intervals."
-    from realness.regression.evaluate import parts_table, short_table, uncertainty_lines
+    from realness.regression.evaluation_tables import parts_table, short_table, uncertainty_lines
 
     title = f'{split}, n = {table.n.iloc[0]} images; value [95 % bootstrap interval], without a logistic fit'
     print_table(short_table(table), title, show_index=True)

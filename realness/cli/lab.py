@@ -17,7 +17,9 @@ from .common import Device, Json, SkipBad, data_folder, flag, path_option
 from .output import choose_log, nan_to_none, print_json, print_table
 from ..config import base_dir
 from ..encoder_registry import ENCODER_PAIRS
-from ..lab.lab_config import HEADS, MODALITIES, LabConfig
+from ..lab.lab_config import LabConfig
+from ..regression.heads import HEADS
+from ..regression.modalities import MODALITIES
 
 # %% ../../nbs/576_cli_lab.ipynb #73c55f02
 _CHOICES = {

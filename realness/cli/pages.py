@@ -75,7 +75,7 @@ def explore(  # noqa: PLR0913
 
     Needs `realness[explore]`. The explorer serves this machine only, until Ctrl-C.
     """
-    from realness.explorer.app import serve
+    from realness.explorer import serve
 
     clip = clip or os.environ.get('REALNESS_CLIP')
     if serve(folder, clip, run, out, port, browser):

@@ -8,8 +8,7 @@ __all__ = ['LIMITS', 'find_limits', 'choose_word', 'make_description', 'Fallback
 # %% ../../nbs/428_fallback.ipynb #6e40c8f9
 import numpy as np
 
-from ..defects.kinds import MORE_SAYS
-from ..demo import SAYS
+from ..defects.kinds import DEFECTS
 from .describer import Describer, Reply
 from .weak_regions import DefectMatcher, Region, find_weak_regions, peak_level
 from ..images import image_digest, load_image
@@ -55,7 +54,7 @@ _NATURAL = (
     'No. Light, textures and shapes all look natural and consistent, '
     'and no part of the picture stands out from the rest.',
 )
-_PHRASES = SAYS | MORE_SAYS  # with {} for the place
+_PHRASES = {kind: defect.phrases for kind, defect in DEFECTS.items()}  # with {} for the place
 
 
 def _phrase(region, turn):
@@ -102,7 +101,13 @@ class Fallback(Describer):
 
     @property
     def mark(self):
-        return self.name, self._version, self.localizer.fingerprint(), self.matcher.clip.mark, self.limits
+        return (
+            self.name,
+            self._version,
+            self.localizer.fingerprint(),
+            self.matcher.clip.fingerprint(),
+            self.limits,
+        )
 
     @property
     def about(self):

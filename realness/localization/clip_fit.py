@@ -24,12 +24,16 @@ from ..cache import VectorCache
 from ..config import RealnessError, atomic_write, track
 from ..data import load_split
 from ..datasets import is_ai
-from ..defects.kinds import KINDS, MORE_SAYS, plant_seen
-from ..demo import FINE, MILD, SAYS, TAILS, TEXTURES, photographs, place_name, take_view
+from ..defects.anywhere import plant_until_visible
+from ..defects.kinds import DEFECTS
+from ..demo_descriptions import CLEAN_DESCRIPTIONS, MILD_ENDINGS, STRONG_ENDINGS, place_name
+from ..demo_images import take_view
 from ..encoders import ImageEncoder, TextEncoder
 from ..images import image_digest, load_image
-from .scores import NATURAL, UNREAL, clauses
+from .clauses import split_clauses
+from .scores import NATURAL, UNREAL
 from .windows import Grid, to_pixels
+from ..photographs import TEXTURES, photographs
 
 # %% ../../nbs/275_clip_fit.ipynb #4917a93e
 SIDE, MICRO, LIMIT = 224, 8, 77  # input of the image tower, windows a forward pass, most tokens
@@ -226,13 +230,17 @@ def row_sentences(
 ) -> list:  # of `Sentence`
     "Every description and its clauses, and the texts for natural and unreal that fit every image with that answer."
     own = [
-        Sentence(t, first + i) for i, d in enumerate(df.description) for t in dict.fromkeys([d, *clauses(d)])
+        Sentence(t, first + i)
+        for i, d in enumerate(df.description)
+        for t in dict.fromkeys([d, *split_clauses(d)])
     ]
     return own + common_sentences(dict(unreal=ANSWERS['yes']))
 
 # %% ../../nbs/275_clip_fit.ipynb #dd553af7
 SHOWS, CLEAN = 0.25, 0.02  # share of a window from which it shows a defect, and below which it is clean
-ALL_SAYS = SAYS | MORE_SAYS  # kind -> what one would say about it; {} is the place
+ALL_SAYS = {
+    kind: defect.phrases for kind, defect in DEFECTS.items()
+}  # kind -> what one would say about it; {} is the place
 
 
 def on_boxes(
@@ -269,7 +277,7 @@ def defect_sentences(
     kinds: dict,  # kind -> its number
     kind: str,
     where: str,  # in words
-    photo,  # a `realness.demo.Photograph`
+    photo,  # a `realness.photographs.Photograph`
     group: int,  # of the photograph
     rng: np.random.Generator,
 ) -> list:  # of `Sentence`
@@ -277,7 +285,7 @@ def defect_sentences(
     own, out = frozenset([kinds[kind]]), []
     about = ANY if where.startswith(('in the ', 'at the ')) or where.endswith(' side') else group
     for s in says[kind]:
-        word, tails = ('Yes', TAILS) if rng.random() < 0.6 else ('Somewhat', MILD)
+        word, tails = ('Yes', STRONG_ENDINGS) if rng.random() < 0.6 else ('Somewhat', MILD_ENDINGS)
         end = tails[int(rng.integers(len(tails)))].format(photo.subject)
         out += [
             Sentence(_cap(s.format(where)), about, own),
@@ -292,13 +300,13 @@ def defect_sentences(
 
 
 def clean_sentences(
-    photo,  # a `realness.demo.Photograph`
+    photo,  # a `realness.photographs.Photograph`
     group: int,
 ) -> list:  # of `Sentence`
     "What one would say about a photograph left alone, and what is in it."
     fine = frozenset([0])
     return [
-        *(Sentence(t.format(photo.subject, photo.things), group, fine) for t in FINE),
+        *(Sentence(t.format(photo.subject, photo.things), group, fine) for t in CLEAN_DESCRIPTIONS),
         Sentence(f'{_cap(photo.subject)} looks natural.', group, fine),
         *(Sentence(f'{_cap(r)} looks natural.', group, fine) for r in photo.regions),
         Sentence(f'A photograph of {photo.subject}.', group),
@@ -331,7 +339,7 @@ def other_sentences(photo, says, kinds, group, rng, n):
 
 def planted_windows(
     frozen: Frozen,
-    photo,  # a `realness.demo.Photograph`
+    photo,  # a `realness.photographs.Photograph`
     group: int,  # its number
     kinds: dict,  # kind -> number
     views: int,  # how many views
@@ -345,7 +353,7 @@ def planted_windows(
     for _ in range(views):
         turn = turn or [str(k) for k in rng.permutation(sorted(kinds))]
         kind, view = turn.pop(), take_view(picture, rng)
-        if (p := plant_seen(view.image, kind, rng)) is None:
+        if (p := plant_until_visible(view.image, kind, rng)) is None:
             continue
         (h, w), (x, y, bw, bh) = p.mask.shape, p.box
         boxes = on_boxes(p.mask, 8, rng) + random_boxes(w, h, 4, rng)
@@ -723,7 +731,7 @@ def untouched(df):  # paths
 # %% ../../nbs/275_clip_fit.ipynb #bc526f28
 FREE = (
     'Apache-2.0; fitted on photographs that are CC0, in the public domain, CC BY 2.0 (vultilion) or without known copyright restrictions, '
-    'credited in realness.demo.TABLE'
+    'credited in realness.photographs.PHOTOGRAPHS'
 )
 
 
@@ -732,7 +740,8 @@ def fitting_kinds(photo, kinds):  # kind -> number
     return {
         k: n
         for k, n in kinds.items()
-        if photo.name not in TEXTURES or KINDS.get(k) not in ('copy', 'geometry')
+        if photo.name not in TEXTURES
+        or (DEFECTS[k].family if k in DEFECTS else '') not in ('copy', 'geometry')
     }
 
 

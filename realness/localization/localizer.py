@@ -294,7 +294,7 @@ def fit_localizer(  # noqa: PLR0913
     | list
     | None = None,  # photographs: folders or files; None for `installed_photographs`
     out: Path | str | None = None,  # folder to save it to; None = do not save
-    kinds: list | None = None,  # names out of `KINDS` to train on; None for all
+    kinds: list | None = None,  # names in `DEFECTS` to train on; None for all
     per: int = 20,  # training images of each kind
     nets: int = 3,  # networks to average
     seed: int = 1,

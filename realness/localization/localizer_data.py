@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from ..config import RealnessError, track
-from ..defects.kinds import KINDS, plant_seen, scene
-from ..demo import photographs
+from ..defects.anywhere import plant_until_visible, random_view
+from ..defects.kinds import DEFECTS
 from ..images import find_images, load_image
 from realness.localization.cell_features import (
     CellFeatures,
@@ -29,6 +29,7 @@ from realness.localization.cell_features import (
     average_cells,
     prepare_image,
 )
+from ..photographs import photographs
 
 # %% ../../nbs/227_localizer_data.ipynb #179e6d42
 class LicensedPhotograph(NamedTuple):
@@ -148,15 +149,15 @@ TRAIN_SIZE = (288, 384)  # height and width of a training image
 
 def make_training_image(
     photo,  # a PIL image, mode RGB
-    kind: str,  # a name out of `KINDS`; '' for an image without a defect
+    kind: str,  # a name out of `DEFECTS`; '' for an image without a defect
     rng: np.random.Generator,
     size: tuple = TRAIN_SIZE,  # height, width
 ) -> tuple | None:  # image (h x w x 3 uint8) and mask (h x w in 0-1), or None if the defect is invisible
     "A view of a photograph with a planted defect, perhaps degraded as a whole."
-    image = degrade_image(scene(photo, rng, size), rng)
+    image = degrade_image(random_view(photo, rng, size), rng)
     mask = np.zeros(size, np.float32)
     if kind:
-        planted = plant_seen(image, kind, rng, sides=(0.12, 0.8))
+        planted = plant_until_visible(image, kind, rng, sides=(0.12, 0.8))
         if planted is None:
             return None
         image, mask = planted.image, planted.mask
@@ -259,17 +260,17 @@ def _join_cells(described, describe, deep):
 # %% ../../nbs/227_localizer_data.ipynb #5c65b3ad
 def make_training_cells(
     photos: Path | str | list | None = None,  # folders or files; None for `installed_photographs`
-    kinds: list | None = None,  # names out of `KINDS`; None for all
+    kinds: list | None = None,  # names out of `DEFECTS`; None for all
     per: int = 20,  # images of each kind
     deep: int = 16,  # principal components of the deep features
     seed: int = 1,
 ) -> TrainingCells:
     "Plant defects, describe the images and sample their cells. Raises `RealnessError` for an unknown kind."
-    kinds = list(kinds or KINDS)
+    kinds = list(kinds or DEFECTS)
     photos = open_photographs(photos)
-    unknown = set(kinds) - set(KINDS)
+    unknown = set(kinds) - set(DEFECTS)
     if unknown:
-        raise RealnessError(f'unknown defect {min(unknown)!r}; the kinds are: {", ".join(KINDS)}')
+        raise RealnessError(f'unknown defect {min(unknown)!r}; the kinds are: {", ".join(DEFECTS)}')
     describe = CellFeatures()
     order = _image_kinds(kinds, per, seed)
     images = track(_training_images(photos, order, seed), 'planting and describing', len(order))

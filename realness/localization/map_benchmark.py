@@ -23,8 +23,10 @@ import pandas as pd
 from scipy.ndimage import gaussian_filter, map_coordinates, uniform_filter
 
 from ..config import RealnessError, atomic_write
-from ..defects.kinds import KINDS, MORE_SAYS, plant_seen
-from ..demo import FINE, SAYS, TAILS, TEXTURES, photographs, place_name, take_view
+from ..defects.anywhere import plant_until_visible
+from ..defects.kinds import DEFECTS
+from ..demo_descriptions import CLEAN_DESCRIPTIONS, STRONG_ENDINGS, place_name
+from ..demo_images import take_view
 from ..images import find_images, load_image
 from realness.localization.map_metrics import (
     MAP_METRIC_DIRECTION,
@@ -37,6 +39,7 @@ from realness.localization.map_metrics import (
     pixel_auroc,
     to_unrealism,
 )
+from ..photographs import TEXTURES, photographs
 
 # %% ../../nbs/315_map_benchmark.ipynb #b00cc542
 PLACES = {
@@ -229,7 +232,7 @@ def visible_box(
 
 def name_place(
     box: tuple,  # x, y, w, h of what one sees of the defect
-    view,  # the `realness.demo.View` it lies in
+    view,  # the `realness.demo_images.View` it lies in
     places: dict,  # as in `PLACES`
 ) -> str:  # 'on the spoon', 'in the upper left'
     "Where a defect is, in words."
@@ -239,21 +242,21 @@ def name_place(
     return best if best and shared[best] > 0.08 else place_name(box)
 
 # %% ../../nbs/315_map_benchmark.ipynb #05da6993
-_SAYS = SAYS | MORE_SAYS  # kind -> sentences; {} is the place
+_SAYS = {kind: defect.phrases for kind, defect in DEFECTS.items()}  # kind -> sentences; {} is the place
 
 
 def sentence(
     kind: str,  # of the defect; '' for a clean image
     where: str,  # its place in words
-    photo,  # the `realness.demo.Photograph`, for subject and things
+    photo,  # the `realness.photographs.Photograph`, for subject and things
     rng: np.random.Generator,
 ) -> str:
     "One sentence of 15 to 33 words; starts with 'Yes', or with 'No' for a clean image."
     pick = lambda options: options[int(rng.integers(len(options)))]
     if not kind:
-        return pick(FINE).format(photo.subject, photo.things)
+        return pick(CLEAN_DESCRIPTIONS).format(photo.subject, photo.things)
     said = pick(_SAYS[kind]).format(where)
-    text = f'Yes. {said[0].upper()}{said[1:]}{pick(TAILS).format(photo.subject)}.'
+    text = f'Yes. {said[0].upper()}{said[1:]}{pick(STRONG_ENDINGS).format(photo.subject)}.'
     return text if len(text.split()) >= 15 else f'{text[:-1]}, while {photo.things} seem fine.'
 
 # %% ../../nbs/315_map_benchmark.ipynb #6257f9c7
@@ -284,7 +287,7 @@ def shows(
     photo: str,  # name of a photograph
 ) -> bool:
     "Whether a kind can be seen in a photograph: in textures no copies and no geometry."
-    return photo not in TEXTURES or KINDS[kind] not in ('copy', 'geometry')
+    return photo not in TEXTURES or DEFECTS[kind].family not in ('copy', 'geometry')
 
 
 def make_item(
@@ -310,7 +313,7 @@ def make_item(
                 photo.split,
                 sentence('', '', photo, rng),
             )
-        p = plant_seen(view.image, kind, rng)
+        p = plant_until_visible(view.image, kind, rng)
         if p is None:
             continue
         where = name_place(visible_box(p.mask), view, PLACES.get(photo.name, photo.regions))
@@ -319,7 +322,7 @@ def make_item(
             p.image,
             p.mask,
             kind,
-            KINDS[kind],
+            DEFECTS[kind].family,
             photo.name,
             photo.split,
             sentence(kind, where, photo, rng),
@@ -328,22 +331,22 @@ def make_item(
 
 # %% ../../nbs/315_map_benchmark.ipynb #c18bcae2
 def make_benchmark(
-    kinds=None,  # names out of `KINDS`; all by default
+    kinds=None,  # names out of `DEFECTS`; all by default
     per_kind: int = 4,  # images of each kind
     seed: int = 0,  # the same seed makes the same images
     photos=None,  # list of `Photograph`, or 'train', 'test': those of the demo; test by default
     clean: int = 2,  # untouched images of each photograph
 ) -> list:  # of `Item`
     "The planted-defect benchmark. Raises `RealnessError` for an unknown kind or when there are no photographs."
-    kinds = list(KINDS if kinds is None else kinds)
-    unknown = [k for k in kinds if k not in KINDS]
+    kinds = list(DEFECTS if kinds is None else kinds)
+    unknown = [k for k in kinds if k not in DEFECTS]
     if unknown:
-        raise RealnessError(f'unknown defects {", ".join(unknown)}; the kinds are: {", ".join(KINDS)}')
+        raise RealnessError(f'unknown defects {", ".join(unknown)}; the kinds are: {", ".join(DEFECTS)}')
     if photos is None or isinstance(photos, str):
         photos = [p for p in photographs() if p.split == (photos or 'test')]
     if not photos:
         raise RealnessError("no photographs: give a list of `Photograph`, 'train' or 'test'")
-    opened, all_kinds, out = {p.name: p.open() for p in photos}, list(KINDS), []
+    opened, all_kinds, out = {p.name: p.open() for p in photos}, list(DEFECTS), []
     for kind in kinds:
         i, able = all_kinds.index(kind), [p for p in photos if shows(kind, p.name)]
         turns = [able[(i * per_kind + j) % len(able)] for j in range(per_kind)] if able else []
@@ -352,7 +355,7 @@ def make_benchmark(
             for j, p in enumerate(turns)
         ]
     out += [
-        make_item(p, opened[p.name], '', [seed, len(KINDS), k, j], f'{p.name}-clean-{j}')
+        make_item(p, opened[p.name], '', [seed, len(DEFECTS), k, j], f'{p.name}-clean-{j}')
         for k, p in enumerate(photos)
         for j in range(clean)
     ]
@@ -416,7 +419,14 @@ def read_item(
     photo = next((d['photograph'] for d in defects if d.get('photograph')), name)
     kind = kinds[0] if len(kinds) == 1 else 'several' if kinds else 'mask' if m.any() else ''
     return Item(
-        name, im, m, kind, KINDS.get(kind, ''), photo, 'test', next((r['description'] for r in rows), '')
+        name,
+        im,
+        m,
+        kind,
+        (DEFECTS[kind].family if kind in DEFECTS else ''),
+        photo,
+        'test',
+        next((r['description'] for r in rows), ''),
     )
 
 # %% ../../nbs/315_map_benchmark.ipynb #be091e4a
@@ -990,7 +1000,7 @@ def held_out(
     from realness.localization.localizer import Localizer
 
     locs = [Localizer.load(p.parent) for p in sorted(Path(folder).glob('*/localizer.json'))]
-    out = {k: next((l for l in locs if k not in l.about['kinds']), None) for k in KINDS}
+    out = {k: next((l for l in locs if k not in l.about['kinds']), None) for k in DEFECTS}
     if None in out.values() or not locs:
         raise RealnessError(
             f'{folder}: no localizer there was fitted without {", ".join(k for k in out if out[k] is None)}'
@@ -1006,8 +1016,8 @@ def shipped_variants(
     from realness.localization.localizer import Localizer
 
     loc, text, others = Localizer.load(), dream_variants(clip), dream_variants(clip, PROMPTS)
-    seen = dict.fromkeys([*text, *others], list(KINDS) if 'lite-clip' in clip.name else []) | {
-        'learned': list(KINDS)
+    seen = dict.fromkeys([*text, *others], list(DEFECTS) if 'lite-clip' in clip.name else []) | {
+        'learned': list(DEFECTS)
     }
     others['learned'] = learned_variant(loc)
     if without:
