@@ -13,8 +13,9 @@ import numpy as np
 
 from ..defects.kinds import DEFECTS
 from ..demo_descriptions import CLEAN_DESCRIPTIONS, MILD_ENDINGS, STRONG_ENDINGS
+from .clauses import split_clauses
 from .clip_windows import ANSWER_KINDS
-from .scores import NATURAL, UNREAL, clauses
+from .scores import NATURAL, UNREAL
 from ..photographs import TEXTURES
 
 # %% ../../nbs/269_clip_texts.ipynb #77148b5f
@@ -33,7 +34,7 @@ class LabelledText:
 # %% ../../nbs/269_clip_texts.ipynb #93d497c9
 def _clause_texts(description, group):
     "A description and its clauses, without repetitions."
-    return [LabelledText(text, group) for text in dict.fromkeys([description, *clauses(description)])]
+    return [LabelledText(text, group) for text in dict.fromkeys([description, *split_clauses(description)])]
 
 # %% ../../nbs/269_clip_texts.ipynb #da392868
 def common_texts(
