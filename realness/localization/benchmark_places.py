@@ -39,7 +39,7 @@ def mask_box(
 def _area(box):
     return (box[2] - box[0]) * (box[3] - box[1])
 
-
+# %% ../../nbs/303_benchmark_places.ipynb #9ccebbbc
 def intersection_over_union(
     a: tuple,  # x0, y0, x1, y1
     b: tuple,  # x0, y0, x1, y1

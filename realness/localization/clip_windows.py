@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['WINDOW_SIZES', 'INPUT_SIDE', 'UNKNOWN', 'MIN_DEFECT_SHARE', 'MAX_CLEAN_SHARE', 'UNCLEAR', 'ANSWER_KINDS',
-           'REFERENCE_SIDES', 'random_boxes', 'boxes_on_mask', 'crop_window', 'LiteEncoders', 'LabelledWindows',
-           'label_windows', 'row_windows', 'reference_windows']
+           'random_boxes', 'boxes_on_mask', 'crop_window', 'LiteEncoders', 'LabelledWindows', 'label_windows',
+           'row_windows', 'reference_windows']
 
 # %% ../../nbs/267_clip_windows.ipynb #fbe8b1d4
 from dataclasses import dataclass, fields
@@ -21,6 +21,7 @@ from ..config import track
 from ..device import pick_device
 from ..encoders import ImageEncoder, TextEncoder
 from ..images import image_digest, load_image
+from .reference import REFERENCE_SIZES
 
 # %% ../../nbs/267_clip_windows.ipynb #8c043cce
 def _draw_box(width, height, side, rng):
@@ -211,13 +212,13 @@ def row_windows(
     return LabelledWindows.join(parts)
 
 # %% ../../nbs/267_clip_windows.ipynb #0160bb01
-REFERENCE_SIDES = (32, 64, 128, 256, 0)  # in pixels; 0 = the whole image
+_REFERENCE_SIDES = (*REFERENCE_SIZES, 0)  # in pixels; 0 = the whole image
 
 
 def _reference_boxes(image, rng):
     "A random window of each reference size, and the whole image."
     boxes = []
-    for side in REFERENCE_SIDES:
+    for side in _REFERENCE_SIDES:
         boxes.append(_draw_box(*image.size, side, rng) if side else (0, 0, *image.size))
     return boxes
 
@@ -233,5 +234,5 @@ def reference_windows(
     for open_one in track(list(islice(cycle(images), per_size)), 'reference windows'):
         image = open_one()
         vectors.append(encoders.encode_windows(image, _reference_boxes(image, rng)))
-        sizes += REFERENCE_SIDES
+        sizes += _REFERENCE_SIDES
     return np.concatenate(vectors), np.array(sizes, np.int32)
