@@ -9,6 +9,7 @@ __all__ = ['SIZES', 'SAID', 'even_order', 'curve', 'mean_srocc', 'curve_table', 
 import numpy as np
 import pandas as pd
 
+from ..bootstrap import bootstrap_ci
 from ..cache import VectorCache
 from ..config import RealnessError, track
 from ..datasets import is_ai
@@ -17,7 +18,7 @@ from .wording import blocks_of
 from ..figures import new_figure, style
 from ..lab.folds import make_folds
 from ..lab.run import load_lab
-from ..metrics import bootstrap_ci, srocc
+from ..metrics import srocc
 
 # %% ../../nbs/experiments/615_learning_curve.ipynb #43a4d887
 def even_order(

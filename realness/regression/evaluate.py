@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 
 from ..answer_words import answer_score
+from ..bootstrap import bootstrap_ci
 from ..cache import VectorCache
 from ..config import RealnessError, atomic_write
 from ..data import TABLE, load_split
 from ..datasets import is_ai
 from ..figures import save_figure
-from ..metrics import bootstrap_ci, regression_metrics
+from ..metric_tables import regression_metrics
 from ..plots import plot_deciles, plot_scatter
 from .predict import load, score_rows
 from .uncertainty import coverage, deciles, share

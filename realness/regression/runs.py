@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
+from ..bootstrap import bootstrap_ci
 from ..cache import VectorCache
 from ..config import RealnessError, atomic_write, track
 from ..data import load_split
@@ -23,7 +24,7 @@ from ..datasets import RAISE, dataset_info, is_ai, table_digest
 from ..device import seed_everything
 from ..encoders import create_encoders
 from ..figures import save_figure
-from ..metrics import bootstrap_ci, cv_summary
+from ..metric_tables import cv_summary
 from ..plots import plot_curves
 from .features import ImageFeatures
 from .heads import MODALITIES, MLPHead, fit_kernel, pick

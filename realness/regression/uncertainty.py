@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ..config import RealnessError
-from ..metrics import Logistic4, fit_logistic4, logistic4
+from ..logistic import Logistic4, fit_logistic4, logistic4
 
 # %% ../../nbs/125_uncertainty.ipynb #bd37d76c
 def conformal_bounds(
