@@ -1,6 +1,7 @@
-"""What tests in a real browser share: Chromium by playwright, JupyterLab and Voila on ports of their own.
+"""Helpers for tests in a real browser: Chromium through playwright, and servers on ports of their own.
 
-Where playwright or a Chromium is missing the tests are skipped and say so; with CI set they fail instead.
+Tests are skipped where playwright or Chromium is missing. With the environment variable CI set they fail
+instead.
 """
 
 import os
@@ -17,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-ARGS = [
+CHROMIUM_NAMES = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable')
+CHROMIUM_OPTIONS = [
     '--no-sandbox',
     '--disable-gpu',
     '--disable-quic',
@@ -26,151 +28,167 @@ ARGS = [
     '--disable-component-update',
     '--disable-sync',
 ]
-NAMES = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable')
-SLOW = 1000 * int(
-    os.environ.get('REALNESS_BROWSER_SECONDS', 60)
-)  # the longest wait for anything, milliseconds
+TIMEOUT = 1000 * int(os.environ.get('REALNESS_BROWSER_SECONDS', 60))  # milliseconds, for any wait on a page
+LOCAL_URL = re.compile(r'^(?:https?|wss?)://(?:127\.0\.0\.1|localhost)[:/]|^(?:data|blob|about|file):')
 
 
-def _missing(what):
-    say = f'{what}; on Debian: apt-get install chromium, and pip install playwright'
-    return pytest.fail(say) if os.environ.get('CI') else pytest.skip(say)
+# ---- the browser
+
+
+def _skip_or_fail(problem):
+    "Skip a test for lack of a browser; fail where CI promises one."
+    message = f'{problem}; on Debian: apt-get install chromium, and pip install playwright'
+    if os.environ.get('CI'):
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 def find_chromium():
-    "The browser's program: `REALNESS_CHROMIUM`, else the first of Debian's and Google's names."
-    return os.environ.get('REALNESS_CHROMIUM') or next((p for n in NAMES if (p := shutil.which(n))), None)
+    "The path of Chromium: the environment variable REALNESS_CHROMIUM, else the first known name on PATH."
+    configured = os.environ.get('REALNESS_CHROMIUM')
+    return configured or next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
 
 
 @contextmanager
 def launched():
-    "A browser; skips, or with CI set fails, where there is none."
+    "Start Chromium; skip the test, or with CI set fail, if there is none."
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        _missing('playwright is not installed')
+        _skip_or_fail('playwright is not installed')
     path = find_chromium()
     if not path:
-        _missing('no Chromium was found')
-    with sync_playwright() as p:
-        b = p.chromium.launch(executable_path=path, args=ARGS)
+        _skip_or_fail('Chromium was not found')
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_OPTIONS)
         try:
-            yield b
+            yield browser
         finally:
-            b.close()
-
-
-@pytest.fixture(scope='module')
-def browser():
-    "Chromium, one for the tests of a file."
-    with launched() as b:
-        yield b
-
-
-@pytest.fixture
-def page(browser):
-    "A fresh page that lets nothing out: `.outside` lists what was asked of other hosts (and refused), `.faults` the page's errors."
-    with opened(browser) as pg:
-        yield pg
+            browser.close()
 
 
 @contextmanager
 def opened(browser, width=1440, height=1050):
-    "A page with `.outside` and `.faults`."
-    context = browser.new_context(viewport=dict(width=width, height=height))
-    pg = context.new_page()
-    pg.outside, pg.faults = [], []
-    pg.set_default_timeout(SLOW)
-    here = re.compile(r'^(?:https?|wss?)://(?:127\.0\.0\.1|localhost)[:/]|^(?:data|blob|about|file):')
+    """Open a page that cannot reach other hosts.
 
-    def route(r):
-        if here.match(r.request.url):
-            return r.continue_()
-        pg.outside.append(r.request.url)
-        r.abort()
+    `page.outside` lists the addresses on other hosts that the page asked for; they are blocked. `page.faults`
+    lists its uncaught JavaScript errors.
+    """
+    context = browser.new_context(viewport={'width': width, 'height': height})
+    page = context.new_page()
+    page.outside = []
+    page.faults = []
+    page.set_default_timeout(TIMEOUT)
 
-    pg.route('**/*', route)
-    pg.on('pageerror', lambda e: pg.faults.append(str(e)))
+    def block_other_hosts(route):
+        if LOCAL_URL.match(route.request.url):
+            route.continue_()
+        else:
+            page.outside.append(route.request.url)
+            route.abort()
+
+    page.route('**/*', block_other_hosts)
+    page.on('pageerror', lambda error: page.faults.append(str(error)))
     try:
-        yield pg
+        yield page
     finally:
         context.close()
 
 
+@pytest.fixture(scope='module')
+def browser():
+    "One Chromium for the tests of a file."
+    with launched() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser):
+    "A page of its own for a test; see `opened`."
+    with opened(browser) as page:
+        yield page
+
+
+# ---- servers
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
+    "A port on which no program of this machine listens."
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        return listener.getsockname()[1]
 
 
 def wait_for(url, process, log, seconds=90):
-    "Until a server answers; its log where it does not."
-    end = time.time() + seconds
-    while time.time() < end and process.poll() is None:
+    "Wait until a server answers; fail with the end of its log if it does not."
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
         try:
-            return urllib.request.urlopen(url, timeout=1).close()
-        except urllib.error.HTTPError:
+            urllib.request.urlopen(url, timeout=1).close()
             return
+        except urllib.error.HTTPError:
+            return  # an answer, too
         except OSError:
             time.sleep(0.2)
     raise AssertionError(f'{url} does not answer:\n{log.read_text(errors="replace")[-3000:]}')
 
 
-def jupyter_env(tmp, **env):
-    "An environment whose Jupyter knows nothing of this machine's settings."
-    d = {
-        f'JUPYTER_{k}': str(tmp / v)
-        for k, v in dict(
-            CONFIG_DIR='config', DATA_DIR='data', RUNTIME_DIR='runtime', PREFER_ENV_PATH=''
-        ).items()
-        if v
+def jupyter_env(folder, **variables):
+    "An environment in which Jupyter keeps its files in `folder` and ignores the settings of the machine."
+    names = {
+        'JUPYTER_CONFIG_DIR': 'config',
+        'JUPYTER_DATA_DIR': 'data',
+        'JUPYTER_RUNTIME_DIR': 'runtime',
+        'JUPYTERLAB_SETTINGS_DIR': 'settings',
+        'JUPYTERLAB_WORKSPACES_DIR': 'workspaces',
     }
-    return dict(
-        os.environ,
-        **d,
-        JUPYTERLAB_SETTINGS_DIR=str(tmp / 'settings'),
-        JUPYTERLAB_WORKSPACES_DIR=str(tmp / 'workspaces'),
-        HF_HUB_OFFLINE='1',
-        OMP_WAIT_POLICY='passive',
-        **env,
-    )
+    folders = {name: str(folder / part) for name, part in names.items()}
+    return os.environ | folders | {'HF_HUB_OFFLINE': '1', 'OMP_WAIT_POLICY': 'passive'} | variables
+
+
+def stop(process, seconds=20):
+    "End a process, by force if it does not react."
+    if process.poll() is None:
+        process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @contextmanager
-def served(argv, url, tmp, env=None, cwd=None):
-    "A server process; ends with the block, whatever happened."
-    log = tmp / 'log'
-    with open(log, 'w') as f:
-        p = subprocess.Popen(
-            [str(a) for a in argv],
-            cwd=cwd or tmp,
-            env=env or jupyter_env(tmp),
-            stdout=f,
+def served(command, url, folder, env=None):
+    "Run a server in `folder` until the end of the block. Its output goes to `folder/log`."
+    log = folder / 'log'
+    with open(log, 'w') as output:
+        process = subprocess.Popen(
+            [str(argument) for argument in command],
+            cwd=folder,
+            env=env or jupyter_env(folder),
+            stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
         )
     try:
-        wait_for(url, p, log)
-        yield p
+        wait_for(url, process, log)
+        yield process
     finally:
-        if p.poll() is None:
-            p.terminate()
-        try:
-            p.wait(20)
-        except subprocess.TimeoutExpired:
-            p.kill()
-            p.wait()
+        stop(process)
+
+
+# ---- JupyterLab
 
 
 @contextmanager
-def jupyterlab(work, tmp, **env):
-    "JupyterLab on a folder; yields its address."
-    quiet = tmp / 'settings' / '@jupyterlab' / 'apputils-extension'
-    quiet.mkdir(parents=True)
-    (quiet / 'notification.jupyterlab-settings').write_text('{"fetchNews": "false"}')
+def jupyterlab(notebooks, folder, **variables):
+    "Run JupyterLab on a folder of notebooks; its own files go to `folder`. Yields its address."
+    settings = folder / 'settings' / '@jupyterlab' / 'apputils-extension'
+    settings.mkdir(parents=True)
+    (settings / 'notification.jupyterlab-settings').write_text('{"fetchNews": "false"}')
     port = free_port()
     url = f'http://127.0.0.1:{port}'
-    argv = [
+    command = [
         sys.executable,
         '-m',
         'jupyterlab',
@@ -183,9 +201,9 @@ def jupyterlab(work, tmp, **env):
         '--ServerApp.password=',
         '--ServerApp.disable_check_xsrf=True',
         '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate',
-        f'--ServerApp.root_dir={work}',
+        f'--ServerApp.root_dir={notebooks}',
     ]
-    with served(argv, f'{url}/api/status', tmp, jupyter_env(tmp, **env)):
+    with served(command, f'{url}/api/status', folder, jupyter_env(folder, **variables)):
         yield url
 
 
@@ -195,13 +213,12 @@ def run_notebook(page, url, name):
 
     page.goto(f'{url}/lab/tree/{name}?reset')
     page.locator('.jp-NotebookPanel .jp-Cell').first.wait_for()
-    expect(page.get_by_text(re.compile(r'^Python 3.*\| Idle$'))).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text(re.compile(r'^Python 3.*\| Idle$'))).to_be_visible(timeout=TIMEOUT)
     page.get_by_role('menuitem', name='Run', exact=True).click()
     page.get_by_text('Run All Cells', exact=True).click()
 
 
-def copied(src, work):
-    "A copy of a notebook in a folder of its own: JupyterLab saves what it runs."
-    work.mkdir(parents=True, exist_ok=True)
-    shutil.copy(src, work / Path(src).name)
-    return work
+def copy_notebook(notebook, folder):
+    "Copy a notebook to a folder of its own, because JupyterLab saves what it runs. Returns the copy."
+    folder.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copy(notebook, folder))

@@ -1,4 +1,4 @@
-"The laboratory as a user meets it: stopped and gone on with, grouped, refused, read by a program."
+"""`realness lab` as a user runs it: interrupted and resumed, with groups, with bad input, with --json."""
 
 import json
 import shutil
@@ -7,136 +7,141 @@ import pandas as pd
 import pytest
 from system import write_table
 
-LITE = ('--encoders', 'lite', '--heads', 'svr', '--modalities', 'both', '--cv', '3', '--repeats', '2')
+# a small protocol: one encoder pair, one head, one input, 3 folds, 2 repeats
+SMALL = ('--encoders', 'lite', '--heads', 'svr', '--modalities', 'both', '--cv', '3', '--repeats', '2')
+SMALL_COMMAND = (
+    'realness lab DATA --out DIR --encoders lite --heads svr --modalities both --cv 3 --repeats 2 --seeds 1'
+)
 
 
-def units(out):
-    return {p: p.stat().st_mtime_ns for p in out.glob('units/*/*/*.json')}
+def stored_units(out):
+    """The units in a folder, with the times at which they were written."""
+    return {path: path.stat().st_mtime_ns for path in out.glob('units/*/*/*.json')}
 
 
-def test_killed_and_gone_on(started, cli, trained, tmp_path):
-    argv = ('-m', 'realness.cli', 'lab', trained.data, *LITE, '--seeds', '2', '--out')
-    job = started(*argv, tmp_path / 'lab', cache=trained.cache)
-    assert job.until(lambda: len(units(tmp_path / 'lab')) > 3), job.said()
+def assert_one_line_error(result, message):
+    """The command failed with exit code 2 and one line that contains the message."""
+    assert result.code == 2, result
+    assert message in result.err
+    assert len(result.err.splitlines()) == 1
+    assert not result.out
+
+
+def test_a_killed_run_resumes(started, trained, tmp_path):
+    command = ('-m', 'realness.cli', 'lab', trained.data, *SMALL, '--seeds', '2', '--out')
+    out = tmp_path / 'lab'
+    job = started(*command, out, cache=trained.cache)
+    assert job.until(lambda: len(stored_units(out)) > 3)
     job.kill(9)
-    before = units(tmp_path / 'lab')
-    assert before and not (tmp_path / 'lab/table.csv').exists()
-    said = started(*argv, tmp_path / 'lab', cache=trained.cache).end()
-    assert said.code == 0 and 'control' in said.out and not said.err, said
-    assert before.items() <= units(tmp_path / 'lab').items()  # nothing was computed twice
-    whole = started(*argv, tmp_path / 'whole', cache=trained.cache).end()
-    assert whole.code == 0
-    for n in ('table.csv', 'table.md', 'predictions.csv', 'predictions-official-test.csv', 'table.png'):
-        assert (tmp_path / 'lab' / n).read_bytes() == (tmp_path / 'whole' / n).read_bytes(), n
-    p = pd.read_csv(tmp_path / 'lab/predictions.csv')
-    assert list(p.columns) == [
-        'filename',
-        'MOS',
-        'lite plain',
-        'lite svr both',
-        'mean of training',
-        'photograph or not',
-        'answer word',
-        'TF-IDF + ridge',
-    ]
-    said = cli('lab', '--out', 'lab', '--compare', 'lite svr both', 'answer word')
-    assert said.code == 0 and 'SROCC of lite svr both minus answer word' in said.out
+    units = stored_units(out)
+    assert units
+    assert not (out / 'table.csv').exists()
+
+    resumed = started(*command, out, cache=trained.cache).end()
+    assert resumed.code == 0, resumed
+    assert 'control' in resumed.out
+    assert not resumed.err
+    assert units.items() <= stored_units(out).items()  # no unit was computed twice
+
+    whole = tmp_path / 'whole'
+    assert started(*command, whole, cache=trained.cache).end().code == 0
+    for name in ('table.csv', 'table.md', 'predictions.csv', 'predictions-official-test.csv', 'table.png'):
+        assert (out / name).read_bytes() == (whole / name).read_bytes(), name
 
 
-def test_groups(cli, trained, tmp_path):
+def test_predictions_and_comparison(cli, trained, tmp_path):
+    assert cli('lab', trained.data, *SMALL, '--seeds', '0', '--out', 'lab').code == 0
+    rows = ['lite plain', 'lite svr both']
+    baselines = ['mean of training', 'photograph or not', 'answer word', 'TF-IDF + ridge']
+    predictions = pd.read_csv(tmp_path / 'lab/predictions.csv')
+    assert list(predictions.columns) == ['filename', 'MOS', *rows, *baselines]
+
+    result = cli('lab', '--out', 'lab', '--compare', 'lite svr both', 'answer word')
+    assert result.code == 0
+    assert 'SROCC of lite svr both minus answer word' in result.out
+
+
+@pytest.fixture
+def grouped_data(trained, tmp_path):
+    """The data of the trained run with five prompts of four images, and raw ratings by four raters."""
     data = shutil.copytree(trained.data, tmp_path / 'data')
-    t = pd.read_csv(data / 'train/image_descriptions.csv')
-    rows = [f'{r.filename},{r.MOS},"{r.description}",{"abcde"[i % 5]}' for i, r in enumerate(t.itertuples())]
+    images = list(pd.read_csv(data / 'train/image_descriptions.csv').itertuples())
+    rows = [f'{im.filename},{im.MOS},"{im.description}",{"abcde"[i % 5]}' for i, im in enumerate(images)]
     write_table(data / 'train', rows, header='filename,MOS,description,prompt')
-    write_table(
-        data,
-        [f'{r.filename},{j},{r.MOS + j / 9}' for r in t.itertuples() for j in range(4)],
-        header='filename,rater,rating',
-    )
+    ratings = [f'{im.filename},{rater},{im.MOS + rater / 9}' for im in images for rater in range(4)]
+    write_table(data, ratings, header='filename,rater,rating')
     (data / 'image_descriptions.csv').rename(data / 'ratings.csv')
-    said = cli(
-        'lab',
-        data,
-        *LITE,
-        '--group',
-        'prompt',
-        '--leave-out',
-        'prompt',
-        '--seeds',
-        '0',
-        '--out',
-        'lab',
-        '--json',
-    )
-    assert said.code == 0, said.err
-    got = json.loads(said.out)
-    table = pd.DataFrame(got['table'])
-    assert set(table.part) == {'cross-validation', 'leave-out prompt'}  # the test was left alone
-    assert set(table.group.dropna()) == set('abcde') and (table[table.group.notna()].n == 4).all()
-    assert got['people']['srocc']['ceiling'] == pytest.approx(1) and got['people']['plcc']['raters'] == 4
-    folds = [
-        set(
-            json.loads(p.read_text())['name']
-            for p in (tmp_path / 'lab').glob(f'units/leave-out*/*/0-{k}.json')
-        )
-        for k in range(5)
-    ]
-    assert [f for f in folds if len(f) == 1] == folds
+    return data
+
+
+def test_groups_and_ratings(cli, grouped_data, tmp_path):
+    options = ('--group', 'prompt', '--leave-out', 'prompt', '--seeds', '0', '--out', 'lab', '--json')
+    result = cli('lab', grouped_data, *SMALL, *options)
+    assert result.code == 0, result.err
+    report = json.loads(result.out)
+    table = pd.DataFrame(report['table'])
+    assert set(table.part) == {'cross-validation', 'leave-out prompt'}  # --seeds 0: no official test
+    groups = table[table.group.notna()]
+    assert set(groups.group) == set('abcde')
+    assert (groups.n == 4).all()
+    assert report['people']['srocc']['ceiling'] == pytest.approx(1)
+    assert report['people']['plcc']['raters'] == 4
+
+    for number, group in enumerate('abcde'):  # each unit names the group that was left out
+        paths = (tmp_path / 'lab').glob(f'units/leave-out*/*/0-{number}.json')
+        assert {json.loads(path.read_text())['name'] for path in paths} == {group}
     assert 'SROCC in each left-out group' in (tmp_path / 'lab/table.md').read_text(encoding='utf-8')
 
 
-def test_bad_input(cli, trained, tmp_path):
-    argv = ('lab', trained.data, *LITE, '--out', 'lab')
+BAD_OPTIONS = {
+    'no column scene; the table has filename, MOS, description': ('--group', 'scene'),
+    'row 2 has no number as its rating': ('--ratings', 'ratings.csv'),
+    "'tree'": ('--heads', 'tree'),
+    "baseline 'best': no such row": ('--baseline', 'best'),
+    'permutations is 1; it must be at least 3': ('--permutations', '1'),
+    'holds something else': ('--out', 'other'),
+}
+
+
+@pytest.mark.parametrize('message', BAD_OPTIONS)
+def test_bad_options(cli, trained, tmp_path, message):
     (tmp_path / 'other').mkdir()
     (tmp_path / 'other/table.csv').write_text('mine')
     (tmp_path / 'ratings.csv').write_text('filename,rater,rating\nf1.png,1,good\n')
-    for more, want in (
-        (('--group', 'scene'), 'no column scene; the table has filename, MOS, description'),
-        (('--ratings', 'ratings.csv'), 'row 2 has no number as its rating'),
-        (('--heads', 'tree'), "unknown name 'tree'"),
-        (('--baseline', 'best'), "baseline 'best': no such row"),
-        (('--permutations', '1'), 'permutations is 1; it must be at least 3'),
-        (('--out', 'other'), 'holds something else'),
-    ):
-        said = cli(*argv, *more)
-        assert said.code == 2 and want in said.err and len(said.err.splitlines()) == 1 and not said.out, (
-            more,
-            said,
-        )
-    assert not (tmp_path / 'lab').exists() and (tmp_path / 'other/table.csv').read_text() == 'mine'
-    said = cli('lab', '--out', 'lab', '--compare', 'a', 'b')
-    assert said.code == 2 and 'no such file; run `realness lab`' in said.err
+    result = cli('lab', trained.data, *SMALL, '--out', 'lab', *BAD_OPTIONS[message])
+    assert_one_line_error(result, message)
+    assert not (tmp_path / 'lab').exists()
+    assert (tmp_path / 'other/table.csv').read_text() == 'mine'
 
 
-def test_json_and_other_settings(cli, trained, tmp_path):
-    argv = ('lab', trained.data, *LITE, '--seeds', '1', '--out', 'lab', '--json')
-    said = cli(*argv)
-    assert said.code == 0, said.err
-    got = json.loads(said.out)
-    assert (
-        got['chosen'] == 'lite svr both'
-        and isinstance(got['control_holds'], bool)
-        and -1 <= got['chosen_test'] <= 1
-    )
-    assert (
-        got['command']
-        == 'realness lab DATA --out DIR --encoders lite --heads svr --modalities both --cv 3 --repeats 2 --seeds 1'
-    )
-    line = next(r for r in got['table'] if r['part'] == 'cross-validation' and r['row'] == 'lite svr both')
-    assert line['srocc_lo'] <= line['srocc_pooled'] <= line['srocc_hi'] and (
-        line['n'],
-        line['folds'],
-        line['repeats'],
-    ) == (20, 3, 2)
-    before = units(tmp_path / 'lab')
-    refused = cli(*argv, '--seed', '1')
-    assert (
-        refused.code == 2
-        and 'was made with seed = 0, not 1' in refused.err
-        and '--overwrite' in refused.err
-        and units(tmp_path / 'lab') == before
-    )
-    assert (
-        cli(*argv, '--seed', '1', '--overwrite').code == 0
-        and not units(tmp_path / 'lab').items() & before.items()
-    )
+def test_compare_needs_a_finished_folder(cli):
+    result = cli('lab', '--out', 'lab', '--compare', 'a', 'b')
+    assert_one_line_error(result, 'no such file; run `realness lab`')
+
+
+def test_json(cli, trained):
+    result = cli('lab', trained.data, *SMALL, '--seeds', '1', '--out', 'lab', '--json')
+    assert result.code == 0, result.err
+    report = json.loads(result.out)
+    assert report['chosen'] == 'lite svr both'
+    assert isinstance(report['control_holds'], bool)
+    assert -1 <= report['chosen_test'] <= 1
+    assert report['command'] == SMALL_COMMAND
+    table = pd.DataFrame(report['table'])
+    line = table[table.part == 'cross-validation'].set_index('row').loc['lite svr both']
+    assert line.srocc_lo <= line.srocc_pooled <= line.srocc_hi
+    assert (line.n, line.folds, line.repeats) == (20, 3, 2)
+
+
+def test_other_settings_are_refused(cli, trained, tmp_path):
+    command = ('lab', trained.data, *SMALL, '--seeds', '0', '--out', 'lab')
+    assert cli(*command).code == 0
+    units = stored_units(tmp_path / 'lab')
+    refused = cli(*command, '--seed', '1')
+    assert refused.code == 2
+    assert 'was made with seed = 0, not 1' in refused.err
+    assert '--overwrite' in refused.err
+    assert stored_units(tmp_path / 'lab') == units
+
+    assert cli(*command, '--seed', '1', '--overwrite').code == 0
+    assert not stored_units(tmp_path / 'lab').items() & units.items()

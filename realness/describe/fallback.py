@@ -101,7 +101,13 @@ class Fallback(Describer):
 
     @property
     def mark(self):
-        return self.name, self._version, self.localizer.fingerprint(), self.matcher.clip.mark, self.limits
+        return (
+            self.name,
+            self._version,
+            self.localizer.fingerprint(),
+            self.matcher.clip.fingerprint(),
+            self.limits,
+        )
 
     @property
     def about(self):

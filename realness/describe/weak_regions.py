@@ -14,8 +14,10 @@ from ..config import IMAGE_SIZE
 from ..defects.kinds import DEFECTS
 from ..demo_descriptions import place_name
 from ..localization.embed import embed_corners
-from ..localization.heatmap import Heatmap
-from ..localization.scores import NATURAL, embed_text, reference
+from ..localization.heatmap_object import Heatmap
+from ..localization.reference import load_reference
+from ..localization.scores import NATURAL
+from ..localization.text_vectors import embed_text
 
 # %% ../../nbs/426_weak_regions.ipynb #3f3eced7
 PHRASES_BY_KIND = {
@@ -37,7 +39,7 @@ class DefectMatcher:
         phrases = [phrase for phrases in PHRASES_BY_KIND.values() for phrase in phrases]
         self._kind_of_phrase = np.repeat(np.arange(len(self.kinds)), counts)
         self._vectors = np.concatenate([embed_text(phrases, clip), embed_text(list(NATURAL), clip)])
-        ordinary = reference(clip)[0] @ self._vectors.T
+        ordinary = load_reference(clip).vectors @ self._vectors.T
         self._mean = ordinary.mean(0)
         self._std = np.maximum(ordinary.std(0), 1e-4)
 

@@ -110,6 +110,11 @@ class BackgroundQueue:
             self._condition.notify_all()
         return job
 
+    def cancel(self, name: str):
+        "Cancel the waiting and the running job of a name."
+        with self._condition:
+            self._cancel(name)
+
     def join(self, timeout: float = 120) -> bool:
         "Wait until nothing is left to do; False after `timeout` seconds."
         with self._condition:
@@ -129,7 +134,6 @@ class BackgroundQueue:
             thread.join(timeout)
 
     def _cancel(self, name):
-        "Cancel the waiting and the running job of a name."
         if name in self._waiting:
             self._waiting.pop(name).token.cancel()
         if self._running and self._running.name == name:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from ..localization.heatmap import Heatmap
+from ..localization.heatmap_object import Heatmap
 
 # %% ../../nbs/520_explorer_raster.ipynb #e494080e
 def _shrink_map(

@@ -30,7 +30,8 @@ from ..demo_descriptions import CLEAN_DESCRIPTIONS, MILD_ENDINGS, STRONG_ENDINGS
 from ..demo_images import take_view
 from ..encoders import ImageEncoder, TextEncoder
 from ..images import image_digest, load_image
-from .scores import NATURAL, UNREAL, clauses
+from .clauses import split_clauses
+from .scores import NATURAL, UNREAL
 from .windows import Grid, to_pixels
 from ..photographs import TEXTURES, photographs
 
@@ -229,7 +230,9 @@ def row_sentences(
 ) -> list:  # of `Sentence`
     "Every description and its clauses, and the texts for natural and unreal that fit every image with that answer."
     own = [
-        Sentence(t, first + i) for i, d in enumerate(df.description) for t in dict.fromkeys([d, *clauses(d)])
+        Sentence(t, first + i)
+        for i, d in enumerate(df.description)
+        for t in dict.fromkeys([d, *split_clauses(d)])
     ]
     return own + common_sentences(dict(unreal=ANSWERS['yes']))
 

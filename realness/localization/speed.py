@@ -19,12 +19,17 @@ import torch
 
 from ..config import RealnessError, atomic_write
 from ..figures import save_figure
-from .clip import CLIP, load_clip
-from .embed import Windows, embed_corners, plain_loop
-from .engines import agreement, dense, progressive, spread
-from .heatmap import _map, get_variant
-from .scores import ask
-from .windows import Grid
+from .clip import load_clip
+from .clip_model import CLIP
+from .dense_engine import dense, rank_agreement
+from .embed import embed_corners, plain_loop
+from .engines import EngineInput
+from .map_request import get_variant
+from .progressive_engine import progressive
+from .queries import make_query
+from .window_maker import aggregate_scores
+from .window_vectors import WindowVectors
+from .windows import Grid, spread_windows
 from ..result_plots import plot_speed
 
 # %% ../../nbs/320_speed.ipynb #456cd01b
@@ -84,7 +89,7 @@ SETTINGS = {'64/32': ((64,), 32), '64/8': ((64,), 8), '128+64+32/4': ((128, 64, 
 def sample(grids, n):
     "Windows of a setting in their proportions: (grid, corners)."
     total = sum(map(len, grids))
-    return [(g, g.corners()[np.sort(spread(g, max(1, round(n * len(g) / total))))]) for g in grids]
+    return [(g, g.corners()[np.sort(spread_windows(g, max(1, round(n * len(g) / total))))]) for g in grids]
 
 
 def rates(clip, image, grids, n_loop=24, n_exact=96) -> dict:  # windows a second
@@ -102,26 +107,28 @@ def rates(clip, image, grids, n_loop=24, n_exact=96) -> dict:  # windows a secon
 def against(a, b) -> dict:
     "How near map a comes to map b."
     return dict(
-        rank=agreement(a.ravel()[::7], b.ravel()[::7]),
+        rank=rank_agreement(a.ravel()[::7], b.ravel()[::7]),
         max_error=float(np.abs(a - b).max() / max(np.ptp(b), 1e-12)),
     )
 
 
-class Counted(Windows):
+class Counted(WindowVectors):
     "Windows that are all there; counts those an engine asked for."
 
     asked = 0
 
-    def similarities(self, window, corners, vectors, label=''):
+    def similarities(self, window, corners, texts):
         self.asked += len(corners)
-        return super().similarities(window, corners, vectors, label)
+        return super().similarities(window, corners, texts)
 
 
 def trade_off(win, q, grids, v, rate, loop_seconds, exact_map, most=0.5) -> list:  # of rows
     "The stages of the progressive engine: windows, time at the measured rate, and how near."
     rows, counted, spent = [], Counted(win.image, win.clip), 0.0
-    counted._have, t = win._have, time.perf_counter()
-    for s in progressive(counted, q, grids, lambda x: _map(x, grids, v, q), 0):
+    counted._entries = win._entries
+    task = EngineInput(counted, q, grids, lambda x: aggregate_scores(x, grids, v, q), tolerance=0)
+    t = time.perf_counter()
+    for s in progressive(task):
         spent += time.perf_counter() - t  # fitting and drawing of all stages so far
         if s.windows > most * sum(map(len, grids)):
             break
@@ -147,7 +154,7 @@ def bench(
     windows, stride = SETTINGS[setting]
     rows, limit = [], product_rate(device=clip.device) / window_cost(clip)
     for name, image in images.items():
-        win = Windows(image, clip, kept)
+        win = WindowVectors(image, clip, kept)
         grids = [Grid(win.height, win.width, w, stride) for w in windows]
         n, r = sum(map(len, grids)), rates(clip, image, grids)
         same = dict(
@@ -193,12 +200,14 @@ def bench(
 def _near(win, clip, grids, variant, text, n, r):
     "The engines that are not exact, against the exact map."
     v = get_variant(variant)
-    q = ask(text, clip, v.score)
-    exact_map = _map([q(win.similarities(g.window, g.corners(), q.vectors)) for g in grids], grids, v, q)
+    q = make_query(text, clip, v.score)
+    exact_map = aggregate_scores(
+        [q(win.similarities(g.window, g.corners(), q.vectors)) for g in grids], grids, v, q
+    )
     yield from trade_off(win, q, grids, v, r['exact'], n / r['loop'], exact_map)
     t = time.perf_counter()
     try:
-        s = next(dense(win, q, grids, lambda x: _map(x, grids, v, q)))
+        s = next(dense(EngineInput(win, q, grids, lambda x: aggregate_scores(x, grids, v, q))))
     except RealnessError:
         return
     sec = time.perf_counter() - t + 24 * len(grids) / r['exact']
@@ -212,12 +221,12 @@ def new_sentence(win, clip, grids, variant='dream', rounds=7) -> float:
     v = get_variant(variant)
     for g in grids:
         win.compute(g.window, g.corners())
-    q, times = ask('The light comes from nowhere.', clip, v.score), []
-    _map([q(win.similarities(g.window, g.corners(), q.vectors)) for g in grids], grids, v, q)
+    q, times = make_query('The light comes from nowhere.', clip, v.score), []
+    aggregate_scores([q(win.similarities(g.window, g.corners(), q.vectors)) for g in grids], grids, v, q)
     for _ in range(rounds):
         t = time.perf_counter()
-        w = Windows(win.image, clip, win.cache, digest=win.digest)
-        _map([q(w.similarities(g.window, g.corners(), q.vectors)) for g in grids], grids, v, q)
+        w = WindowVectors(win.image, clip, win.cache, digest=win.digest)
+        aggregate_scores([q(w.similarities(g.window, g.corners(), q.vectors)) for g in grids], grids, v, q)
         times.append(time.perf_counter() - t)
     return 1000 * statistics.median(times)
 
@@ -225,7 +234,7 @@ def new_sentence(win, clip, grids, variant='dream', rounds=7) -> float:
 def main(argv=None):
     "Write speed.csv (rows of every image) and print the medians."
     from realness.demo import demo_data
-    from realness.localization.embed import window_cache
+    from realness.localization.window_vectors import window_cache
 
     p = argparse.ArgumentParser(prog='python -m realness.localization.speed')
     p.add_argument('--clip', default='lite-clip')
@@ -255,7 +264,7 @@ def main(argv=None):
         .to_string()
     )
     first = next(iter(images.values()))
-    win = Windows(first, clip, window_cache())
+    win = WindowVectors(first, clip, window_cache())
     print(
         f'new sentence at 64/8, windows kept: {new_sentence(win, clip, [Grid(win.height, win.width, 64, 8)]):.1f} ms beyond the text encoding'
     )

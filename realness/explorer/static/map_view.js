@@ -424,7 +424,14 @@ class MapView {
     this.model.send({ kind, x, y });
   }
 
+  /** A message that the pointer rests here must not overtake the pin. */
+  pin(location) {
+    clearTimeout(this.hoverTimer);
+    this.sendLocation('pin', location);
+  }
+
   sendBox(box) {
+    clearTimeout(this.hoverTimer);
     this.model.send({ kind: 'box', ...box });
   }
 
@@ -461,8 +468,7 @@ class MapView {
     const { box } = this.drag;
     this.drag = null;
     if (box) this.sendBox(box);
-    else this.sendLocation('pin', this.locate(event));
-    clearTimeout(this.hoverTimer);
+    else this.pin(this.locate(event));
     this.updateTooltip();
     this.requestDraw();
   }
@@ -484,7 +490,7 @@ class MapView {
 
   onKeyDown(event) {
     if (event.key in DIRECTIONS) this.moveByKey(event);
-    else if (event.key === 'Enter' && this.pointer) this.sendLocation('pin', this.pointer);
+    else if (event.key === 'Enter' && this.pointer) this.pin(this.pointer);
     else if (event.key === 'Escape') this.clear();
     else if (event.key === ' ') this.imageOnly = true;
     else return;
