@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..bootstrap import Interval, bootstrap_ci
 from ..cache import VectorCache
 from ..config import RealnessError, track
 from ..datasets import is_ai
@@ -21,7 +22,7 @@ from .running import run_command
 from ..figures import new_figure, style
 from ..lab.folds import make_folds
 from ..lab.run import load_lab
-from ..metrics import Interval, bootstrap_ci, srocc
+from ..metrics import srocc
 
 # %% ../../nbs/experiments/615_learning_curve.ipynb #43a4d887
 def even_order(
