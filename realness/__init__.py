@@ -17,7 +17,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         # score
         'COREModel': 'regression.regression_model',
         'Predictor': 'regression.predict',
-        'RunConfig': 'regression.runs',
+        'RunConfig': 'regression.run_config',
         'evaluate': 'regression.evaluate',
         'load': 'regression.predict',
         'train_run': 'regression.runs',

@@ -19,11 +19,13 @@ import torch
 from .cache import VectorCache
 from .config import SEED
 from .images import to_tensor
+from .regression.feature_blocks import FeatureRows, get_widths
 from .regression.features import ImageFeatures, TextFeatures
-from .regression.heads import MLPHead
+from .regression.learner import Learner, TrainingSettings
+from .regression.mlp_fit import HeadOnTensors, make_block_loader
+from .regression.mlp_head import MLPHead
 from .regression.predict import Predictor, predict
 from .regression.regression_model import COREModel
-from .regression.train import Learner, OnBlocks, block_loader
 
 # %% ../nbs/360_benchmark.ipynb #0752ed41
 def noise_images(
@@ -52,10 +54,11 @@ def seconds(
 # %% ../nbs/360_benchmark.ipynb #cb30a746
 def _mlp_learner(blocks: dict, n: int) -> Learner:
     "A learner that trains an MLP head on feature blocks of n images with made-up MOS."
-    mos = np.linspace(-1, 1, n)
-    head = MLPHead({name: block.shape[1] for name, block in blocks.items()})
-    training = block_loader(blocks, mos, shuffle=True)
-    return Learner(OnBlocks(head, blocks), training, block_loader(blocks, mos), device='cpu')
+    rows = FeatureRows(blocks, np.linspace(-1, 1, n))
+    settings = TrainingSettings(device='cpu')
+    head = HeadOnTensors(MLPHead(get_widths(blocks)), blocks)
+    training = make_block_loader(rows, settings, shuffle=True)
+    return Learner(head, training, make_block_loader(rows, settings), settings)
 
 # %% ../nbs/360_benchmark.ipynb #3f719987
 def cached_against_computed(

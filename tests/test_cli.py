@@ -254,7 +254,7 @@ def test_predict_a_folder(started, cli, trained, tmp_path):
     assert all(r['error'] == r['mos_100'] == '' and r['sentence_source'] == 'beside' for r in got)
     assert all(-5 < float(r['mos']) < 5 for r in got) and len({r['mos'] for r in got}) > 4
     judged = pd.read_csv(next(trained.run.rglob('predictions.csv'))).set_index('filename')[
-        'CORE, picture and sentence'
+        'CORE, image and description'
     ]
     assert max(abs(float(r['mos']) - judged[r['filename']]) for r in got) < 1e-5  # evaluate and predict agree
     assert all(
@@ -314,9 +314,9 @@ def test_evaluate_on_other_data(cli, trained, tmp_path):
         and 'maker=b' in said.out
         and 'of the true MOS lie in the 90 % intervals' in said.out
     )
-    assert 'CORE, picture alone' in said.out and 'image and sentence' not in said.out
+    assert 'CORE, image alone' in said.out and 'image and sentence' not in said.out
     t = pd.read_csv(next((trained.run / 'evaluations').glob('other-*')) / 'table.csv')
-    core = t[t.model == 'CORE, picture alone'].set_index(['metric', 'part'])
+    core = t[t.model == 'CORE, image alone'].set_index(['metric', 'part'])
     assert (
         set(t.part) == {'all', 'ai', 'photo', 'maker=a', 'maker=b'}
         and core.loc[('srocc', 'ai')].n.item() == 8
@@ -475,7 +475,7 @@ def test_a_table_of_something_else_is_left_alone(cli, trained, tmp_path):
         ),
         (
             ['train', '--data', '{data}', '--encoders', 'lite', '--head', 'tree', '--out', 'r'],
-            'say mlp, svr or gp',
+            'choose svr, gp or mlp',
         ),
         (['train', '--data', 'nowhere', '--encoders', 'lite', '--out', 'r'], 'there is no such folder'),
     ],

@@ -9,11 +9,11 @@ import torch
 from system import noise, write_split
 
 from realness.data import load_split
+from realness.device import seed_everything
 from realness.encoders import ImageEncoder, TextEncoder
+from realness.regression.learner import Learner, TrainingSettings
 from realness.regression.realism_dataset import RealismDataset, make_loader, train_transform
 from realness.regression.regression_model import COREModel
-from realness.regression.train import Learner
-from realness.device import seed_everything
 
 SMALL = dict(
     hidden_size=64,
@@ -118,7 +118,8 @@ def test_one_epoch_of_fine_tuning(full, tmp_path):
         {k: state(m) for k, m in dict(image=full.image_encoder, text=full.text_encoder).items()},
         time.time(),
     )
-    learner = Learner(full, make_loader(sets[0], 4, True), make_loader(sets[1], 4), accumulate=4)
+    settings = TrainingSettings(accumulate=4)
+    learner = Learner(full, make_loader(sets[0], 4, True), make_loader(sets[1], 4), settings)
     history = learner.fit(1)
     took = time.time() - t
     print(f'{took:.0f} s')

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..config import RealnessError
-from ..regression.runs import RunConfig, folds_of
+from ..regression.cross_validation import split_repeatedly
+from ..regression.run_config import RunConfig
 
 # %% ../../nbs/325_lab_folds.ipynb #7c6071bf
 class Fold(NamedTuple):
@@ -62,7 +63,7 @@ def _stratified_folds(n: int, folds: int, repeats: int, seed: int, strata) -> li
     if strata is not None:
         _, counts = np.unique(strata, return_counts=True)
         strata = strata if counts.min() >= folds else None
-    splits = folds_of(n, strata, RunConfig(cv=folds, repeats=repeats, seed=seed))
+    splits = split_repeatedly(n, RunConfig(cv=folds, repeats=repeats, seed=seed), strata)
     return [Fold(repeat, i % folds, train, test, seed) for i, (repeat, train, test) in enumerate(splits)]
 
 # %% ../../nbs/325_lab_folds.ipynb #753f7c7c

@@ -15,10 +15,13 @@ import pandas as pd
 from .. import __version__
 from ..answer_words import answer_score
 from ..datasets import is_ai
-from ..regression import heads as recipe
-from ..regression.evaluate import trivial_predictions
-from ..regression.runs import RunConfig, _predict_fold
-from ..regression.train import MLP_WEIGHT
+from ..regression.baselines import baseline_predictions
+from ..regression.cross_validation import predict_fold
+from ..regression.feature_blocks import FeatureRows
+from ..regression.heads import HEADS
+from ..regression.kernel_recipe import DEFAULT_RECIPE
+from ..regression.mlp_fit import INPUT_SCALE
+from ..regression.run_config import RunConfig
 
 # %% ../../nbs/350_lab_rows.ipynb #9abcab22
 def head_row(
@@ -30,11 +33,11 @@ def head_row(
     **settings,  # other fields of `RunConfig`, such as epochs
 ) -> Callable:  # predict(train, test, seed)
     "A predictor that fits a head of `realness train`."
-    y = np.asarray(y, float)
+    rows = FeatureRows(blocks, y, copies)
 
     def predict(train, test, seed=0):
-        cfg = RunConfig(head=head, modality=modality, seed=seed, **settings).check()
-        return _predict_fold(blocks, y, train, test, modality, cfg, copies)
+        config = RunConfig(head=head, modality=modality, seed=seed, **settings).check()
+        return predict_fold(rows, train, test, config)
 
     return predict
 
@@ -43,8 +46,17 @@ def head_version(
     fingerprints: tuple = (),  # of the encoders
 ) -> str:
     "A digest of everything but data and folds that the predictions of a head depend on."
-    kernel = (recipe.JOINT, recipe.TEXT, recipe.LINEAR, recipe.NORMAL, recipe.COPY, recipe.GRIDS)
-    parts = (__version__, *fingerprints, *kernel, recipe.WEIGHTS, MLP_WEIGHT)
+    recipe = DEFAULT_RECIPE
+    shares = (
+        recipe.joint_share,
+        recipe.text_share,
+        recipe.linear_share,
+        recipe.rank_share,
+        recipe.copy_share,
+    )
+    grids = {name: HEADS[name].grid for name in ('svr', 'gp')}
+    weights = {name: [weight] for name, weight in recipe.block_weights.items()} | {'g': [recipe.gamma]}
+    parts = (__version__, *fingerprints, *shares, grids, weights, INPUT_SCALE)
     return hashlib.blake2b(repr(parts).encode(), digest_size=6).hexdigest()
 
 # %% ../../nbs/350_lab_rows.ipynb #681714c9
@@ -81,7 +93,7 @@ def _fitted_baseline(df: pd.DataFrame, name: str, cache: dict) -> Callable:
     def predict(train, test):
         key = train.tobytes(), test.tobytes()
         if key not in cache:
-            cache[key] = trivial_predictions(df.iloc[train], df.iloc[test])
+            cache[key] = baseline_predictions(df.iloc[train], df.iloc[test])
         return cache[key][name]
 
     return predict

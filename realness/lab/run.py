@@ -24,10 +24,10 @@ from .lab_config import LabConfig
 from .protocol import Protocol
 from .report import LabReport
 from .rows import baseline_rows, head_row, head_version, plain_row
-from ..regression.features import ImageFeatures
+from ..regression.features import ImageFeatures, extract_blocks
+from ..regression.heads import HEADS
 from ..regression.regression_model import COREModel
-from ..regression.runs import BEST
-from ..regression.train import extract
+from ..regression.run_config import BEST
 
 # %% ../../nbs/355_lab.ipynb #c343ec03
 def _load(folder: Path, skip_bad: bool, log) -> pd.DataFrame:
@@ -101,7 +101,7 @@ def lab_features(
     "Compute the feature blocks of all images, or read them from the cache."
     model = COREModel(*create_encoders(encoders), freeze_image=True, freeze_text=True).eval()
     cache = VectorCache()
-    blocks = extract(model, df.path.tolist(), df.description.tolist(), cache, device)
+    blocks = extract_blocks(model, df.path.tolist(), df.description.tolist(), cache, device)
     re_encoded = []
     for copy in range(copies):
         features = ImageFeatures(model.image_encoder, cache, copy=copy)
@@ -117,7 +117,7 @@ def _add_models(protocol: Protocol, encoders: str, features: LabFeatures, cfg: L
     plain = plain_row(blocks, protocol.y)
     protocol.add(f'{encoders} plain', plain, version=head_version(marks), once=official)
     for head in cfg.heads:
-        version = head_version((*marks, cfg.epochs if head == 'mlp' else ''))
+        version = head_version((*marks, cfg.epochs if HEADS[head].trains_in_epochs else ''))
         for modality in cfg.modalities:
             predict = head_row(blocks, protocol.y, head, modality, epochs=cfg.epochs)
             protocol.add(f'{encoders} {head} {modality}', predict, version=version)

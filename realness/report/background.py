@@ -16,8 +16,8 @@ from ..config import RealnessError
 from ..datasets import DatasetInfo, dataset_info
 from ..figures import format_interval, format_number
 from ..plots import plot_curves
-from ..regression.evaluate import NAMES
-from ..regression.runs import RunConfig
+from ..regression.modalities import MODALITIES
+from ..regression.run_config import RunConfig
 from realness.report.elements import (
     figure_element,
     missing_element,
@@ -42,7 +42,7 @@ def _hyper_parameters(facts: Facts) -> list:
     "The hyper-parameters of kernel heads, if the run has any."
     rows = []
     for modality, head in facts.config.get('heads', {}).items():
-        row = {'head': NAMES.get(modality, modality)}
+        row = {'head': MODALITIES[modality].label}
         for name, value in (head.get('params') or {}).items():
             name = 'inner mean squared error' if name == 'score' else name
             row[name] = f'{value:.3g}' if isinstance(value, float) else str(value)
@@ -59,7 +59,7 @@ def _hyper_parameters(facts: Facts) -> list:
 # %% ../../nbs/507_report_background.ipynb #8b13803d
 def _cross_validation(facts: Facts, table: pd.DataFrame) -> list:
     "The results of the cross-validation."
-    heads = [NAMES.get(modality, modality) for modality in table.modality]
+    heads = [MODALITIES[modality].label for modality in table.modality]
     pooled = [format_interval(row.pooled, row.pooled_lo, row.pooled_hi) for row in table.itertuples()]
     columns = {'head': heads, 'metric': table.metric.str.upper()}
     columns |= {'fold mean': table.fold_mean, 'fold sd': table.fold_sd, 'pooled [95 % interval]': pooled}

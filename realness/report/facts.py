@@ -18,7 +18,8 @@ from ..checked_table import Problems, read_table
 from ..config import TABLE, RealnessError, base_dir, cache_dir
 from ..data import check_split
 from ..datasets import DatasetInfo, table_digest
-from ..regression.evaluate import NAMES, Judged, judge_run
+from ..regression.evaluate import Evaluation, evaluate_run
+from ..regression.modalities import MODALITIES
 from ..regression.predict import Predictor, load
 
 # %% ../../nbs/502_report_facts.ipynb #94fe9cfb
@@ -32,7 +33,7 @@ class Facts:
     settings: dict  # settings.json of the run
     data: Path | None = None  # the data folder
     checked: dict = field(default_factory=dict)  # split -> (good rows, table of problems)
-    evaluation: Judged | None = None  # of a split of the data
+    evaluation: Evaluation | None = None  # of a split of the data
     # filename, MOS, predicted and whatever else is known about each evaluated image
     images: pd.DataFrame | None = None
     source: str = ''  # where `images` comes from, as text
@@ -51,7 +52,9 @@ class Facts:
     @property
     def main_name(self) -> str:
         "Name of the main head, or of the one that made the predictions."
-        return next(iter(self.evaluation.scored)) if self.evaluation else NAMES[self.predictor.main]
+        return (
+            next(iter(self.evaluation.scored)) if self.evaluation else MODALITIES[self.predictor.main].label
+        )
 
     def read_csv(self, name: str) -> pd.DataFrame | None:
         "A table of the run folder; None if it does not exist or cannot be read."
@@ -112,7 +115,7 @@ def _evaluate(facts: Facts, name: str, folder: Path):
     rows = facts.checked[name][0]
     if not len(rows):
         return
-    facts.evaluation = judge_run(facts.run, rows, facts.predictor)
+    facts.evaluation = evaluate_run(facts.run, rows, facts.predictor)
     scored = facts.evaluation.scored[facts.main_name]
     columns = ('mos_lo', 'mos_hi', 'domain_score', 'out_of_domain')
     facts.images = facts.evaluation.rows.assign(

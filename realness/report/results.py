@@ -12,11 +12,13 @@ import pandas as pd
 from fastcore.xml import H3, A, B, Li, P, Ul
 
 from ..answer_words import answer_word
+from ..bootstrap import bootstrap_ci, paired_bootstrap
 from ..datasets import is_ai
 from ..figures import format_interval, format_number
-from ..metrics import bootstrap_ci, paired_bootstrap, regression_metrics
+from ..metric_tables import regression_metrics
 from ..plots import plot_distribution, plot_residuals, plot_scatter
-from ..regression.evaluate import NAMES, parts_table, short_table, uncertainty_lines
+from ..regression.evaluate import parts_table, short_table, uncertainty_lines
+from ..regression.modalities import MODALITIES
 from .elements import figure_element, missing_element, table_element, warning_element
 from .facts import Facts
 from ..result_plots import plot_table
@@ -83,7 +85,7 @@ def uncertainty_findings(facts: Facts) -> list:
     for modality, coverage in facts.config.get('metrics', {}).get('coverage_90', {}).items():
         share, lo, hi = (f'{100 * coverage[key]:.1f}' for key in ('value', 'lo', 'hi'))
         sentences.append(
-            f'{NAMES[modality]}: in cross-validation the 90 % intervals contained the true MOS of {share} % '
+            f'{MODALITIES[modality].label}: in cross-validation the 90 % intervals contained the true MOS of {share} % '
             f'[{lo}, {hi}] of {coverage["n"]} images that were used for neither head nor intervals'
         )
     return [f'{sentence}.' for sentence in sentences]

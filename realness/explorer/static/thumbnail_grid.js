@@ -73,10 +73,10 @@ class ThumbnailGrid {
   createPagerButton(text, title, step) {
     const button = createElement('button', '', this.pager, text);
     button.title = title;
-    button.onclick = () => {
+    button.addEventListener('click', () => {
       this.model.set('page', this.model.get('page') + step);
       this.model.save_changes();
-    };
+    });
     return button;
   }
 
@@ -112,7 +112,7 @@ class ThumbnailGrid {
     }
     createElement('span', '', button, item.name.split('/').pop());
     if (item.line) createElement('span', 'rl-line', button, item.line);
-    button.onclick = () => this.select(item.id);
+    button.addEventListener('click', () => this.select(item.id));
     return button;
   }
 
