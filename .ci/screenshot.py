@@ -1,6 +1,6 @@
-"""The image of the explorer that the documentation shows, taken in a real browser on the demo images.
+"""Take the screenshot of the explorer for the documentation, in a real browser on the demo images.
 
-python .ci/screenshot.py    # writes nbs/howto/explorer.jpg; needs the extra dev and a Chromium
+python .ci/screenshot.py    # writes nbs/howto/explorer.jpg; needs the extra dev and Chromium
 """
 
 import io
@@ -9,52 +9,54 @@ import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
+
+from realness.demo import demo_data
+
 ROOT = Path(__file__).resolve().parent.parent
+OUTPUT = ROOT / 'nbs' / 'howto' / 'explorer.jpg'
+IMAGE = 'f22.png'
+WIDTH, HEIGHT = 1320, 806
 sys.path.insert(0, str(ROOT / 'tests'))
 
+from browser import free_port, launched, opened, served  # noqa: E402, from tests/
 
-def take(url: str) -> bytes:
-    "A PNG of the explorer with an image chosen and a place pinned."
-    from browser import launched, opened
 
-    with launched() as b, opened(b, 1320, 880) as pg:
-        pg.goto(url)
-        pg.get_by_role('option').filter(has_text='f22.png').click()
-        pg.locator('.rl-facts b').filter(has_text='f22.png').wait_for()
-        pg.locator('.rl-status').first.filter(has_text=re.compile('mean.*window 128')).wait_for()
-        c = pg.locator('.rl-canvas').first.bounding_box()
-        pg.mouse.click(c['x'] + c['width'] * 0.5, c['y'] + c['height'] * 0.4)
-        pg.get_by_text('At the pin').wait_for()
-        pg.wait_for_timeout(1000)
-        return pg.screenshot(clip=dict(x=0, y=0, width=1320, height=806))
+def serve_demo(folder: Path):
+    "Start the explorer app on the demo images. Returns its address and the running server."
+    port = free_port()
+    url = f'http://127.0.0.1:{port}/'
+    command = [sys.executable, '-m', 'realness.cli', 'explore', demo_data() / 'test']
+    command += ['--port', port, '--no-browser', '--clip', 'lite-clip', '--out', 'findings']
+    return url, served(command, f'{url}voila/static/none', folder)
+
+
+def pin_location(page):
+    "Select an image, wait for its map and pin a location in the middle."
+    page.get_by_role('option').filter(has_text=IMAGE).click()
+    page.locator('.rl-facts b').filter(has_text=IMAGE).wait_for()
+    page.locator('.rl-status').first.filter(has_text=re.compile('mean.*window 128')).wait_for()
+    box = page.locator('.rl-canvas').first.bounding_box()
+    page.mouse.click(box['x'] + box['width'] * 0.5, box['y'] + box['height'] * 0.4)
+    page.get_by_text('Pinned location').wait_for()
+    page.wait_for_timeout(1000)
+
+
+def take_screenshot(url: str) -> bytes:
+    "Return a PNG of the explorer with a pinned location."
+    with launched() as browser, opened(browser, WIDTH, 880) as page:
+        page.goto(url)
+        pin_location(page)
+        return page.screenshot(clip={'x': 0, 'y': 0, 'width': WIDTH, 'height': HEIGHT})
 
 
 def main():
-    from browser import free_port, served
-    from PIL import Image
-
-    from realness.demo import demo_data
-
-    port = free_port()
-    url = f'http://127.0.0.1:{port}/'
-    with tempfile.TemporaryDirectory() as tmp:
-        argv = [
-            sys.executable,
-            '-m',
-            'realness.cli',
-            'explore',
-            demo_data() / 'test',
-            '--port',
-            port,
-            '--no-browser',
-            '--clip',
-            'lite-clip',
-        ]
-        with served(argv, f'{url}voila/static/none', Path(tmp)):
-            png = take(url)
-    out = ROOT / 'nbs/howto/explorer.jpg'
-    Image.open(io.BytesIO(png)).convert('RGB').save(out, quality=80, optimize=True)
-    print(f'{out.relative_to(ROOT)}: {out.stat().st_size / 1000:.0f} kB')
+    with tempfile.TemporaryDirectory() as folder:
+        url, server = serve_demo(Path(folder))
+        with server:
+            png = take_screenshot(url)
+    Image.open(io.BytesIO(png)).convert('RGB').save(OUTPUT, quality=80, optimize=True)
+    print(f'{OUTPUT.relative_to(ROOT)}: {OUTPUT.stat().st_size / 1000:.0f} kB')
 
 
 if __name__ == '__main__':

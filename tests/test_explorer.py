@@ -229,7 +229,7 @@ class ExplorerPage:
 
 
 @pytest.fixture(scope='module')
-def lab_page(browser, data, tmp_path_factory):  # noqa: F811, the fixture above
+def lab_page(browser, data, tmp_path_factory):
     "The notebook of the explorer app, run in JupyterLab on the images of `data`."
     folder = tmp_path_factory.mktemp('lab')
     notebook = copy_notebook(ROOT / 'nbs' / 'apps' / 'explorer.ipynb', folder / 'work')
@@ -464,7 +464,7 @@ def is_running(pid):
         return False
 
 
-def test_app(browser, data, tmp_path):  # noqa: F811, the fixture
+def test_app(browser, data, tmp_path):
     "`realness explore` serves a folder on this machine only, and leaves no process behind."
     port = free_port()
     url = f'http://127.0.0.1:{port}/'

@@ -187,7 +187,7 @@ def test_interrupt_prints_one_line(started, trained, tmp_path):
     time.sleep(1)
     ended = job.kill(signal.SIGINT)
     assert ended.code == 130
-    assert ended.err.split('\n') == ['', 'stopped; the same command goes on where it stopped', '']
+    assert ended.err.split('\n') == ['', 'stopped; run the same command again to resume', '']
     assert ended.out == ''
     assert json.loads((tmp_path / 'run/settings.json').read_text())['head'] == 'svr'
     assert not (tmp_path / 'run/config.json').exists()

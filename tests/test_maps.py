@@ -98,7 +98,7 @@ def test_no_sentence_no_training(cli, pictures, tmp_path):
         (['none.png', *LITE], 'there is no such file'),
         (['--all'], 'is not there; get data with'),
         ([], 'name files or folders'),
-        (['a/x.png', '--window', 'wide', *LITE], 'whole numbers of pixels'),
+        (['a/x.png', '--window', 'wide', *LITE], 'is not a whole number'),
         (['a/x.png', '--window', '32', '--stride', '64', *LITE], 'would have no value'),
         (['a/x.png', '--variant', 'red', *LITE], 'choose dream, blend'),
         (['a/x.png', '--engine', 'steam', *LITE], 'choose exact, progressive or dense'),
@@ -178,7 +178,9 @@ def test_ctrl_c(started, trained, tmp_path):
     assert job.until(lambda: (tmp_path / 'o/1.json').is_file())
     said = job.kill(signal.SIGINT)
     assert (
-        said.code == 130 and 'goes on where it stopped' in said.err and (tmp_path / 'o/index.csv').is_file()
+        said.code == 130
+        and 'run the same command again to resume' in said.err
+        and (tmp_path / 'o/index.csv').is_file()
     )
 
 

@@ -231,7 +231,7 @@ def test_interrupted(started, server, few, tmp_path):
     said = job.kill(signal.SIGINT)
     assert (said.code, said.err.strip().splitlines()[-1]) == (
         130,
-        'stopped; the same command goes on where it stopped',
+        'stopped; run the same command again to resume',
     ), said.err
     assert 'Traceback' not in said.err
     have = len(rows_of(tmp_path / 'd.csv'))
@@ -287,7 +287,7 @@ def test_on_the_fly(cli, trained, few, tmp_path):
         '--fallback',
     ]
     first = cli(*argv)
-    assert first.code == 0 and 'note: 5 sentences of the fall-back' in first.err, first.err
+    assert first.code == 0 and 'note: 5 scores use descriptions of the fallback' in first.err, first.err
     rows = list(csv.DictReader((tmp_path / 'o.csv').open(encoding='utf-8')))
     assert [r['sentence_source'] for r in rows] == ['csv'] + ['fallback'] * 5 and {
         r['modality'] for r in rows
@@ -326,7 +326,7 @@ def test_plan_asks_nothing(cli, few, tmp_path):
         'm',
         '--dry-run',
     )
-    assert r.code == 0 and '6 would be asked' in r.out and not (tmp_path / 'd.csv').exists(), r.out
+    assert r.code == 0 and '6 requests' in r.out and not (tmp_path / 'd.csv').exists(), r.out
 
 
 def test_stopped_while_nothing_answers(started, few, tmp_path):
@@ -357,6 +357,6 @@ def test_stopped_while_nothing_answers(started, few, tmp_path):
         taken.close()
     assert (said.code, said.err.strip().splitlines()[-1]) == (
         130,
-        'stopped; the same command goes on where it stopped',
+        'stopped; run the same command again to resume',
     ) and time.time() - began < 10, said.err
     assert 'Traceback' not in said.err and rows_of(tmp_path / 'd.csv') == {}

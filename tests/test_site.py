@@ -1,4 +1,4 @@
-"The documentation as a reader meets it, in a real browser: every page, link, anchor and image; the search; a slider that needs no kernel."
+"""The documentation in a real browser: pages, links, anchors, images, the search and sliders."""
 
 import functools
 import http.server
@@ -10,152 +10,187 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from browser import browser, opened, page
+from browser import browser, opened, page  # noqa: F401, fixtures
 
 ROOT = Path(__file__).resolve().parent.parent
+SITE = ROOT / '_site'
+
+pytestmark = pytest.mark.xdist_group('site')  # one rendered site for all tests of this file
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *a):
-        pass
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        "Do not print requests."
 
 
 @pytest.fixture(scope='module')
 def site():
-    "The address of the rendered site; one that was made from these very files is kept."
+    "The address of the rendered site. It is rendered only if a file that it is made from has changed."
     pytest.importorskip('smalldocs', reason='needs smalldocs: pip install -e ".[dev]"')
-    made = subprocess.run([sys.executable, '.ci/site.py'], cwd=ROOT, capture_output=True, text=True)
-    assert made.returncode == 0, made.stdout + made.stderr
-    server = http.server.ThreadingHTTPServer(
-        ('127.0.0.1', 0), functools.partial(Quiet, directory=ROOT / '_site')
-    )
+    build = subprocess.run([sys.executable, '.ci/site.py'], cwd=ROOT, capture_output=True, text=True)
+    assert build.returncode == 0, build.stdout + build.stderr
+    handler = functools.partial(QuietHandler, directory=SITE)
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f'http://127.0.0.1:{server.server_port}/'
     server.shutdown()
     server.server_close()
 
 
-def pages():
-    return sorted(p.relative_to(ROOT / '_site').as_posix() for p in (ROOT / '_site').rglob('*.html'))
+def page_names():
+    return sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob('*.html'))
 
 
-SEEN = """async () => {
-  const pictures = [...document.images];
-  for (const i of pictures) { i.loading = 'eager'; await i.decode().catch(() => {}) }
-  return { broken: pictures.filter(i => !i.naturalWidth).map(i => i.src.slice(0, 80)), titles: [...document.querySelectorAll('main h1')].filter(h => !h.closest('.cell-output')).length,
-    ids: [...document.querySelectorAll('[id], a[name]')].flatMap(e => [e.id, e.getAttribute('name')]).filter(Boolean), links: [...document.querySelectorAll('a[href]')].map(a => a.href), words: document.querySelector('main').innerText.length,
-    frames: document.querySelectorAll('iframe').length, errors: [...document.querySelectorAll('main pre')].filter(e => /Traceback \\(most recent call last\\)/.test(e.innerText)).length } }"""
+# ---- all pages
+
+INSPECT_PAGE = r"""async () => {
+  const images = [...document.images];
+  for (const image of images) {
+    image.loading = 'eager';
+    await image.decode().catch(() => {});
+  }
+  const titles = [...document.querySelectorAll('main h1')].filter(title => !title.closest('.cell-output'));
+  const named = [...document.querySelectorAll('[id], a[name]')];
+  const texts = [...document.querySelectorAll('main pre')].map(element => element.innerText);
+  return {
+    titles: titles.length,
+    words: document.querySelector('main').innerText.length,
+    broken: images.filter(image => !image.naturalWidth).map(image => image.src.slice(0, 80)),
+    ids: named.flatMap(element => [element.id, element.getAttribute('name')]).filter(Boolean),
+    links: [...document.querySelectorAll('a[href]')].map(link => link.href),
+    frames: document.querySelectorAll('iframe').length,
+    errors: texts.filter(text => text.includes('Traceback (most recent call last)')).length,
+  };
+}"""
 
 
-def test_every_page(site, browser):
-    "Each page has one title, whole images and no error; each link and anchor within the site leads somewhere; nothing is asked of the outside."
-    found, answers = {}, []
-    with opened(browser, 1280, 900) as pg:
-        pg.on(
-            'response',
-            lambda r: (
-                answers.append((r.status, r.url)) if r.status >= 400 and 'favicon' not in r.url else None
-            ),
-        )
-        for name in pages():
-            pg.goto(site + name)
-            found[name] = seen = pg.evaluate(SEEN)
-            assert (seen['titles'], seen['broken'], seen['errors'], seen['frames']) == (1, [], 0, 0) and seen[
-                'words'
-            ] > 150, (name, seen)
-        assert pg.outside == [] and pg.faults == [] and answers == []
-    assert len(found) > 60
+@pytest.fixture(scope='module')
+def pages(site, browser):
+    "What each page holds, by name; and the requests that failed or left this machine."
+    inspected = {}
+    failed = []
+
+    def note_failure(response):
+        if response.status >= 400 and 'favicon' not in response.url:
+            failed.append((response.status, response.url))
+
+    with opened(browser, 1280, 900) as page:
+        page.on('response', note_failure)
+        for name in page_names():
+            page.goto(site + name)
+            inspected[name] = page.evaluate(INSPECT_PAGE)
+        assert failed == []
+        assert page.outside == []
+        assert page.faults == []
+    return inspected
+
+
+def test_every_page_is_whole(pages):
+    "Each page has one title, some text, complete images and no error."
+    assert len(pages) > 60
+    for name, content in pages.items():
+        assert content['titles'] == 1, name
+        assert content['words'] > 150, name
+        assert content['broken'] == [], name
+        assert content['errors'] == 0, name
+        assert content['frames'] == 0, name
+
+
+def test_every_link_leads_somewhere(site, pages):
+    "Each link within the site leads to a file, and each anchor to a place on the page."
     followed = 0
-    for name, seen in found.items():
-        for link in {o for o in seen['links'] if o.startswith(site)}:
-            to, _, place = link[len(site) :].partition('#')
-            to = unquote(to) or 'index.html'
-            assert (ROOT / '_site' / to).is_file(), (name, link)
-            if place and to in found:
-                assert unquote(place) in found[to]['ids'], (name, link)
+    for name, content in pages.items():
+        for link in {link for link in content['links'] if link.startswith(site)}:
+            path, _, anchor = link.removeprefix(site).partition('#')
+            path = unquote(path) or 'index.html'
+            assert (SITE / path).is_file(), (name, link)
+            if anchor and path in pages:
+                assert unquote(anchor) in pages[path]['ids'], (name, link)
             followed += 1
     assert followed > 3000
 
 
-def test_from_home_to_every_page(site, page):
-    "The sidebar of the home page lists all pages, the reader's first."
+def test_sidebar_lists_every_page(site, page):
+    "The home page leads to all pages; those for readers come first."
     page.goto(site)
-    listed = [
-        o[len(site) :]
-        for o in page.locator('#quarto-sidebar a[href]').evaluate_all('a => a.map(o => o.href)')
-    ]
-    assert set(pages()) <= set(listed), set(pages()) - set(listed)
-    assert listed[:2] == ['index.html', 'tutorials/ten_minutes.html'] and {
-        'how_good.html',
-        'how_it_works.html',
-        'howto/read_a_heatmap.html',
-    } <= set(listed[:12])
+    links = page.locator('#quarto-sidebar a[href]').evaluate_all('links => links.map(link => link.href)')
+    listed = [link.removeprefix(site) for link in links]
+    assert set(page_names()) - set(listed) == set()
+    assert listed[:2] == ['index.html', 'tutorials/ten_minutes.html']
+    for_readers = {'how_good.html', 'how_it_works.html', 'howto/read_a_heatmap.html'}
+    assert for_readers <= set(listed[:12])
 
 
 @pytest.mark.parametrize('name', ['srocc', 'HeatmapExplorer', 'describe'])
-def test_search(site, page, name):
+def test_search_finds_functions(site, page, name):
     "A function is found by its name, and the result leads to its place in the reference."
-    page.goto(f'{site}howto/run_offline.html')  # from a folder below
+    page.goto(f'{site}howto/run_offline.html')  # from a sub-folder
     page.get_by_role('searchbox', name='Search').press_sequentially(name, delay=20)
-    hit = page.locator(
-        f'.smalldocs-search-results a[href$="#{name.lower()}"], .smalldocs-search-results a[href$="#{name}"]'
-    ).first
-    hit.wait_for()
-    hit.click()
+    results = page.locator('.smalldocs-search-results')
+    result = results.locator(f'a[href$="#{name.lower()}"], a[href$="#{name}"]').first
+    result.wait_for()
+    result.click()
     page.wait_for_url(re.compile(rf'\.html#{name}$', re.I))
-    place = page.locator(f'[id="{page.url.split("#")[1]}"]').first
+    anchor = page.url.split('#')[1]
+    place = page.locator(f'[id="{anchor}"]').first
     place.scroll_into_view_if_needed()
-    assert place.is_visible() and name in page.locator('main').inner_text()
-    assert page.outside == [] and page.faults == []
+    assert place.is_visible()
+    assert name in page.locator('main').inner_text()
+    assert page.outside == []
+    assert page.faults == []
 
 
-def shown(pg):
-    return pg.locator('.realness-slider').first.evaluate(
-        "s => [...s.querySelectorAll('figure')].filter(f => !f.hidden).map(f => f.querySelector('img').alt)"
+# ---- a slider without a kernel
+
+
+def shown_captions(page):
+    "The texts of the images of the first slider that are shown."
+    return page.locator('.realness-slider').first.evaluate(
+        """slider => [...slider.querySelectorAll('figure')]
+             .filter(figure => !figure.hidden).map(figure => figure.querySelector('img').alt)"""
     )
 
 
-def test_static_slider(site, page):
-    "A slider over maps that were made before: keys and mouse change the image, its words go with it, no kernel is there."
+def test_slider(site, page):
+    "Keys and mouse change the image of a slider and its caption."
     page.goto(f'{site}howto/read_a_heatmap.html')
     bar = page.locator('.realness-slider input[type=range]').first
     bar.scroll_into_view_if_needed()
-    first, steps = shown(page), int(bar.get_attribute('max'))
-    assert len(first) == 1 and steps >= 3
+    first = shown_captions(page)
+    assert len(first) == 1
+    assert int(bar.get_attribute('max')) >= 3
     bar.focus()
     page.keyboard.press('ArrowRight')
-    second = shown(page)
-    assert len(second) == 1 and second != first and bar.get_attribute('aria-valuetext') == second[0]
+    second = shown_captions(page)
+    assert len(second) == 1
+    assert second != first
+    assert bar.get_attribute('aria-valuetext') == second[0]
     page.keyboard.press('End')
-    last = shown(page)
-    b = bar.bounding_box()
-    page.mouse.click(b['x'] + 4, b['y'] + b['height'] / 2)
-    assert shown(page) == first != last
-    assert page.locator('.realness-slider figure:not([hidden]) img').first.evaluate(
-        'i => i.naturalWidth > 300 && i.getBoundingClientRect().width > 300'
-    )
+    assert shown_captions(page) != first
+    box = bar.bounding_box()
+    page.mouse.click(box['x'] + 4, box['y'] + box['height'] / 2)
+    assert shown_captions(page) == first
+    image = page.locator('.realness-slider figure:not([hidden]) img').first
+    assert image.evaluate('image => Math.min(image.naturalWidth, image.clientWidth)') > 300
 
 
-def test_slider_without_script(site, browser):
-    "Where scripts are off all images of a slider are shown."
+def test_slider_without_scripts(site, browser):
+    "Where scripts are off, all images of a slider are shown."
     context = browser.new_context(java_script_enabled=False)
-    pg = context.new_page()
-    pg.goto(f'{site}howto/read_a_heatmap.html')
-    figures = pg.locator('.realness-slider').first.locator('figure')
-    assert figures.count() >= 4 and all(f.is_visible() for f in figures.all())
+    page = context.new_page()
+    page.goto(f'{site}howto/read_a_heatmap.html')
+    figures = page.locator('.realness-slider').first.locator('figure')
+    assert figures.count() >= 4
+    assert all(figure.is_visible() for figure in figures.all())
     context.close()
 
 
-def test_on_a_phone(site, browser):
-    "A page fits a narrow screen: what is wider scrolls within itself."
-    with opened(browser, 390, 800) as pg:
-        for name in (
-            'index',
-            'tutorials/ten_minutes',
-            'howto/read_a_heatmap',
-            'how_good',
-            'how_it_works',
-            'explorer',
-        ):
-            pg.goto(f'{site}{name}.html')
-            assert pg.evaluate('document.documentElement.scrollWidth') <= 391, name
+@pytest.mark.parametrize(
+    'name',
+    ['index', 'tutorials/ten_minutes', 'howto/read_a_heatmap', 'how_good', 'how_it_works', 'explorer'],
+)
+def test_page_fits_a_phone(site, browser, name):
+    "A page fits a narrow screen; what is wider scrolls within its own box."
+    with opened(browser, 390, 800) as page:
+        page.goto(f'{site}{name}.html')
+        assert page.evaluate('document.documentElement.scrollWidth') <= 391

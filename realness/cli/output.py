@@ -22,8 +22,9 @@ def make_console(
     "A rich console. Without a terminal it is 140 columns wide, so that tables fit."
     from rich.console import Console
 
-    console = Console(stderr=stderr, highlight=False)
-    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=140)
+    settings = dict(stderr=stderr, highlight=False, force_jupyter=False)
+    console = Console(**settings)
+    return console if console.is_terminal else Console(**settings, width=140)
 
 # %% ../../nbs/540_cli_output.ipynb #76b71f11
 def _format_cell(value):

@@ -7,7 +7,7 @@ __all__ = ['DESCRIBERS', 'DescriberConfig', 'DescriberKind', 'is_selected', 'mak
 
 # %% ../../nbs/430_describe_options.ipynb #352f1e7f
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..config import RealnessError
@@ -123,6 +123,9 @@ def make_describer(
     return load_function(kind.make)(config, device)
 
 # %% ../../nbs/430_describe_options.ipynb #ca45b1a8
+_PYTHON_ONLY = dict(option=False)  # a field that is no option of the command line
+
+
 @dataclass(frozen=True)
 class DescribeOptions:
     "What is asked and how often. Raises `RealnessError` for a value out of range."
@@ -142,11 +145,11 @@ class DescribeOptions:
     # Delete an existing table.
     overwrite: bool = False
     # Requests at the same time; None is the limit of the describer.
-    parallel: int | None = None
+    parallel: int | None = field(default=None, metadata=_PYTHON_ONLY)
     # Seconds before the first retry, at least; it grows with every retry.
-    backoff: float = 1.0
+    backoff: float = field(default=1.0, metadata=_PYTHON_ONLY)
     # Failed requests in a row that stop the run.
-    patience: int = 12
+    patience: int = field(default=12, metadata=_PYTHON_ONLY)
 
     def __post_init__(self):
         if self.parallel is not None and self.parallel < 1:
