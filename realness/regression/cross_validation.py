@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..bootstrap import bootstrap_ci
 from ..config import RealnessError, track
-from ..metrics import bootstrap_ci, cv_summary
+from ..metric_tables import cv_summary
 from .feature_blocks import FeatureRows
 from .heads import HEADS, fit_head
 from .run_config import RunConfig

@@ -10,7 +10,8 @@ __all__ = ['COLUMNS', 'MIN_PART', 'metric_rows', 'part_rows', 'uncertainty_rows'
 import numpy as np
 import pandas as pd
 
-from ..metrics import bootstrap_ci, regression_metrics
+from ..bootstrap import bootstrap_ci
+from ..metric_tables import regression_metrics
 from .uncertainty import coverage, share
 
 # %% ../../nbs/174_evaluation_tables.ipynb #bd68d91b

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..config import RealnessError
-from ..metrics import Logistic4, fit_logistic4, logistic4
+from ..logistic import Logistic4, fit_logistic4, logistic4
 
 # %% ../../nbs/125_uncertainty.ipynb #240ad7ae
 def _quantile_rank(n, level):
