@@ -178,7 +178,9 @@ def test_ctrl_c(started, trained, tmp_path):
     assert job.until(lambda: (tmp_path / 'o/1.json').is_file())
     said = job.kill(signal.SIGINT)
     assert (
-        said.code == 130 and 'run the same command again to resume' in said.err and (tmp_path / 'o/index.csv').is_file()
+        said.code == 130
+        and 'run the same command again to resume' in said.err
+        and (tmp_path / 'o/index.csv').is_file()
     )
 
 
