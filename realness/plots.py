@@ -8,6 +8,7 @@ __all__ = ['plot_curves', 'plot_scatter', 'plot_residuals', 'plot_distribution',
 # %% ../nbs/061_plots.ipynb #63cabd2d
 import numpy as np
 
+from .bootstrap import bootstrap_ci
 from .config import RealnessError
 from realness.figures import (
     DARK,
@@ -22,7 +23,8 @@ from realness.figures import (
     new_figure,
     style,
 )
-from .metrics import bootstrap_ci, fit_logistic4, logistic4, plcc, srocc
+from .logistic import fit_logistic4, logistic4
+from .metrics import plcc, srocc
 
 # %% ../nbs/061_plots.ipynb #3b5c5578
 def _best_epoch(history):

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..bootstrap import Paired, paired_bootstrap
 from ..config import RealnessError, atomic_write
 from ..datasets import is_ai, table_digest
 from .folds import make_folds
 from .row_metrics import average_repeats, control_metrics, row_metrics
 from .tables import readable_table
 from .units import UnitStore, folder_name, predict_folds
-from ..metrics import Paired, paired_bootstrap
 from ..result_plots import plot_results
 
 # %% ../../nbs/340_lab_protocol.ipynb #7a3aed2b

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..bootstrap import Paired, paired_bootstrap
 from ..config import RealnessError, atomic_write
 from ..figures import save_figure
 from .protocol import Protocol, baseline_of
 from .row_metrics import is_constant
 from .tables import interval_cell, markdown_table, readable_table
-from ..metrics import Paired, paired_bootstrap, plcc, srocc
+from ..metrics import plcc, srocc
 from ..result_plots import plot_results
 
 # %% ../../nbs/346_lab_report.ipynb #b57696bb

@@ -9,7 +9,9 @@ __all__ = ['METRICS', 'STATISTICS', 'METRIC_COLUMNS', 'is_constant', 'fold_colum
 # %% ../../nbs/332_lab_row_metrics.ipynb #d80417fc
 import numpy as np
 
-from ..metrics import bootstrap_ci, cv_summary, srocc
+from ..bootstrap import bootstrap_ci
+from ..metric_tables import cv_summary
+from ..metrics import srocc
 
 # %% ../../nbs/332_lab_row_metrics.ipynb #86f3fe2d
 METRICS = ('srocc', 'plcc', 'krcc', 'rmse')

@@ -12,9 +12,10 @@ import pandas as pd
 from fastcore.xml import H3, A, B, Li, P, Ul
 
 from ..answer_words import answer_word
+from ..bootstrap import bootstrap_ci, paired_bootstrap
 from ..datasets import is_ai
 from ..figures import format_interval, format_number
-from ..metrics import bootstrap_ci, paired_bootstrap, regression_metrics
+from ..metric_tables import regression_metrics
 from ..plots import plot_distribution, plot_residuals, plot_scatter
 from ..regression.evaluate import parts_table, short_table, uncertainty_lines
 from ..regression.modalities import MODALITIES
