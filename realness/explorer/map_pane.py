@@ -10,11 +10,11 @@ import functools
 
 import ipywidgets as W
 
-from .collection import MapRequest
 from .markup import escape, is_final, status_html
 from .raster import COLOUR_MAPS, apply_range, colour_tables, raster
 from .widgets import MapView
 from ..localization.heatmap_object import Heatmap
+from ..localization.map_request import MapRequest
 from ..localization.variants import VARIANTS
 from ..map_style import MapStyle
 
@@ -103,7 +103,7 @@ _IN_A_ROW = {
 
 
 def _variant_input():
-    tooltip = 'dream: the description against ordinary prompts; learned: no description and no model'
+    tooltip = '\n'.join(f'{name}: {variant.summary}' for name, variant in VARIANTS.items())
     return W.Dropdown(options=list(VARIANTS), description='Variant', tooltip=tooltip, **_IN_A_ROW)
 
 
@@ -169,11 +169,10 @@ class MapPane(W.VBox):
             policy=controls.policy.value,
         )
 
-    def disable_unused_inputs(self):
-        "The learned variant uses neither a description nor a model."
-        is_learned = self.variant.value == 'learned'
-        self.description.disabled = is_learned
-        self.clip.disabled = is_learned
+    def disable_unused_inputs(self, request: MapRequest):
+        "Disable the inputs that the variant does not use."
+        self.description.disabled = not request.reads_text
+        self.clip.disabled = not request.uses('clip')
 
     def show_status(self, text: str, busy: bool = False):
         "Show a line of HTML below the map."

@@ -21,12 +21,12 @@ class Reference(NamedTuple):
     "Vectors of windows of ordinary photographs."
 
     vectors: np.ndarray  # n x dim, float32, unit length
-    sizes: np.ndarray  # n: side of the window in pixels; 0 where it is not known
+    sizes: np.ndarray  # n: side of the window in pixels; 0 = a whole photograph
 
     def near(
         self,
         window: int,  # pixels
-    ) -> np.ndarray:  # vectors of the windows whose size is nearest, all of them if no size is known
+    ) -> np.ndarray:  # vectors of the windows of the nearest size; all vectors if there is none
         "Return the vectors to compare a window of this size with."
         sizes = np.unique(self.sizes[self.sizes > 0])
         if not len(sizes):
