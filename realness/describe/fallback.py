@@ -16,7 +16,10 @@ from ..localization.clip import load_clip
 from ..localization.localizer import Localizer
 
 # %% ../../nbs/428_fallback.ipynb #fc0ab12b
-LIMITS = (0.61, 0.72)  # of `peak_level`; made by `python -m realness.experiments.fallback --limits`
+LIMITS = (
+    0.61,
+    0.72,
+)  # of `peak_level`; made by `python -m realness.experiments.fallback_descriptions --limits`
 
 
 def find_limits(
