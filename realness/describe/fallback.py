@@ -57,6 +57,8 @@ _NATURAL = (
     'No. Light, textures and shapes all look natural and consistent, '
     'and no part of the picture stands out from the rest.',
 )
+
+# %% ../../nbs/428_fallback.ipynb #98dc977a
 _PHRASES = {kind: defect.phrases for kind, defect in DEFECTS.items()}  # with {} for the place
 
 
