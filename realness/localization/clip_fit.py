@@ -93,7 +93,7 @@ DEMO_LICENCE = (
 
 
 def _demo_record(windows, texts):
-    "What clip.json says about heads that were fitted to the demo's photographs."
+    "The entries of clip.json for heads that were fitted to the demo's photographs."
     names = [photo.name for photo in training_photographs()]
     return {
         'trained_on': f'planted defects of {len(DEFECT_PHRASES)} kinds in {len(names)} free photographs',
@@ -190,7 +190,7 @@ def fit_clip(  # noqa: PLR0913
     device: str | None = None,  # 'cuda', 'mps' or 'cpu'; the best available by default
     per_size: int = 100,  # reference windows of each size
     cache: VectorCache | None = None,  # for the window vectors of `data`: a second fit takes a minute
-    command: str = '',  # what clip.json says about the command
+    command: str = '',  # the command for clip.json; derived from the arguments by default
     **recipe,  # fields of `HeadRecipe`
 ) -> dict:  # the content of clip.json, with the figures of the held-out images under 'metrics'
     "Fit the heads of lite-clip and write a folder that `--clip` reads."

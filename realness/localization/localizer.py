@@ -146,7 +146,7 @@ def _unpack(packed):
 
 # %% ../../nbs/230_localizer.ipynb #ea8c2ce9
 def _read_folder(folder):
-    "What `localizer.json` says, and the stored tensors. Raises `RealnessError` if they cannot be read."
+    "The entries of `localizer.json` and the stored tensors. Raises `RealnessError` if they cannot be read."
     from safetensors.torch import load_file
 
     try:
@@ -275,7 +275,7 @@ def leave_kinds_out(
 
 # %% ../../nbs/230_localizer.ipynb #2135ebea
 def _training_record(localizer, cells, photos, licence):
-    "What `localizer.json` says about the training data."
+    "The entries of `localizer.json` about the training data."
     about = dict(localizer.about)
     trained_on = about.pop('photographs')
     per = about['pictures'] // (len(cells.about['kinds']) + 2)
