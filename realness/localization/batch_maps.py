@@ -96,7 +96,7 @@ class MapWriter:
         return heatmap, True
 
     def _make(self, path, text, folder, stem):
-        "Make a map; its stages are saved if somebody wants to see them."
+        "Make a map. With `on_stage`, its stages are saved as well."
 
         def save_stage(stage):
             stage.save(folder, stem, **self.save.style)
