@@ -77,7 +77,7 @@ def train(  # noqa: PLR0913
         '--best',
     ) = False,
     *,
-    config: Annotated[RunConfig, Fields(leave_out=('encoders', 'val_share'), panel='Configuration')],
+    config: Annotated[RunConfig, Fields(leave_out=('encoders',), panel='Configuration')],
     dataset: Annotated[
         str | None, typer.Option(help='raise, for a part of RAISE-TD that is not recognised automatically.')
     ] = None,
