@@ -24,7 +24,6 @@ from .description_features import DescriptionFeatures, experiment_blocks
 from realness.experiments.kernel_mixtures import (
     IMAGE_MIX,
     SUM_MIX,
-    TEXT_BLOCKS,
     Kernels,
     input_rows,
     mixture_row,
@@ -33,6 +32,7 @@ from realness.experiments.kernel_mixtures import (
 from .running import add_second_baseline, run_command, write_results
 from ..lab.protocol import Protocol
 from ..lab.run import load_lab
+from ..regression.modalities import TEXT_BLOCKS
 
 # %% ../../nbs/experiments/635_fallback_descriptions.ipynb #d8683831
 def measure_levels(

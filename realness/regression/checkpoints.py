@@ -78,7 +78,7 @@ def add_prefix(prefix: str, tensors: dict) -> dict:
     "The tensors of one part, named for the file."
     return {f'{prefix}.{name}': tensor for name, tensor in tensors.items()}
 
-
+# %% ../../nbs/132_checkpoints.ipynb #d5907f53
 def take_prefix(prefix: str, tensors: dict) -> dict:
     "The tensors of one part, with their own names."
     start = f'{prefix}.'
@@ -105,7 +105,7 @@ def _is_stored(encoder, frozen):
     "Whether the weights belong to the saved model: they were tuned, or cannot be fetched by name."
     return not frozen or encoder.weights != 'default' or Path(encoder.info.name).exists()
 
-
+# %% ../../nbs/132_checkpoints.ipynb #0e703cb7
 def describe_encoder(
     encoder,  # `ImageEncoder` or `TextEncoder`
     frozen: bool,  # whether it was frozen during training
@@ -130,7 +130,7 @@ def _make_encoder(kind, description, folder):
         return TextEncoder.from_shape(folder / 'text', name, weights, description['pooling'])
     return TextEncoder(name, weights, description['pooling'])
 
-
+# %% ../../nbs/132_checkpoints.ipynb #76caac93
 def restore_encoder(
     kind: str,  # 'image' or 'text'
     description: dict,  # of `describe_encoder`
@@ -163,7 +163,7 @@ def describe_uncertainty(
         domain=None if model.domain is None else model.domain.config,
     )
 
-
+# %% ../../nbs/132_checkpoints.ipynb #2fce30a2
 def uncertainty_tensors(
     model,  # with `intervals` and `domain`
 ) -> dict:  # name -> tensor
@@ -188,7 +188,7 @@ def _restore_uncertainty(model, config, tensors):
         model.domain = Domain(**config['domain'])
         model.domain.load_state_dict(take_prefix('domain', tensors))
 
-
+# %% ../../nbs/132_checkpoints.ipynb #fc0735b2
 def restore_uncertainty(
     model,  # gets `intervals`, `calibration` and `domain`
     config: dict,

@@ -30,7 +30,7 @@ class CVFold(NamedTuple):
     train: np.ndarray  # indices of the rows to fit
     test: np.ndarray  # indices of the rows to predict
 
-
+# %% ../../nbs/160_cross_validation.ipynb #abf06bde
 def split_repeatedly(
     n: int,  # rows
     config: RunConfig,  # its folds (cv), repeats and seed
@@ -56,7 +56,7 @@ def apply_head(
     blocks = {name: torch.as_tensor(values, dtype=torch.float64) for name, values in rows.blocks.items()}
     return head.double()(blocks).numpy()
 
-
+# %% ../../nbs/160_cross_validation.ipynb #c0020d37
 def predict_fold(
     rows: FeatureRows,
     train,  # indices of the rows to fit
@@ -109,14 +109,14 @@ class HeldOut(NamedTuple):
     predictions: np.ndarray  # n
     how: str  # in which way the images were held out
 
-
+# %% ../../nbs/160_cross_validation.ipynb #975d1f10
 def _without_rare_strata(rows):
     "The rows without classes, where a class is too small for five folds."
     if rows.strata is None or min(np.sum(rows.strata), np.sum(~rows.strata)) >= 5:
         return rows
     return replace(rows, strata=None)
 
-
+# %% ../../nbs/160_cross_validation.ipynb #0ba77ccf
 def predict_held_out(
     rows: FeatureRows,
     config: RunConfig,
@@ -146,7 +146,7 @@ def _covers(rows, fold, config, level):
     mos = rows.mos[fold.test]
     return (lower <= mos) & (mos <= upper)
 
-
+# %% ../../nbs/160_cross_validation.ipynb #daa78449
 def nested_coverage(
     rows: FeatureRows,
     config: RunConfig,

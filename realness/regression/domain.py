@@ -25,7 +25,7 @@ def _principal_directions(z, k):
         return vectors.T.float()
     return (vectors.T @ z / values.clamp(min=1e-12).sqrt()[:, None]).float()
 
-
+# %% ../../nbs/130_domain.ipynb #da03c54a
 def _shrunk_variances(scores):
     "Variances along the directions, shrunk towards their mean."
     from sklearn.covariance import ledoit_wolf_shrinkage
@@ -112,7 +112,7 @@ def _split_folds(n, folds, seed):
 
     return list(KFold(min(folds, n), shuffle=True, random_state=seed).split(np.zeros(n)))
 
-
+# %% ../../nbs/130_domain.ipynb #1cbf8a8e
 def _distances_of_new(versions, measure, directions, splits):
     "Distances of rows that were not fitted on; `versions` are the images and their copies, n x width each."
 
@@ -125,6 +125,17 @@ def _distances_of_new(versions, measure, directions, splits):
         block = BlockDomain(width, directions, measure).fit(stack(train))
         distances.append(block(stack(test)))
     return torch.cat(distances)
+
+# %% ../../nbs/130_domain.ipynb #907d9b17
+def _collect_versions(blocks, copies, parts):
+    "block -> arrays of the images and of each copy."
+    n = len(next(iter(blocks.values())))
+    if n < 5:
+        raise RealnessError(f'{n} images are too few to learn a domain; it takes at least 5')
+    versions = {name: [np.asarray(part[name]) for part in (blocks, *copies)] for name in parts}
+    if any(len(array) != n for arrays in versions.values() for array in arrays):
+        raise RealnessError(f'every copy needs the rows of the {n} training images')
+    return versions
 
 # %% ../../nbs/130_domain.ipynb #94cc802a
 class Domain(nn.Module):
@@ -192,14 +203,3 @@ class Domain(nn.Module):
         distances = [block(blocks[name]) for name, block in zip(self.widths, self.homes, strict=True)]
         median, limit = self.marks
         return 0.5 + 0.5 * (self._average(distances) - median) / (limit - median).clamp(min=1e-12)
-
-
-def _collect_versions(blocks, copies, parts):
-    "block -> arrays of the images and of each copy."
-    n = len(next(iter(blocks.values())))
-    if n < 5:
-        raise RealnessError(f'{n} images are too few to learn a domain; it takes at least 5')
-    versions = {name: [np.asarray(part[name]) for part in (blocks, *copies)] for name in parts}
-    if any(len(array) != n for arrays in versions.values() for array in arrays):
-        raise RealnessError(f'every copy needs the rows of the {n} training images')
-    return versions

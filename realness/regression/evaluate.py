@@ -85,7 +85,7 @@ def _remark_on_text(df, predictor):
         return []
     return [f'{missing} of these {len(df)} images have no description; the image-only head predicts them']
 
-
+# %% ../../nbs/175_evaluate.ipynb #a81e3c9e
 def _remark_on_training_images(df, train):
     known = 0 if train is None else df.digest.isin(train.digest).sum()
     if not known:
@@ -120,13 +120,13 @@ class Evaluation(NamedTuple):
     predictions: dict  # label of a head or name of a baseline -> predicted MOS
     remarks: list  # of text, for the reader of the results
 
-
+# %% ../../nbs/175_evaluate.ipynb #aa9d6234
 def _read_training_rows(run):
     "The rows.csv of a run, or None."
     path = Path(run) / 'rows.csv'
     return pd.read_csv(path, keep_default_na=False) if path.is_file() else None
 
-
+# %% ../../nbs/175_evaluate.ipynb #465f3e80
 def _make_table(df, scored, predictions, group):
     if len(df) < MIN_IMAGES:
         return pd.DataFrame(columns=COLUMNS)
@@ -174,7 +174,7 @@ def _write_tables(folder, evaluation, tenths):
         with atomic_write(folder / f'{name}.csv') as partial:
             frame.to_csv(partial, index=False)
 
-
+# %% ../../nbs/175_evaluate.ipynb #22d41dd0
 def _save_figures(folder, evaluation, tenths):
     "scatter.png, calibration.png and table.png."
     df = evaluation.rows

@@ -39,7 +39,7 @@ def _srocc_row(mos, predicted, name, part, seed):
     row = dict(model=name, metric='srocc', fitted='unfitted', n=len(mos), direction='higher', part=part)
     return row | dict(value=interval.value, lo=interval.lo, hi=interval.hi)
 
-
+# %% ../../nbs/174_evaluation_tables.ipynb #cca27e91
 def part_rows(
     mos,  # true MOS, n
     predictions: dict,  # name -> predicted MOS, n
@@ -62,7 +62,7 @@ def _share_row(name, metric, direction, measured):
     row = dict(model=name, metric=metric, fitted='unfitted', direction=direction, part='all')
     return row | measured._asdict()
 
-
+# %% ../../nbs/174_evaluation_tables.ipynb #f88c6b70
 def uncertainty_rows(
     mos,  # true MOS, n
     scored: dict,  # name -> n rows as `score_rows` returns them
@@ -88,7 +88,7 @@ def _format_interval(value, lower, upper):
         return f'{value:.3f}'
     return f'{value:.3f} [{lower:.3f}, {upper:.3f}]'
 
-
+# %% ../../nbs/174_evaluation_tables.ipynb #27b7e397
 def _interval_cells(table):
     return [_format_interval(row.value, row.lo, row.hi) for row in table.itertuples()]
 
@@ -115,9 +115,10 @@ def parts_table(
 
 # %% ../../nbs/174_evaluation_tables.ipynb #e6727811
 def _format_share(row):
+    "'share [lower, upper]' in percent."
     return f'{100 * row.value:.1f} % [{100 * row.lo:.1f}, {100 * row.hi:.1f}]'
 
-
+# %% ../../nbs/174_evaluation_tables.ipynb #e1a948b7
 def uncertainty_lines(
     table: pd.DataFrame,  # of `evaluate`
     level: float = 0.9,  # of the intervals

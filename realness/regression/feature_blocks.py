@@ -30,7 +30,7 @@ def take_rows(
     "The same rows of every block."
     return {name: values[rows] for name, values in blocks.items()}
 
-
+# %% ../../nbs/110_feature_blocks.ipynb #00ed5c86
 def get_widths(
     blocks: dict,  # block name -> n x width
 ) -> dict:  # block name -> width
@@ -92,7 +92,7 @@ def _standardisation(values, weight):
     limit = max(LIMIT * weight / width**0.5, 1e-12)
     return values.mean(0), scale * weight, torch.full((width,), limit)
 
-
+# %% ../../nbs/110_feature_blocks.ipynb #be448f16
 def _weighting(values, weight):
     "Mean 0, the weight as scale and no limit, for a block that is not standardised."
     width = values.shape[1]

@@ -49,14 +49,14 @@ def _join_blocks(blocks):
     "The blocks of a batch side by side, float32."
     return torch.cat([values.float() for values in blocks.values()], 1).cpu().numpy()
 
-
+# %% ../../nbs/105_features.ipynb #75fdb62c
 @torch.inference_mode()
 def _measure_widths(encoder):
     device = next(encoder.parameters()).device
     blocks = encoder.eval().blocks(torch.zeros(1, 3, 64, 64, device=device))
     return {name: values.shape[1] for name, values in blocks.items()}
 
-
+# %% ../../nbs/105_features.ipynb #42e5dbb7
 def block_widths(
     encoder: ImageEncoder,
 ) -> dict:  # block name -> width, in the order of the cached vector
@@ -206,7 +206,7 @@ class ImageFeatures:
 def _digest_text(text):
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
-
+# %% ../../nbs/105_features.ipynb #6daab48c
 class TextFeatures:
     "Feature blocks of descriptions by a frozen encoder, cached."
 

@@ -26,7 +26,7 @@ def has_image_rows(
     "Whether the data sets of all loaders know the paths and the table of their images."
     return all(hasattr(loader.dataset, 'paths') and hasattr(loader.dataset, 'df') for loader in loaders)
 
-
+# %% ../../nbs/150_fine_tuning.ipynb #232a31b8
 def _encode_rows(model, dataset, device):
     "The feature blocks of a data set, out of the cache where possible."
     blocks = extract_blocks(model, dataset.paths, dataset.df.description.tolist(), VectorCache(), device)
@@ -68,7 +68,13 @@ class FineTuned(NamedTuple):
     train: FeatureRows | None  # image blocks by the tuned encoder; None where the loaders know no paths
     validation: FeatureRows | None
 
+# %% ../../nbs/150_fine_tuning.ipynb #5f68cc4c
+def _fit_image_head(model, train, validation, settings):
+    "Train the image-only head for at least 20 epochs, without messages."
+    epochs = max(settings.epochs, 20)
+    fit_mlp(model.heads['image'], train, validation, replace(settings, epochs=epochs, folder=None, log=None))
 
+# %% ../../nbs/150_fine_tuning.ipynb #f89f1fc9
 def fine_tune(
     model,  # a `COREModel`; what is frozen stays frozen
     loaders: tuple,  # training and validation loader of (image, token ids, mask, MOS)
@@ -90,9 +96,3 @@ def fine_tune(
             _fit_image_head(model, train, validation, head_settings or settings)
     model.eval()
     return FineTuned(learner, history, train, validation)
-
-
-def _fit_image_head(model, train, validation, settings):
-    "Train the image-only head for at least 20 epochs, without messages."
-    epochs = max(settings.epochs, 20)
-    fit_mlp(model.heads['image'], train, validation, replace(settings, epochs=epochs, folder=None, log=None))

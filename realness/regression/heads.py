@@ -49,6 +49,8 @@ HEADS.register(
         recipe=KernelRecipe(solver='svr'),
     ),
 )
+
+# %% ../../nbs/114_heads.ipynb #11c47ac3
 HEADS.register(
     'gp',
     Head(
@@ -59,6 +61,8 @@ HEADS.register(
         recipe=KernelRecipe(solver='gp'),
     ),
 )
+
+# %% ../../nbs/114_heads.ipynb #e389045e
 HEADS.register(
     'mlp',
     Head(

@@ -28,7 +28,7 @@ class BlockGeometry(NamedTuple):
     products: np.ndarray  # inner products, n x n
     length: float  # mean squared length of a row
 
-
+# %% ../../nbs/124_kernel_fit.ipynb #dace8bd1
 def measure_blocks(
     blocks: dict,  # block name -> n x width
 ) -> dict:  # block name -> `BlockGeometry`
@@ -91,7 +91,7 @@ def solve_gp(
     noisy = matrix + np.diag(params['noise'] / weights)
     return cho_solve(cho_factor(noisy, lower=True), target - mean), mean
 
-
+# %% ../../nbs/124_kernel_fit.ipynb #d6ec3dc6
 SOLVERS = {'svr': solve_svr, 'gp': solve_gp}
 
 # %% ../../nbs/124_kernel_fit.ipynb #93155e0c
@@ -184,7 +184,7 @@ def _fill_head(head, blocks, dual, **buffers):
         getattr(head, name).copy_(torch.as_tensor(np.asarray(values)))
     return head
 
-
+# %% ../../nbs/124_kernel_fit.ipynb #6e627f64
 def _fixed_params(blocks, recipe):
     "Block weights and relative gamma, as they are recorded with the head."
     weights = {name: weight for name, weight in recipe.block_weights.items() if name in blocks}

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from .feature_blocks import BlockScaler
-from .kernel_recipe import DEFAULT_RECIPE, KernelRecipe, kernel_parts
+from .kernel_recipe import DEFAULT_RECIPE, KernelRecipe, changed_shares, kernel_parts
 from .target_transform import interpolate
 
 # %% ../../nbs/122_kernel_head.ipynb #ca037c57
@@ -60,7 +60,7 @@ class KernelHead(nn.Module):
         "What `build_kernel_head` needs."
         config = dict(kind=self.kind, widths=self.scaler.widths, n=len(self.support))
         config |= dict(params=self.params, curve=self.curve.shape[1])
-        shares = self.recipe.changed_shares()
+        shares = changed_shares(self.recipe)
         return config | (dict(recipe=shares) if shares else {})
 
     def kernel(self, x):

@@ -19,7 +19,7 @@ from ..config import RealnessError
 from ..device import seed_everything
 from .feature_blocks import FeatureRows, get_widths, stack_copies
 from .heads import FittedHead
-from .learner import Learner, TrainingSettings
+from .learner import Learner, TrainingSettings, training_settings
 from .mlp_head import MLPHead
 from .realism_dataset import make_loader
 
@@ -46,13 +46,9 @@ def make_block_loader(
     shuffle: bool = False,
 ):
     "A loader of (block tensors..., MOS)."
-    tensors = [
-        torch.as_tensor(np.asarray(values), dtype=torch.float32)
-        for values in (*rows.blocks.values(), rows.mos)
-    ]
-    return make_loader(
-        TensorDataset(*tensors), settings.batch_size, shuffle, num_workers=0, seed=settings.seed
-    )
+    arrays = (*rows.blocks.values(), rows.mos)
+    dataset = TensorDataset(*(torch.as_tensor(np.asarray(a), dtype=torch.float32) for a in arrays))
+    return make_loader(dataset, settings.batch_size, shuffle, num_workers=0, seed=settings.seed)
 
 # %% ../../nbs/147_mlp_fit.ipynb #2af77e78
 INPUT_SCALE = 0.3  # standard deviation of a feature at the input of the MLP
@@ -62,7 +58,7 @@ def _input_weights(widths):
     "Weights for `BlockScaler` that give all features the same standard deviation."
     return {name: INPUT_SCALE * (1 if name == 'answer' else width**0.5) for name, width in widths.items()}
 
-
+# %% ../../nbs/147_mlp_fit.ipynb #8e1bd842
 def fit_mlp(
     head: MLPHead,
     train: FeatureRows,
@@ -100,7 +96,7 @@ def fit_mlp_head(
 ) -> FittedHead:
     "Fit an MLP head on the CPU."
     train, validation = _split_rows(len(rows), config)
-    settings = TrainingSettings.from_config(config, device='cpu', folder=folder, log=log)
+    settings = training_settings(config, device='cpu', folder=folder, log=log)
     seed_everything(config.seed)
     head = MLPHead(get_widths(rows.blocks))
     kept = replace(rows.take(validation), copies=())

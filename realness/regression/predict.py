@@ -40,7 +40,7 @@ def _format_cell(column, value):
         return ''
     return f'{value:.{SCORE_DECIMALS[column]}f}' if column in SCORE_DECIMALS else value
 
-
+# %% ../../nbs/170_predict.ipynb #0dd0df7b
 def _parse_cell(column, text):
     "The value of a cell of the CSV."
     if column not in SCORE_DECIMALS:
@@ -150,7 +150,7 @@ def _find_descriptions(requested, descriptions, description):
     find = descriptions if callable(descriptions) else Sentences(items, descriptions, description)
     return {name: _Request(path, *find(name, path)) for name, path in items}
 
-
+# %% ../../nbs/170_predict.ipynb #5c3e3537
 def predict(  # noqa: PLR0913 (a published signature)
     predictor: Predictor,
     requested: list,  # files and folders, or what `collect` made of them

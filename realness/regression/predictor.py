@@ -20,7 +20,7 @@ from .regression_model import COREModel, load_model
 # %% ../../nbs/168_predictor.ipynb #d5d6322c
 SCORE_DECIMALS = {'mos': 6, 'mos_100': 3, 'mos_lo': 6, 'mos_hi': 6, 'domain_score': 4, 'out_of_domain': 0}
 
-
+# %% ../../nbs/168_predictor.ipynb #741b864b
 def _score_one(predictor, modality, mos, distance):
     "The scores of one image from its prediction and its domain score."
     mos = round(float(mos), 6)
@@ -70,6 +70,11 @@ def score_rows(
         for i, score in zip(places, scores, strict=True):
             results[i].update(score)
     return results
+
+# %% ../../nbs/168_predictor.ipynb #a9953711
+def _is_list(images):
+    "Whether this is a list of images or a batch, and not one image."
+    return isinstance(images, (list, tuple)) or getattr(images, 'ndim', 0) == 4
 
 # %% ../../nbs/168_predictor.ipynb #fd9c69cb
 class Predictor:
@@ -141,11 +146,6 @@ class Predictor:
         low, high = (round(value, 2) for value in self.score_range)
         heads = '+'.join(self.model.heads)
         return f'Predictor(trained on {name}, heads {heads}, MOS in {low, high}, higher = more real)'
-
-
-def _is_list(images):
-    "Whether this is a list of images or a batch, and not one image."
-    return isinstance(images, (list, tuple)) or getattr(images, 'ndim', 0) == 4
 
 # %% ../../nbs/168_predictor.ipynb #01df598f
 def load(

@@ -22,13 +22,8 @@ def train_transform(
     "The augmentations of the published method: horizontal flip, rotation, colour jitter."
     from torchvision.transforms import v2
 
-    return v2.Compose(
-        [
-            v2.RandomHorizontalFlip(),
-            v2.RandomRotation(degrees, interpolation=v2.InterpolationMode.BILINEAR),
-            v2.ColorJitter(jitter, jitter, jitter),
-        ]
-    )
+    rotation = v2.RandomRotation(degrees, interpolation=v2.InterpolationMode.BILINEAR)
+    return v2.Compose([v2.RandomHorizontalFlip(), rotation, v2.ColorJitter(jitter, jitter, jitter)])
 
 # %% ../../nbs/100_realism_dataset.ipynb #1231833f
 def tokenise(
@@ -49,6 +44,14 @@ def tokenise(
         descriptions, padding='max_length', truncation=True, max_length=MAX_TOKENS, return_tensors='pt'
     )
     return tokens['input_ids'], tokens['attention_mask']
+
+# %% ../../nbs/100_realism_dataset.ipynb #514780b7
+def _find_paths(df, image_dir):
+    "The paths of the images of a table."
+    if 'path' in df:
+        return df.path.tolist()
+    image_dir = split_dir('train') / 'images' if image_dir is None else image_dir
+    return [os.path.join(image_dir, name) for name in df.filename]
 
 # %% ../../nbs/100_realism_dataset.ipynb #b9e2c728
 class RealismDataset(Dataset):
@@ -91,13 +94,6 @@ class RealismDataset(Dataset):
             torch.manual_seed((self.seed * 1_000_003 + int(self._epoch)) * 1_000_003 + i)
             return self.transform(image)
 
-
-def _find_paths(df, image_dir):
-    if 'path' in df:
-        return df.path.tolist()
-    image_dir = split_dir('train') / 'images' if image_dir is None else image_dir
-    return [os.path.join(image_dir, name) for name in df.filename]
-
 # %% ../../nbs/100_realism_dataset.ipynb #5682a267
 class EpochSampler(Sampler):
     "The order of the rows in an epoch, drawn from (seed, epoch) alone."
@@ -127,13 +123,9 @@ class EpochLoader(DataLoader):
     "A `DataLoader` whose order and augmentations depend on (seed, epoch); call `set_epoch` first."
 
     def __init__(self, dataset, batch_size=16, shuffle=False, num_workers=0, seed=SEED):
-        super().__init__(
-            dataset,
-            batch_size,
-            sampler=EpochSampler(len(dataset), shuffle, seed),
-            num_workers=num_workers,
-            pin_memory=torch.cuda.is_available(),
-        )
+        sampler = EpochSampler(len(dataset), shuffle, seed)
+        pin = torch.cuda.is_available()
+        super().__init__(dataset, batch_size, sampler=sampler, num_workers=num_workers, pin_memory=pin)
 
     def set_epoch(self, epoch):
         self.sampler.epoch = epoch

@@ -52,20 +52,29 @@ Predicts the mean opinion score of realness of an image (higher = more real), wi
 Load it with `realness.load("FOLDER OR REPO")`.
 """
 
-
+# %% ../../nbs/135_regression_model.ipynb #c89fa6e4
 def format_card(
     model,  # a `COREModel`
 ) -> str:
     "The text of the model card."
     data = model.data
+    name = data.name or 'unknown'
     return CARD.format(
-        short=(data.name or 'unknown').lower().replace(' ', '-'),
-        name=data.name or 'unknown',
+        short=name.lower().replace(' ', '-'),
+        name=name,
         licence=data.licence or 'unknown',
         image=model.image_encoder.info.name,
         text=model.text_encoder.info.name,
         note=data.note or 'no note',
     )
+
+# %% ../../nbs/135_regression_model.ipynb #35cd8ee4
+def _download(repo, options):
+    "Fetch a saved model from the hub; returns its folder."
+    from huggingface_hub import snapshot_download
+
+    names = ('revision', 'cache_dir', 'force_download', 'token', 'local_files_only')
+    return Path(snapshot_download(repo, **{name: options[name] for name in names if name in options}))
 
 # %% ../../nbs/135_regression_model.ipynb #fd9f11a0
 class COREModel(nn.Module, PyTorchModelHubMixin, library_name='realness'):
@@ -149,30 +158,13 @@ class COREModel(nn.Module, PyTorchModelHubMixin, library_name='realness'):
             )
         return super().push_to_hub(repo_id, **options)
 
-
-def _download(repo, options):
-    "Fetch a saved model from the hub; returns its folder."
-    from huggingface_hub import snapshot_download
-
-    names = ('revision', 'cache_dir', 'force_download', 'token', 'local_files_only')
-    return Path(snapshot_download(repo, **{name: options[name] for name in names if name in options}))
-
 # %% ../../nbs/135_regression_model.ipynb #a57ef4ee
-def save_model(
-    model: COREModel,
-    folder: Path,
-):
-    "Write config.json, model.safetensors and, for a stored text encoder, its configuration and tokenizer."
+def _describe_model(model):
+    "What config.json says about a model."
     encoders = {
         'image': describe_encoder(model.image_encoder, model.freeze_image),
         'text': describe_encoder(model.text_encoder, model.freeze_text),
     }
-    tensors = uncertainty_tensors(model) | add_prefix('heads', model.heads.state_dict())
-    if encoders['image']['stored']:
-        tensors |= add_prefix('image', model.image_encoder.net.state_dict())
-    if encoders['text']['stored']:
-        tensors |= add_prefix('text', model.text_encoder.net.state_dict())
-        model.text_encoder.save_shape(folder / 'text')
     config = dict(
         encoders=encoders,
         hidden=list(model.hidden),
@@ -180,28 +172,46 @@ def save_model(
         data=asdict(model.data),
         metrics=model.metrics,
     )
-    write_checkpoint(folder, config | describe_uncertainty(model), tensors)
+    return config | describe_uncertainty(model)
+
+# %% ../../nbs/135_regression_model.ipynb #cfdb0145
+def save_model(model: COREModel, folder: Path):
+    "Write config.json, model.safetensors and, for a stored text encoder, its configuration and tokenizer."
+    config = _describe_model(model)
+    tensors = uncertainty_tensors(model) | add_prefix('heads', model.heads.state_dict())
+    if config['encoders']['image']['stored']:
+        tensors |= add_prefix('image', model.image_encoder.net.state_dict())
+    if config['encoders']['text']['stored']:
+        tensors |= add_prefix('text', model.text_encoder.net.state_dict())
+        model.text_encoder.save_shape(folder / 'text')
+    write_checkpoint(folder, config, tensors)
 
 # %% ../../nbs/135_regression_model.ipynb #b6e4f96d
+def _rebuild_model(config, folder):
+    "The model that config.json describes; heads and stored encoders are still empty."
+    encoders = config['encoders']
+    model = COREModel(
+        restore_encoder('image', encoders['image'], folder),
+        restore_encoder('text', encoders['text'], folder),
+        hidden=tuple(config['hidden']),
+        freeze_image=encoders['image']['frozen'],
+        freeze_text=encoders['text']['frozen'],
+    )
+    model.heads = nn.ModuleDict({modality: build_head(part) for modality, part in config['heads'].items()})
+    model.data = DatasetInfo(**config['data'])
+    model.metrics = config['metrics']
+    return model
+
+# %% ../../nbs/135_regression_model.ipynb #92024bb6
 def load_model(
     folder: Path,  # as `save_model` wrote it
 ) -> COREModel:
     "Read a model, in evaluation mode; whatever does not fit raises a `RealnessError` that says what to do."
     folder = Path(folder)
     config, tensors = read_checkpoint(folder)
-    encoders = config['encoders']
-    image, text = (restore_encoder(kind, encoders[kind], folder) for kind in ('image', 'text'))
-    model = COREModel(
-        image,
-        text,
-        hidden=tuple(config['hidden']),
-        freeze_image=encoders['image']['frozen'],
-        freeze_text=encoders['text']['frozen'],
-    )
-    model.heads = nn.ModuleDict({modality: build_head(part) for modality, part in config['heads'].items()})
-    for prefix, module in (('heads', model.heads), ('image', image.net), ('text', text.net)):
+    model = _rebuild_model(config, folder)
+    parts = {'heads': model.heads, 'image': model.image_encoder.net, 'text': model.text_encoder.net}
+    for prefix, module in parts.items():
         load_tensors(module, take_prefix(prefix, tensors), folder)
     restore_uncertainty(model, config, tensors, folder)
-    model.data = DatasetInfo(**config['data'])
-    model.metrics = config['metrics']
     return model.eval()

@@ -10,23 +10,23 @@ from dataclasses import dataclass, field, replace
 
 from ..config import RealnessError
 from ..registry import list_names
-from .heads import HEADS, describe_heads
+from .heads import HEADS
 from .modalities import MODALITIES
 
 # %% ../../nbs/116_run_config.ipynb #329d16a1
 def _check_names(config):
-    "The head and the modality exist."
+    "The head, the modality and the encoder to freeze exist."
     HEADS[config.head]
     MODALITIES[config.modality]
     if config.freeze not in (None, 'image', 'text'):
         raise RealnessError(f'unknown encoder {config.freeze!r} for --freeze; choose image or text')
+    if config.freeze and not config.tune:
+        raise RealnessError('all encoders are frozen; use --freeze together with --tune')
 
-
+# %% ../../nbs/116_run_config.ipynb #7f9d42a4
 def _check_fine_tuning(config):
     "Fine-tuning needs a suitable head, reads images and is done once."
     tunable = [name for name, head in HEADS.items() if head.fine_tunable]
-    if config.freeze and not config.tune:
-        raise RealnessError('all encoders are frozen; use --freeze together with --tune')
     if not config.tune:
         return
     if config.head not in tunable:
@@ -42,13 +42,17 @@ def _check_fine_tuning(config):
         )
 
 # %% ../../nbs/116_run_config.ipynb #ed5e921a
-def _check_numbers(config):
-    "Counts are in their ranges."
+def _check_folds(config):
+    "A cross-validation has at least two folds."
     if config.cv == 1 or config.cv < 0 or config.repeats < 1:
         raise RealnessError(
             f'--cv {config.cv} --repeats {config.repeats}: '
             'a cross-validation needs at least 2 folds and 1 repeat'
         )
+
+# %% ../../nbs/116_run_config.ipynb #7852dc83
+def _check_counts(config):
+    "Counts are in their ranges."
     if config.copies < 0 or (config.copies and config.tune):
         raise RealnessError(
             f'copies is {config.copies}; it must be 0 or more, and 0 where encoders are fine-tuned'
@@ -62,33 +66,35 @@ def _check_numbers(config):
 class RunConfig:
     "All choices of a training run."
 
-    # encoder pair: full (ResNet-50 and BERT), lite (works offline) or IMAGE+TEXT, such as resnet18+lite
+    # Encoder pair: full (ResNet-50 + BERT), lite (offline pair) or IMAGE+TEXT, e.g. resnet18+lite.
     encoders: str = 'full'
-    head: str = field(default='svr', metadata={'help': f'regression head: {describe_heads()}'})
-    # what the main head uses: both, image or text; an image-only head is always fitted as well
+    head: str = field(default='svr', metadata=dict(choices=HEADS))  # Regression head.
+    # Input of the main head: both, image or text. An image-only head is always fitted as well.
     modality: str = 'both'
-    tune: bool = False  # fine-tune the encoders (with --head mlp) instead of keeping them frozen
-    freeze: str | None = None  # with --tune: keep one encoder frozen, image or text
-    seed: int = 0  # seed of everything that is random
-    cv: int = 0  # folds of a cross-validation on the training images; 0 for none
-    # repeats of the cross-validation; with 2 or more the coverage of the intervals is measured as well
+    tune: bool = False  # Fine-tune the encoders (with --head mlp); they are frozen by default.
+    freeze: str | None = None  # With --tune: keep one encoder frozen, image or text.
+    seed: int = 0  # Seed of everything that is random.
+    cv: int = 0  # Folds of a cross-validation on the training images; 0 for none.
+    # Repeats of the cross-validation. With 2 or more the coverage of the intervals is measured as well.
     repeats: int = 1
-    epochs: int = 20  # mlp: largest number of epochs
-    patience: int | None = None  # mlp: stop after this many epochs without a better one
-    lr: float = 1e-4  # mlp: learning rate of AdamW
-    batch_size: int = 16  # mlp: images in a batch
-    accumulate: int = 1  # with --tune: batches in a step of the optimiser
-    val_share: float = 0.2  # mlp: share of the training images that is set aside to choose the epoch
-    # pixel normalisation: weights (mean and standard deviation of the encoder) or none (as published)
+    epochs: int = 20  # With --head mlp: maximum number of epochs.
+    patience: int | None = None  # With --head mlp: stop after this many epochs without a better one.
+    lr: float = 1e-4  # With --head mlp: learning rate of AdamW.
+    batch_size: int = 16  # With --head mlp: images in a batch.
+    accumulate: int = 1  # With --tune: batches in a step of the optimiser.
+    # With --head mlp: share of the training images that is set aside to choose the epoch.
+    val_share: float = field(default=0.2, metadata=dict(option=False))
+    # Pixel normalisation: weights (mean and sd of the encoder) or none (as published).
     normalize: str = 'weights'
-    pooling: str | None = None  # pooling of a text encoder that does not define it: mean, cls or pooler
-    copies: int = 0  # re-encoded copies of each training image to learn from as well (frozen encoders only)
+    pooling: str | None = None  # Pooling of a text encoder that does not define it: mean, cls or pooler.
+    copies: int = 0  # Re-encoded copies of each training image to learn from (with frozen encoders).
 
     def check(self):
         "Raise a `RealnessError` for choices that do not go together; returns the configuration."
         _check_names(self)
         _check_fine_tuning(self)
-        _check_numbers(self)
+        _check_folds(self)
+        _check_counts(self)
         return self
 
     def for_modality(self, modality: str):

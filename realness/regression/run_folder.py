@@ -60,7 +60,7 @@ def write_settings(out: Path, settings: dict):
     with atomic_write(out / 'settings.json') as partial:
         partial.write_text(json.dumps(settings, indent=2))
 
-
+# %% ../../nbs/162_run_folder.ipynb #08f2cc9b
 def write_rows(
     out: Path,
     df: pd.DataFrame,  # the training rows

@@ -33,7 +33,7 @@ from .feature_blocks import FeatureRows, select_blocks
 from .features import ImageFeatures, extract_blocks
 from .fine_tuning import fine_tune
 from .heads import fit_head
-from .learner import TrainingSettings
+from .learner import training_settings
 from .realism_dataset import RealismDataset, make_loader, train_transform
 from .regression_model import COREModel
 from .run_config import RunConfig
@@ -52,7 +52,7 @@ def _find_train(data):
     is_split = (data / 'images').is_dir() and not (data / 'train').is_dir()
     return data if is_split else data / 'train'
 
-
+# %% ../../nbs/165_runs.ipynb #f771bfbd
 def _load_data(data, skip_bad, dataset, log):
     "The checked training table and what is known about the data set."
     df = load_split(_find_train(data), skip_bad, known=VectorCache(), log=log)
@@ -102,7 +102,7 @@ def _cross_validate_modality(run, rows, modality):
         frame.to_csv(partial, index=False)
     return table, predictions
 
-
+# %% ../../nbs/165_runs.ipynb #d2b3c6da
 def _cross_validate(run, rows):
     "Cross-validate both heads; returns modality -> `HeldOut`."
     config = run.config
@@ -158,7 +158,7 @@ def _fit_heads(run, rows):
     run.model.heads = nn.ModuleDict(heads)
     return fitted
 
-
+# %% ../../nbs/165_runs.ipynb #5043ce05
 def _train_frozen(run):
     "Compute the features once, cross-validate if requested, and fit the heads on all rows."
     config = run.config
@@ -199,7 +199,7 @@ def _fit_tuned_domain(tuned):
     rows = np.arange(len(tuned.train) + len(tuned.validation))
     return Domain.fit(blocks, splits=[(rows[: len(tuned.train)], rows[len(tuned.train) :])])
 
-
+# %% ../../nbs/165_runs.ipynb #3bec0813
 def _hold_out_validation(run, tuned, loader):
     "modality -> `HeldOut` of the validation rows."
     how = 'the validation rows, which the epoch was chosen on as well'
@@ -214,10 +214,10 @@ def _train_tuned(run):
     "Fine-tune the encoders with the main head, then fit the image-only head."
     config, model = run.config, run.model
     loaders, validation = _make_loaders(run)
-    settings = TrainingSettings.from_config(
+    settings = training_settings(
         config, accumulate=config.accumulate, folder=run.out / 'resume', device=run.device, log=run.log
     )
-    head_settings = TrainingSettings.from_config(config, device=run.device)
+    head_settings = training_settings(config, device=run.device)
     tuned = fine_tune(model, loaders, settings, head_settings, config.modality)
     if config.modality == 'image':
         model.heads = nn.ModuleDict(dict(image=model.heads['image']))
@@ -227,6 +227,15 @@ def _train_tuned(run):
     model.metrics['validation'] = dict(n=len(validation), best_epoch=best['epoch'], srocc=best['srocc'])
     write_history(run.out, tuned.history.assign(best=tuned.history.epoch == best['epoch']))
     write_rows(run.out, run.df, validation)
+
+# %% ../../nbs/165_runs.ipynb #773e4632
+def _make_model(config):
+    "The model with the encoders of a configuration, frozen unless they are fine-tuned."
+    return COREModel(
+        *create_encoders(config.encoders, config.normalize, config.pooling),
+        freeze_image=not config.tune or config.freeze == 'image',
+        freeze_text=not config.tune or config.freeze == 'text',
+    )
 
 # %% ../../nbs/165_runs.ipynb #26ae7e4c
 def train_run(  # noqa: PLR0913 (a published signature)
@@ -258,12 +267,3 @@ def train_run(  # noqa: PLR0913 (a published signature)
     model.cpu().eval().save_pretrained(out)
     remove_leftovers(out)
     return out
-
-
-def _make_model(config):
-    "The model with the encoders of a configuration, frozen unless they are fine-tuned."
-    return COREModel(
-        *create_encoders(config.encoders, config.normalize, config.pooling),
-        freeze_image=not config.tune or config.freeze == 'image',
-        freeze_text=not config.tune or config.freeze == 'text',
-    )

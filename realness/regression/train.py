@@ -81,6 +81,14 @@ def _make_model(encoders, hidden, freeze):
         encoders = create_encoders(encoders)
     return COREModel(*encoders, hidden, freeze_image=freeze, freeze_text=freeze)
 
+# %% ../../nbs/155_train.ipynb #664b5431
+def _fit(model, loaders, settings):
+    "(history, best epoch): heads on cached features where both encoders are frozen, else fine-tuning."
+    if model.freeze_image and model.freeze_text and has_image_rows(loaders):
+        return fit_frozen_heads(model, loaders, settings)
+    tuned = fine_tune(model, loaders, settings, head_settings=replace(settings, lr=1e-4))
+    return tuned.history, tuned.learner.best
+
 # %% ../../nbs/155_train.ipynb #cf74ef12
 def train_model(  # noqa: PLR0913 (a published signature)
     train_loader,  # of (image, token ids, mask, MOS)
@@ -122,14 +130,6 @@ def train_model(  # noqa: PLR0913 (a published signature)
     )
     return model, history.train_loss.tolist(), history.val_loss.tolist(), best['srocc']
 
-
-def _fit(model, loaders, settings):
-    "(history, best epoch): heads on cached features where both encoders are frozen, else fine-tuning."
-    if model.freeze_image and model.freeze_text and has_image_rows(loaders):
-        return fit_frozen_heads(model, loaders, settings)
-    tuned = fine_tune(model, loaders, settings, head_settings=replace(settings, lr=1e-4))
-    return tuned.history, tuned.learner.best
-
 # %% ../../nbs/155_train.ipynb #c346ac8e
 def _parse_options(argv):
     import argparse
@@ -159,7 +159,7 @@ def _save(model, out):
     best_epoch = model.metrics['validation']['best_epoch']
     save_figure(plot_curves(model.history, best=best_epoch), out / 'curves.png')
 
-
+# %% ../../nbs/155_train.ipynb #f46a9d89
 def main(
     argv: tuple = (),  # command line options; none = the published settings
 ):  # what `train_model` returns

@@ -84,7 +84,7 @@ class Coverage(NamedTuple):
     hi: float  # upper bound
     n: int  # images
 
-
+# %% ../../nbs/125_uncertainty.ipynb #2ab92dee
 def share(
     hits,  # bool, n
     level: float = 0.95,  # of the Wilson interval
@@ -121,7 +121,7 @@ def _describe_bin(mos, predictions, rng):
     lower, upper = np.percentile(samples.mean(1), [2.5, 97.5])
     return dict(n=len(mos), predicted=predictions.mean(), true=mos.mean(), lo=lower, hi=upper)
 
-
+# %% ../../nbs/125_uncertainty.ipynb #8cc31d8d
 def deciles(
     mos,  # true MOS, n
     predictions,  # of images that were not fitted on, n
@@ -152,7 +152,7 @@ def _fit_mapping(kind, predictions, mos):
     slope, offset = np.polyfit(predictions, mos, 1)
     return [float(offset), float(slope)] if slope > 0 else None
 
-
+# %% ../../nbs/125_uncertainty.ipynb #d68d204a
 def _apply_mapping(kind, params, predictions):
     if kind == 'logistic4':
         return logistic4(predictions, Logistic4(*params))
@@ -164,7 +164,7 @@ def _split_folds(n, folds, seed):
 
     return list(KFold(min(folds, n), shuffle=True, random_state=seed).split(np.zeros(n)))
 
-
+# %% ../../nbs/125_uncertainty.ipynb #ed4dd411
 def _mapping_error(kind, predictions, mos, folds):
     "Sum of squared errors on held-out folds; infinite where a fold has no rising mapping."
     total = 0
