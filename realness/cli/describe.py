@@ -107,7 +107,7 @@ DescriberChoice = Annotated[
     Fields(only=('base_url', 'model', 'local', 'fallback'), panel='Who describes (with --describe)'),
 ]
 
-
+# %% ../../nbs/564_cli_describe.ipynb #9568bad8
 def describe_missing(
     images: list,  # what `collect` returned
     descriptions: Path | None,  # a table of descriptions

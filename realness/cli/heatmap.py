@@ -93,7 +93,7 @@ def print_maps(
     if errors:
         exit_with(PROBLEMS_FOUND)
 
-
+# %% ../../nbs/570_cli_heatmap.ipynb #05d1c705
 def print_stage(
     stage,  # a `Heatmap` of the progressive engine
 ):

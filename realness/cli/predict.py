@@ -29,7 +29,7 @@ def _format_mos(row):
         return mos
     return f'{mos} [{row["mos_lo"]:.2f}, {row["mos_hi"]:.2f}]'
 
-
+# %% ../../nbs/567_cli_predict.ipynb #fab6450a
 def _format_domain(row):
     "In or out of the domain of the training images, with the domain score."
     if row['out_of_domain'] is None:
@@ -59,7 +59,7 @@ def _note_domain(rows):
         return ''
     return f'{n} of {len(rows)} images are out of domain (domain_score > 1): their MOS is less certain'
 
-
+# %% ../../nbs/567_cli_predict.ipynb #59997af6
 def _note_fallback(rows):
     "How many scores used a description of the fallback; '' for none."
     n = sum(row['sentence_source'] == 'fallback' and row['modality'] == 'both' for row in rows)

@@ -24,6 +24,8 @@ _THE_IMAGE = (
     r'(?:the |this |that |your |any |an? )?(?:attached |provided |actual )?'
     r'(?:images?|pictures?|photos?|photographs?)\b'
 )
+
+# %% ../../nbs/405_answer_form.ipynb #ab757e59
 _NO_IMAGE_SEEN = re.compile(
     rf'\b(?:i|we) {_CANNOT} (?:actually |directly )?'
     rf'(?:see|view|access|open|analy[sz]e|process|describe|evaluate|assess) {_THE_IMAGE}|'
@@ -45,7 +47,7 @@ _DECLINES = re.compile(
     re.I,
 )
 
-
+# %% ../../nbs/405_answer_form.ipynb #eae66cdc
 def is_refusal(
     text: str,  # an unwrapped answer
 ) -> bool:
@@ -101,6 +103,8 @@ _IMPLIED_TEXTS = {
     r'(?:ai|computer)[- ]generated)',
 }
 _IMPLIED = {word: re.compile(rf'^(?:{text})', re.I) for word, text in _IMPLIED_TEXTS.items()}
+
+# %% ../../nbs/405_answer_form.ipynb #457c2861
 _EXCEPTION = re.compile(
     r'\b(?:but|except|apart from|besides|however|although|though|other than|aside from|yet)\b', re.I
 )
