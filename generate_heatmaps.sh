@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Maps of where pictures stop looking real: ./generate_heatmaps.sh [NAMES | --all] [--window 64 --stride 32 …], in any order
+# Map where images stop looking real:  ./generate_heatmaps.sh [NAMES | --all] [--window 64 --stride 32 ...]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 export PROJECT_ROOT="${PROJECT_ROOT:-$PWD}"

@@ -8,14 +8,14 @@ usage() {
     cat <<'TEXT'
 Usage: ./train.sh [OPTIONS]
 
-Trains the realness model on datasets/train under PROJECT_ROOT (this folder, unless it is set). OPTIONS go to
+Trains the realness model on datasets/train below PROJECT_ROOT (default: this folder). OPTIONS are passed to
 `python -m realness.regression.train`; once the package is installed, `./train.sh --help` lists them below.
 
-Without datasets/train/image_descriptions.csv it runs `realness demo`, which makes its own small data set and
-trains on it with the encoders that come as packages.
+Without datasets/train/image_descriptions.csv it runs `realness demo`, which makes a small data set and trains
+on it with the encoders that come as packages.
 
-It works in the virtual environment that is active, else in .venv, which it makes; the package is installed
-there with pip unless it already is.
+It uses the active virtual environment. If there is none, it creates .venv. The package is installed there with
+pip if it is missing.
 TEXT
 }
 
@@ -28,7 +28,7 @@ find_python() {
     return 1
 }
 
-installed() {  # whether the package of this folder, with its command, is what Python finds from elsewhere
+installed() {  # whether Python finds the package of this folder, from another folder too, and what it needs
     (cd / && HERE="$OLDPWD" python -c '
 import os, sys
 import realness, torch, timm, skimage
@@ -54,6 +54,6 @@ installed || python -m pip install -e ".[lite,demo]"
 if [[ -f $PROJECT_ROOT/datasets/train/image_descriptions.csv ]]; then
     exec python -m realness.regression.train "$@"
 fi
-echo "train.sh: $PROJECT_ROOT/datasets/train/image_descriptions.csv is not there, so this is the demo on made data." >&2
-(($# == 0)) || echo "train.sh: the demo takes no options of the training; left out: $*" >&2
+echo "train.sh: $PROJECT_ROOT/datasets/train/image_descriptions.csv does not exist; running the demo on synthetic data." >&2
+(($# == 0)) || echo "train.sh: the demo takes no training options; ignored: $*" >&2
 exec realness demo

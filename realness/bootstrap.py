@@ -62,7 +62,7 @@ def _name_formulas(metrics):
 def bootstrap_ci(  # noqa: PLR0913
     y,  # MOS of n images
     p,  # their predictions; for a fitted metric `fit_predictions(y, p)`
-    metric='srocc',  # a name in `METRICS`, a function (y, p) -> number (slower), or a list of them
+    metric='srocc',  # a name in `SCORE_METRICS`, a function (y, p) -> number (slower), or a list of them
     n_boot: int = 2000,  # resamples
     seed: int = 0,  # the same seed draws the same images, for every metric
     level: float = 0.95,  # of the interval
@@ -130,7 +130,7 @@ def paired_bootstrap(  # noqa: PLR0913
     y,  # MOS of n images
     p1,  # predictions of the first model
     p2,  # predictions of the second, for the same images in the same order
-    metric='srocc',  # a name in `METRICS`, or a function (y, p) -> number
+    metric='srocc',  # a name in `SCORE_METRICS`, or a function (y, p) -> number
     n_boot: int = 2000,  # resamples
     seed: int = 0,  # of the draws
     level: float = 0.95,  # of the interval

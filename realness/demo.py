@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .config import RealnessError, atomic_write, cache_dir
-from .demo_descriptions import draw_answer, make_description, place_name
+from .demo_descriptions import describe_demo_image, draw_answer, place_name
 from realness.demo_images import (
     MOS_MEAN,
     MOS_SD,
@@ -88,7 +88,7 @@ def make_demo_image(
     places = [(defect.kind, place_name(defect.box, view, plan.photo.regions)) for defect in worst_first]
     realness = to_z_scale(realness)
     word = draw_answer(realness, bool(defects), rng)
-    description = make_description(word, places, plan.photo, rng)
+    description = describe_demo_image(word, places, plan.photo, rng)
     for defect in defects:
         defect.image = defect.mask = None  # image and joint mask are stored once
     return DemoImage(plan.filename, plan.photo, image, mask, defects, realness, mos, description)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CLEAN_DESCRIPTIONS', 'UNSURE_DESCRIPTIONS', 'STRONG_ENDINGS', 'MILD_ENDINGS', 'place_name', 'draw_answer',
-           'make_description']
+           'describe_demo_image']
 
 # %% ../nbs/074_demo_descriptions.ipynb #8499f9fc
 import numpy as np
@@ -105,7 +105,7 @@ def _defect_sentence(word, places, photo, rng):
     return f'{word}. {text[0].upper()}{text[1:]}{ending}.'
 
 # %% ../nbs/074_demo_descriptions.ipynb #8ebb73f0
-def make_description(
+def describe_demo_image(
     word: str,  # 'No', 'Somewhat' or 'Yes'
     places: list,  # (kind, place in words) of each defect, worst first
     photo,  # the `Photograph`, for its subject and the things in it

@@ -18,6 +18,14 @@ from .network_weights import fingerprint_weights, load_weight_file, load_weights
 from .pretrained import lite_file, missing_weights, quiet_hub, reachable
 from .registry import list_names, load_function
 
+# %% ../nbs/048_image_encoders.ipynb #96a084be
+def _load_chosen(network, weights, load_default):
+    "Load default weights, a file, or nothing (random weights)."
+    if weights == 'default':
+        load_default(network)
+    elif weights != 'random':
+        load_weight_file(network, weights)
+
 # %% ../nbs/048_image_encoders.ipynb #ffe6bca5
 def _load_default_resnet50(network):
     from torchvision.models import ResNet50_Weights
@@ -37,10 +45,7 @@ def build_resnet50(
     from torchvision.models import resnet50
 
     network = resnet50()
-    if weights == 'default':
-        _load_default_resnet50(network)
-    elif weights != 'random':
-        load_weight_file(network, weights)
+    _load_chosen(network, weights, _load_default_resnet50)
     network.fc = nn.Identity()
     return network
 
@@ -65,10 +70,7 @@ def build_lite_network(
     import timm
 
     network = timm.create_model('tf_efficientnet_lite0')
-    if weights == 'default':
-        _load_default_lite(network)
-    elif weights != 'random':
-        load_weight_file(network, weights)
+    _load_chosen(network, weights, _load_default_lite)
     if not classifier:
         network.reset_classifier(0)
     return network

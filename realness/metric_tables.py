@@ -14,10 +14,10 @@ import pandas as pd
 from .bootstrap import Interval, bootstrap_ci
 from .config import RealnessError
 from .logistic import fit_predictions
-from .metrics import METRICS, check_array, check_scores, metric_value
+from .metrics import SCORE_METRICS, check_array, check_scores, metric_value
 
 # %% ../nbs/058_metric_tables.ipynb #127029e4
-_UNFITTED = tuple(METRICS)
+_UNFITTED = tuple(SCORE_METRICS)
 _FITTED = ('plcc', 'mse', 'rmse')
 
 
@@ -34,7 +34,7 @@ _UNDEFINED = Interval(np.nan, np.nan, np.nan)
 def _metric_rows(intervals, fitted, n):
     "Rows of the table from intervals by name."
     return [
-        dict(metric=name, fitted=fitted, **interval._asdict(), n=n, direction=METRICS[name].direction)
+        dict(metric=name, fitted=fitted, **interval._asdict(), n=n, direction=SCORE_METRICS[name].direction)
         for name, interval in intervals.items()
     ]
 
@@ -167,7 +167,7 @@ def _summary_row(name, values, pooled, n):
         pooled=pooled,
         folds=len(values),
         n=n,
-        direction=METRICS[metric].direction,
+        direction=SCORE_METRICS[metric].direction,
     )
 
 # %% ../nbs/058_metric_tables.ipynb #5967e301

@@ -1,18 +1,36 @@
-"What every test needs: no model hub, and a cache of its own."
+"""Fixtures that several test files share.
 
+Tests may run in parallel (`pytest -n 2`). A fixture that is expensive to make is made by one worker, in a
+folder that all workers share; the others wait for it.
+"""
+
+import json
 import os
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
+from filelock import FileLock
 
-os.environ.setdefault('HF_HUB_OFFLINE', '1')  # before anything imports huggingface_hub, which reads it once
+os.environ.setdefault('HF_HUB_OFFLINE', '1')  # before huggingface_hub is imported, which reads it once
 os.environ.setdefault(
     'OMP_WAIT_POLICY', 'passive'
-)  # before torch: threads that spin while they wait slow a busy machine down
+)  # before torch is imported: waiting threads leave the cores
+
+
+@contextmanager
+def shared_folder(tmp_path_factory, name: str):
+    """A folder that all workers share, locked while it is filled."""
+    base = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        base = base.parent
+    with FileLock(base / f'{name}.lock'):
+        yield base / name
 
 
 @pytest.fixture
 def tmp_cache(tmp_path, monkeypatch):
-    "An empty cache folder, used by everything that asks `realness.config.cache_dir`."
+    """An empty cache folder; everything that calls `realness.config.cache_dir` uses it."""
     path = tmp_path / 'cache'
     path.mkdir()
     monkeypatch.setenv('REALNESS_CACHE', str(path))
@@ -20,69 +38,75 @@ def tmp_cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope='session')
-def warm():
-    "A process that forks for each command; None where there is no fork."
-    from system import Warm
+def fork_server():
+    """The process that forks for each command; None on systems without fork."""
+    from system import ForkServer
 
     if not hasattr(os, 'fork'):
-        return (yield None)
-    process = Warm()
-    yield process
-    process.close()
+        yield None
+        return
+    server = ForkServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture
-def started(warm, tmp_path):
-    "Starts a command in a process of its own: `started('-m', 'realness.cli', 'train', …)`."
+def started(fork_server, tmp_path):
+    """Starts Python with arguments in a process of its own: `started('-m', 'realness.cli', 'train', ...)`.
+
+    `cache` and `cwd` are folders, `stdin` is a text, `fresh` starts a new interpreter instead of forking, and
+    further keywords are environment variables. Returns a `Job`; it is killed if it outlives the test.
+    """
     from system import Job, environment
 
     jobs = []
 
-    def start(*argv, cache=None, cwd=None, stdin='', fresh=False, **env):
-        argv, env = [str(a) for a in argv], environment(cache or tmp_path / 'cache', **env)
-        jobs.append(Job(argv, cwd or tmp_path, env, stdin, None if fresh else warm))
+    def start(*arguments, cache=None, cwd=None, stdin='', fresh=False, **variables):
+        arguments = [str(argument) for argument in arguments]
+        env = environment(cache or tmp_path / 'cache', **variables)
+        jobs.append(Job(arguments, cwd or tmp_path, env, stdin, None if fresh else fork_server))
         return jobs[-1]
 
     yield start
-    for j in jobs:
-        if j.poll() is None:
-            os.kill(j.pid, 9)
+    for job in jobs:
+        if job.poll() is None:
+            os.kill(job.pid, 9)
 
 
 @pytest.fixture
-def cli(started, trained):
-    "Runs `realness …` to its end, with the cache of the trained run; gives code, out, err."
+def realness(started):
+    """Runs `realness ...` with an empty cache and the keywords of `started`. Returns a `Result`."""
 
-    def run(*argv, **kw):
-        return started('-m', 'realness.cli', *argv, **dict(dict(cache=trained.cache), **kw)).end()
+    def run(*arguments, **settings):
+        return started('-m', 'realness.cli', *arguments, **settings).end()
+
+    return run
+
+
+@pytest.fixture
+def cli(realness, trained):
+    """Runs `realness ...` with the cache of the trained run. Returns a `Result`."""
+
+    def run(*arguments, **settings):
+        return realness(*arguments, **dict(cache=trained.cache) | settings)
 
     return run
 
 
 @pytest.fixture(scope='session')
-def trained(tmp_path_factory, warm):
-    "A run trained once by the command line, its data and its cache."
-    from types import SimpleNamespace
+def trained(tmp_path_factory, fork_server):
+    """A run that `realness train` made: `root`, `data`, `run`, `cache`, and the `result` of the command."""
+    from system import Job, Result, environment, write_split
 
-    from system import Job, environment, write_split
-
-    root = tmp_path_factory.mktemp('trained')
-    for split, n, seed in (('train', 20, 0), ('test', 8, 100)):
-        write_split(root / 'data' / split, n, seed)
-    argv = [
-        '-m',
-        'realness.cli',
-        'train',
-        '--data',
-        'data',
-        '--encoders',
-        'lite',
-        '--head',
-        'svr',
-        '--seed',
-        '0',
-        '--out',
-        'run',
-    ]
-    said = Job(argv, root, environment(root / 'cache')).end()
-    return SimpleNamespace(root=root, data=root / 'data', run=root / 'run', cache=root / 'cache', said=said)
+    with shared_folder(tmp_path_factory, 'trained') as root:
+        record = root / 'result.json'
+        if not record.is_file():
+            write_split(root / 'data/train', 20, seed=0)
+            write_split(root / 'data/test', 8, seed=100)
+            command = '-m realness.cli train --data data --encoders lite --head svr --seed 0 --out run'
+            result = Job(command.split(), root, environment(root / 'cache'), server=fork_server).end()
+            record.write_text(json.dumps(result), encoding='utf-8')
+    result = Result(*json.loads(record.read_text(encoding='utf-8')))
+    return SimpleNamespace(
+        root=root, data=root / 'data', run=root / 'run', cache=root / 'cache', result=result
+    )

@@ -1,4 +1,4 @@
-"A proxy on loopback that stands before a real server and does to one request in five what networks and busy services do."
+"""A proxy before a real server that breaks one request in five, as networks and busy services do."""
 
 import hashlib
 import http.client
@@ -10,114 +10,139 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
-KINDS = ('limit', 'error', 'late', 'truncated', 'torn', 'dropped', 'lost')
+FAULTS = (  # each is a method of `Handler`
+    'rate_limit',
+    'server_error',
+    'no_answer',
+    'truncated',
+    'damaged',
+    'dropped',
+    'lost',
+)
 
 
 class Proxy(ThreadingHTTPServer):
-    "`log` has one entry for each request: image (digest of what was sent), what became of it, the Authorization header."
+    """Forwards requests to a server on this machine, and breaks a share of them.
 
-    daemon_threads, request_queue_size = True, 64
+    `log` has one entry for each request: `image` (digest of what was sent), `fault` ('' for none), `key` (the
+    Authorization header) and `answered` (whether the answer went through).
+    """
 
-    def __init__(self, port, share=0.2, seed=0, late=4.0):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, port: int, share: float = 0.2, seed: int = 0, delay: float = 4.0):
         super().__init__(('127.0.0.1', 0), Handler)
-        self.upstream, self.share, self.late = port, share, late
-        self.chance, self.lock, self.log, self.turn = random.Random(seed), threading.Lock(), [], 0
+        self.upstream_port = port
+        self.share = share  # of the requests that are broken
+        self.delay = delay  # seconds until an unanswered connection closes
+        self.log = []
+        self._random = random.Random(seed)
+        self._lock = threading.Lock()
+        self._count = 0
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
-    def url(self):
+    def url(self) -> str:
         return f'http://127.0.0.1:{self.server_port}/v1'
 
-    def draw(self):
-        "What to do with the next request; every kind in its turn."
-        with self.lock:
-            if self.chance.random() >= self.share:
+    def choose_fault(self) -> str:
+        """What breaks the next request; '' for nothing. All faults occur in turn."""
+        with self._lock:
+            if self._random.random() >= self.share:
                 return ''
-            self.turn += 1
-            return KINDS[self.turn % len(KINDS)]
+            self._count += 1
+            return FAULTS[self._count % len(FAULTS)]
 
-    def handle_error(self, *a):
+    def handle_error(self, *args):
         pass
 
-    def __exit__(self, *a):
+    def __exit__(self, *args):
         self.shutdown()
         self.server_close()
 
 
 class Handler(BaseHTTPRequestHandler):
+    """Forwards or breaks one request."""
+
     protocol_version = 'HTTP/1.1'
 
-    def log_message(self, *a):
+    def log_message(self, *args):
         pass
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers['content-length']))
-        picture = next(
-            c['image_url']['url']
-            for c in json.loads(body)['messages'][0]['content']
-            if c['type'] == 'image_url'
-        )
+        content = json.loads(body)['messages'][0]['content']
+        image = next(part['image_url']['url'] for part in content if part['type'] == 'image_url')
         entry = SimpleNamespace(
-            picture=hashlib.sha256(picture.encode()).hexdigest(),
-            kind=self.server.draw(),
+            image=hashlib.sha256(image.encode()).hexdigest(),
+            fault=self.server.choose_fault(),
             key=self.headers.get('authorization', ''),
             answered=False,
         )
         self.server.log.append(entry)
-        getattr(self, entry.kind or 'forward')(body, entry)
+        if entry.fault:
+            getattr(self, entry.fault)(body)
+        else:
+            entry.answered = self.forward(body)
 
-    def ask(self, body):
-        c = http.client.HTTPConnection('127.0.0.1', self.server.upstream, timeout=60)
-        c.request('POST', self.path, body, {'content-type': 'application/json'})
-        r = c.getresponse()
-        return r.status, r.read()
+    # What happens to a request
 
-    def say(self, status, raw, length=None, **headers):
+    def forward(self, body):
+        status, raw = self._ask(body)
+        self._respond(status, raw)
+        return status == 200
+
+    def rate_limit(self, body):
+        self._respond(429, self._error(), **{'retry-after': '0.2'})
+
+    def server_error(self, body):
+        self._respond(500, self._error())
+
+    def dropped(self, body):
+        self._hang_up()
+
+    def no_answer(self, body):
+        time.sleep(self.server.delay)
+        self._hang_up()
+
+    def lost(self, body):
+        """The server answers, but the answer does not arrive."""
+        self._ask(body)
+        self._hang_up()
+
+    def truncated(self, body):
+        """The connection breaks in the middle of the answer."""
+        _, raw = self._ask(body)
+        self._respond(200, raw[: len(raw) // 2], length=len(raw))
+        self._hang_up()
+
+    def damaged(self, body):
+        """The answer is no valid JSON."""
+        _, raw = self._ask(body)
+        self._respond(200, raw[:-20])
+
+    # Helpers
+
+    def _ask(self, body):
+        connection = http.client.HTTPConnection('127.0.0.1', self.server.upstream_port, timeout=60)
+        connection.request('POST', self.path, body, {'content-type': 'application/json'})
+        response = connection.getresponse()
+        return response.status, response.read()
+
+    def _respond(self, status, raw, length=None, **headers):
         self.send_response(status)
-        for k, v in {
-            'content-type': 'application/json',
-            'content-length': str(length or len(raw)),
-            **headers,
-        }.items():
-            self.send_header(k, v)
+        fixed = {'content-type': 'application/json', 'content-length': str(length or len(raw))}
+        for name, value in (fixed | headers).items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(raw)
 
-    def forward(self, body, entry):
-        status, raw = self.ask(body)
-        self.say(status, raw)
-        entry.answered = status == 200
-
-    def hang_up(self):
+    def _hang_up(self):
         self.close_connection = True
         self.connection.shutdown(socket.SHUT_RDWR)
 
-    def echo(self):
-        return json.dumps(
-            dict(error=dict(message=f'refused for {self.headers.get("authorization")}', code='x'))
-        ).encode()
-
-    def limit(self, body, entry):
-        self.say(429, self.echo(), **{'retry-after': '0.2'})
-
-    def error(self, body, entry):
-        self.say(500, self.echo())
-
-    def dropped(self, body, entry):
-        self.hang_up()
-
-    def late(self, body, entry):
-        time.sleep(self.server.late)
-        self.hang_up()
-
-    def lost(self, body, entry):  # answered, and lost on the way
-        self.ask(body)
-        self.hang_up()
-
-    def truncated(self, body, entry):
-        raw = self.ask(body)[1]
-        self.say(200, raw[: len(raw) // 2], len(raw))
-        self.hang_up()
-
-    def torn(self, body, entry):
-        self.say(200, self.ask(body)[1][:-20])
+    def _error(self):
+        """An error message that repeats the key, as some services do."""
+        message = f'refused for {self.headers.get("authorization")}'
+        return json.dumps(dict(error=dict(message=message, code='x'))).encode()

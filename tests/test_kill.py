@@ -108,7 +108,7 @@ def test_training_killed_twice(started, trained, tmp_path):
     for head in ('image', 'both'):  # one kill while each head is trained
         job = train('killed')
         checkpoint = tmp_path / 'killed/resume' / head / 'checkpoint.pt'
-        assert job.until(checkpoint.is_file), job.said()
+        assert job.until(checkpoint.is_file), job.output()
         time.sleep(0.1)
         assert job.kill(signal.SIGKILL).code == -signal.SIGKILL
         assert not (
@@ -135,7 +135,7 @@ def test_fine_tuning_killed(started, tmp_path):
 
     job = fine_tune('killed')
     checkpoint = tmp_path / 'killed/resume/checkpoint.pt'
-    assert job.until(checkpoint.is_file), job.said()
+    assert job.until(checkpoint.is_file), job.output()
     assert job.kill(signal.SIGKILL).code == -signal.SIGKILL
     assert not (tmp_path / 'killed/config.json').exists()
 
@@ -159,7 +159,7 @@ def test_prediction_killed(started, trained, tmp_path):
     table = tmp_path / 'scores.csv'
     job = predict()
     # a row takes two lines, since its description has a line break
-    assert job.until(lambda: count_lines(table) > 8), job.said()
+    assert job.until(lambda: count_lines(table) > 8), job.output()
     assert job.kill(signal.SIGKILL).code == -signal.SIGKILL
     text = table.read_text(encoding='utf-8')
     with table.open(newline='', encoding='utf-8') as file:
@@ -183,7 +183,7 @@ def test_prediction_killed(started, trained, tmp_path):
 def test_interrupt_prints_one_line(started, trained, tmp_path):
     os.symlink(trained.data, tmp_path / 'data')
     job = started('-m', 'realness.cli', 'train', '--data', 'data', '--encoders', 'lite', '--out', 'run')
-    assert job.until((tmp_path / 'run/settings.json').is_file), job.said()
+    assert job.until((tmp_path / 'run/settings.json').is_file), job.output()
     time.sleep(1)
     ended = job.kill(signal.SIGINT)
     assert ended.code == 130

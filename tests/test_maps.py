@@ -1,4 +1,4 @@
-"Maps from the command line: files, order of arguments, errors, kills, memory, escaping."
+"""Maps from the command line: files, order of arguments, errors, interruptions, memory and escaping."""
 
 import json
 import os
@@ -14,89 +14,151 @@ from PIL import Image
 from system import environment, noise
 
 LITE = ('--clip', 'lite-clip')
+TABLE = 'image_descriptions.csv'
+DESCRIPTIONS = (
+    'filename,MOS,description\n'
+    'f22.png,-1,"Yes. The <script>alert(1)</script> hand melts, and the sky is torn."\n'
+    'r1.png,1,"No, all is natural."\n'
+)
+PEAK_MB = 2500  # limit for the memory test; libraries and model take about 1,100 of it
 
 
 @pytest.fixture(scope='module')
-def pictures(tmp_path_factory):
-    "A split with an odd sentence, and a tree with equal names."
-    root = tmp_path_factory.mktemp('pictures')
-    for name in ('a/x.png', 'b/x.png', 'datasets/test/images/f22.png', 'datasets/test/images/r1.png'):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        noise(len(name), (160, 128)).save(root / name)
-    (root / 'datasets/test/image_descriptions.csv').write_text(
-        'filename,MOS,description\nf22.png,-1,"Yes. The <script>alert(1)</script> hand melts, and the sky is torn."\nr1.png,1,"No, all is natural."\n'
-    )
+def images(tmp_path_factory):
+    """A data set with HTML in a description, and two folders that hold images of the same name."""
+    root = tmp_path_factory.mktemp('images')
+    split = 'datasets/test/images'
+    for name in ('a/x.png', 'b/x.png', f'{split}/f22.png', f'{split}/r1.png'):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise(len(name), (160, 128)).save(path)
+    (root / 'datasets/test' / TABLE).write_text(DESCRIPTIONS)
     return root
 
 
-def maps(folder):
-    return sorted(p.relative_to(folder).as_posix() for p in Path(folder).rglob('*.npy'))
+def write_images(folder, n):
+    """Write n images that take a while to map."""
+    folder.mkdir()
+    for seed in range(n):
+        noise(seed, (320, 256)).save(folder / f'{seed}.png')
+    return folder
 
 
-def test_map_files(cli, pictures, tmp_path):
-    said = cli(
-        'heatmap',
-        '--data',
-        pictures / 'datasets/test/image_descriptions.csv',
-        '--all',
-        '--window',
-        '64',
-        '--window',
-        '32',
-        '--stride',
-        '32',
-        *LITE,
-        '--out',
-        tmp_path / 'o',
-        '--clauses',
-    )
-    assert said.code == 0, said.err
-    assert maps(tmp_path / 'o') == ['f22-clause1.npy', 'f22-clause2.npy', 'f22.npy', 'r1.npy']
-    a, d = np.load(tmp_path / 'o/f22.npy'), json.loads((tmp_path / 'o/f22.json').read_text())
-    assert a.shape == (128, 160) and a.dtype == np.float32
-    assert (d['windows'], d['stride'], d['direction'], d['coverage']) == ([64, 32], 32, 'unrealism', 1.0)
-    assert np.ptp(np.load(tmp_path / 'o/r1.npy')) == 0  # "No": calm by policy, and said
-    assert 'calm by policy' in said.err
-    page = (tmp_path / 'o/index.html').read_text()
-    assert '<script>' not in page and page.count('<figure>') == 2
-    with Image.open(tmp_path / 'o/f22.png') as im:
-        assert min(im.size) > 200
+def map_files(folder):
+    """The maps in a folder, by their relative paths."""
+    return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob('*.npy'))
 
 
-def test_same_map_again(cli, pictures, tmp_path):
-    run = lambda *more: json.loads(
-        cli(
-            'heatmap',
-            pictures / 'a/x.png',
-            '--text',
-            'The cup melts.',
-            *LITE,
-            '--out',
-            tmp_path / 'o',
-            '--json',
-            *more,
-        ).out.splitlines()[0]
-    )
+# --- Files
+
+
+def test_files_of_a_map(cli, images, tmp_path):
+    sizes = ('--window', '64', '--window', '32', '--stride', '32')
+    table = images / 'datasets/test' / TABLE
+    result = cli('heatmap', '--data', table, '--all', *sizes, *LITE, '--clauses', '--out', tmp_path / 'out')
+    assert result.code == 0, result.err
+    assert map_files(tmp_path / 'out') == ['f22-clause1.npy', 'f22-clause2.npy', 'f22.npy', 'r1.npy']
+
+    values = np.load(tmp_path / 'out/f22.npy')
+    assert (values.shape, values.dtype) == ((128, 160), np.float32)
+    facts = json.loads((tmp_path / 'out/f22.json').read_text())
+    assert (facts['windows'], facts['stride']) == ([64, 32], 32)
+    assert (facts['direction'], facts['coverage']) == ('unrealism', 1.0)
+    with Image.open(tmp_path / 'out/f22.png') as figure:
+        assert min(figure.size) > 200
+
+
+def test_description_that_answers_no(cli, images, tmp_path):
+    """Its map is flat, and a note says so."""
+    image = images / 'datasets/test/images/r1.png'
+    result = cli('heatmap', image, *LITE, '--out', tmp_path / 'out')
+    assert result.code == 0, result.err
+    assert np.ptp(np.load(tmp_path / 'out/r1.npy')) == 0
+    assert 'calm by policy' in result.err
+
+
+def test_index_page_escapes_descriptions(cli, images, tmp_path):
+    result = cli('heatmap', images / 'datasets/test/images', *LITE, '--out', tmp_path / 'out')
+    assert result.code == 0, result.err
+    page = (tmp_path / 'out/index.html').read_text()
+    assert '<script>' not in page
+    assert page.count('<figure>') == 2
+
+
+def test_equal_names_do_not_collide(cli, images, tmp_path):
+    result = cli('heatmap', images / 'a', images / 'b', *LITE, '--out', tmp_path / 'out')
+    assert result.code == 0, result.err
+    assert map_files(tmp_path / 'out') == ['a/x.npy', 'b/x.npy']
+
+
+def test_learned_variant_needs_no_description(cli, images, tmp_path):
+    """What the README promises: an image and nothing else."""
+    result = cli('heatmap', images / 'a/x.png', '--variant', 'learned', '--out', tmp_path / 'out')
+    assert result.code == 0, result.err
+    values = np.load(tmp_path / 'out/x.npy')
+    assert values.shape == (128, 160)
+    assert values.min() >= 0
+    assert values.max() <= 1
+
+
+# --- Finished maps
+
+
+def test_finished_map_is_not_made_again(cli, images, tmp_path):
+    def run(*options):
+        arguments = (images / 'a/x.png', '--text', 'The cup melts.', *LITE, '--out', tmp_path / 'out')
+        return json.loads(cli('heatmap', *arguments, '--json', *options).out.splitlines()[0])
+
     first, again, other = run(), run(), run('--stride', '64')
     assert [first['made'], again['made'], other['made']] == ['now', 'before', 'now']
     assert first['max'] == again['max']
 
 
-def test_no_sentence_no_training(cli, pictures, tmp_path):
-    "What the README promises: an image, nothing else."
-    said = cli('heatmap', pictures / 'a/x.png', '--variant', 'learned', '--out', tmp_path / 'o')
-    assert said.code == 0, said.err
-    a = np.load(tmp_path / 'o/x.npy')
-    assert a.shape == (128, 160) and a.min() >= 0 and a.max() <= 1
-    said = cli('heatmap', pictures / 'a', pictures / 'b', *LITE, '--out', tmp_path / 'p')
-    assert said.code == 0 and maps(tmp_path / 'p') == ['a/x.npy', 'b/x.npy']  # equal names do not collide
+@pytest.fixture
+def long_job(started, trained, tmp_path):
+    """Start a command that maps six images, and return its arguments and its process."""
+    folder = write_images(tmp_path / 'in', 6)
+    text = ('--text', 'The sky melts.')
+    arguments = ('-m', 'realness.cli', 'heatmap', folder, *text, *LITE, '--stride', '16')
+    arguments = (*arguments, '--out', tmp_path / 'out')
+    job = started(*arguments, cache=trained.cache)
+    assert job.until(lambda: (tmp_path / 'out/1.json').is_file())
+    return arguments, job
+
+
+def test_killed_batch_resumes(long_job, started, trained, tmp_path):
+    """Finished maps stay whole, and the same command makes the rest."""
+    arguments, job = long_job
+    job.kill(signal.SIGKILL)
+    finished = list((tmp_path / 'out').glob('*.json'))
+    assert 0 < len(finished) < 6
+    for path in (tmp_path / 'out').glob('*.npy'):
+        assert np.load(path).shape == (256, 320)
+
+    result = started(*arguments, '--json', cache=trained.cache).end()
+    assert result.code == 0, result.err
+    made = [json.loads(line)['made'] for line in result.out.splitlines()]
+    assert len(made) == 6
+    assert 'before' in made
+    assert not list((tmp_path / 'out').glob('.*partial'))
+
+
+def test_interrupted_batch_writes_its_index(long_job, tmp_path):
+    _, job = long_job
+    result = job.kill(signal.SIGINT)
+    assert result.code == 130
+    assert 'run the same command again to resume' in result.err
+    assert (tmp_path / 'out/index.csv').is_file()
+
+
+# --- Errors
 
 
 @pytest.mark.parametrize(
-    'argv, says',
+    'arguments, message',
     [
         (['none.png', *LITE], 'there is no such file'),
-        (['--all'], 'is not there; get data with'),
+        (['--all'], 'get data with'),
         ([], 'name files or folders'),
         (['a/x.png', '--window', 'wide', *LITE], 'is not a whole number'),
         (['a/x.png', '--window', '32', '--stride', '64', *LITE], 'would have no value'),
@@ -107,117 +169,89 @@ def test_no_sentence_no_training(cli, pictures, tmp_path):
         (['a/x.png', '--clip', './nowhere'], 'there is no such folder'),
     ],
 )
-def test_bad_calls(cli, pictures, tmp_path, argv, says):
-    said = cli('heatmap', *argv, '--out', tmp_path / 'o', cwd=pictures, PROJECT_ROOT=str(tmp_path))
-    assert said.code in (1, 2) and says in said.err, said.err
-    assert 'Traceback' not in said.err and not maps(tmp_path)
+def test_errors(cli, images, tmp_path, arguments, message):
+    result = cli('heatmap', *arguments, '--out', tmp_path / 'out', cwd=images, PROJECT_ROOT=str(tmp_path))
+    assert result.code in (1, 2)
+    assert message in result.err
+    assert 'Traceback' not in result.err
+    assert not map_files(tmp_path)
 
 
-def test_missing_clip_is_said_quickly(cli, pictures, tmp_path):
-    began = time.time()
-    said = cli('heatmap', pictures / 'a/x.png', '--out', tmp_path / 'o')
-    assert (
-        said.code == 2
-        and 'ViT-B-32@openai are not on this machine' in said.err
-        and '--clip lite-clip' in said.err
-    )
-    assert time.time() - began < 60 and said.err.count('\n') == 1
+def test_missing_weights_are_reported_quickly(cli, images, tmp_path):
+    start = time.time()
+    result = cli('heatmap', images / 'a/x.png', '--out', tmp_path / 'out')
+    assert result.code == 2
+    assert 'ViT-B-32@openai are not on this machine' in result.err
+    assert '--clip lite-clip' in result.err
+    assert result.err.count('\n') == 1
+    assert time.time() - start < 60
 
 
-def test_kill_and_go_on(started, trained, tmp_path):
-    "Killed in the middle: finished maps stay whole, the rest is made by the same command."
-    for i in range(6):
-        (tmp_path / 'in').mkdir(exist_ok=True), noise(i, (320, 256)).save(tmp_path / f'in/{i}.png')
-    argv = (
-        '-m',
-        'realness.cli',
-        'heatmap',
-        tmp_path / 'in',
-        '--text',
-        'The sky melts.',
-        *LITE,
-        '--stride',
-        '16',
-        '--out',
-        tmp_path / 'o',
-    )
-    job = started(*argv, cache=trained.cache)
-    assert job.until(lambda: (tmp_path / 'o/1.json').is_file())
-    job.kill(signal.SIGKILL)
-    done = [p for p in (tmp_path / 'o').glob('*.json')]
-    assert 0 < len(done) < 6
-    for p in (tmp_path / 'o').glob('*.npy'):
-        assert np.load(p).shape == (256, 320)
-    said = started(*argv, '--json', cache=trained.cache).end()
-    made = [json.loads(l)['made'] for l in said.out.splitlines()]
-    assert (
-        said.code == 0
-        and len(made) == 6
-        and 'before' in made
-        and not list((tmp_path / 'o').glob('.*partial'))
-    )
+# --- Extensions
 
 
-def test_ctrl_c(started, trained, tmp_path):
-    for i in range(4):
-        (tmp_path / 'in').mkdir(exist_ok=True), noise(i + 20, (320, 256)).save(tmp_path / f'in/{i}.png')
-    job = started(
-        '-m',
-        'realness.cli',
-        'heatmap',
-        tmp_path / 'in',
-        '--text',
-        'The sky melts.',
-        *LITE,
-        '--stride',
-        '16',
-        '--out',
-        tmp_path / 'o',
-        cache=trained.cache,
-    )
-    assert job.until(lambda: (tmp_path / 'o/1.json').is_file())
-    said = job.kill(signal.SIGINT)
-    assert (
-        said.code == 130
-        and 'run the same command again to resume' in said.err
-        and (tmp_path / 'o/index.csv').is_file()
-    )
+def test_variant_from_outside_the_package(started, trained, images, tmp_path):
+    """A registered variant works on the command line."""
+    code = """
+from realness.cli import main
+from realness.localization.variants import VARIANTS, Variant
+VARIANTS.register('large', Variant('an example', windows=(128,), stride=64))
+main()
+"""
+    options = ('--variant', 'large', *LITE, '--out', tmp_path / 'out')
+    result = started('-c', code, 'heatmap', images / 'a/x.png', *options, cache=trained.cache).end()
+    assert result.code == 0, result.err
+    facts = json.loads((tmp_path / 'out/x.json').read_text())
+    assert (facts['variant'], facts['windows']) == ('large', [128])
 
 
-def test_script(pictures, trained):
-    "generate_heatmaps.sh, as its users call it."
+# --- The script of the published method
+
+
+def test_script(images, trained):
     script = Path(__file__).parent.parent / 'generate_heatmaps.sh'
     if os.name == 'nt' or not script.is_file():
         pytest.skip('needs bash and the repository')
-    env = environment(
+    variables = environment(
         trained.cache,
-        PROJECT_ROOT=str(pictures),
+        PROJECT_ROOT=str(images),
         REALNESS_CLIP='lite-clip',
         VIRTUAL_ENV='x',
         PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
     )
-    call = lambda *a: subprocess.run([script, *a], env=env, capture_output=True, text=True)
-    assert call().returncode == 0 and maps(pictures / 'heatmaps') == ['f22.npy']
-    said = call('r1.png', '--window', '128', '--stride', '64', 'f22.png')
-    assert said.returncode == 0, said.stderr
-    assert json.loads((pictures / 'heatmaps/f22.json').read_text())['windows'] == [128]
-    said = call('f23.png')
-    assert said.returncode == 2 and 'f23.png: there is no such file' in said.stderr
+
+    def run(*arguments):
+        return subprocess.run([script, *arguments], env=variables, capture_output=True, text=True)
+
+    assert run().returncode == 0
+    assert map_files(images / 'heatmaps') == ['f22.npy']
+    result = run('r1.png', '--window', '128', '--stride', '64', 'f22.png')
+    assert result.returncode == 0, result.stderr
+    assert json.loads((images / 'heatmaps/f22.json').read_text())['windows'] == [128]
+    result = run('f23.png')
+    assert result.returncode == 2
+    assert 'f23.png: there is no such file' in result.stderr
 
 
-PEAK_MB = 2500  # of the process; about 1,100 of it are the libraries and the model
+# --- Memory
 
 
-def test_a_large_picture_in_bounded_memory(started, tmp_path):
-    "4,000 x 3,000 pixels, thousands of windows: the peak is stated, and stays far below all 11,000 windows at once (6.8 GB)."
+def test_memory_of_a_large_image(started, tmp_path):
+    """12 megapixels and thousands of windows: all 11,000 windows at once would take 6.8 GB."""
     if not os.path.exists('/proc/self/status'):
         pytest.skip('peak memory is read from /proc')
-    noise(3, (4000, 3000)).save(tmp_path / 'large.jpg', quality=60)
-    code = (
-        'from realness.localization.heatmap import heatmap\n'
-        f'm = heatmap({str(tmp_path / "large.jpg")!r}, "The sky melts.", "lite-clip", windows=128, stride=32, engine="progressive", tolerance=1)\n'
-        'assert m.array.shape == (3000, 4000)\nprint(next(int(l.split()[1])//1024 for l in open("/proc/self/status") if l.startswith("VmHWM")))'
-    )  # ru_maxrss would count the parent\'s
-    said = started('-c', code, fresh=True).end(400)
-    assert said.code == 0, said.err
-    assert int(said.out) < PEAK_MB, f'{said.out.strip()} MB'
+    path = tmp_path / 'large.jpg'
+    noise(3, (4000, 3000)).save(path, quality=60)
+    code = f"""
+from pathlib import Path
+from realness.localization.heatmap import heatmap
+options = dict(windows=128, stride=32, engine='progressive', tolerance=1)
+result = heatmap({str(path)!r}, 'The sky melts.', 'lite-clip', **options)
+assert result.array.shape == (3000, 4000)
+status = Path('/proc/self/status').read_text()
+peak = next(line for line in status.splitlines() if line.startswith('VmHWM'))
+print(int(peak.split()[1]) // 1024)
+"""
+    result = started('-c', code, fresh=True).end(400)
+    assert result.code == 0, result.err
+    assert int(result.out) < PEAK_MB

@@ -54,7 +54,7 @@ def add_hostile_row(split):
 
 
 @pytest.fixture(scope='module')
-def hostile(trained, warm, tmp_path_factory):
+def hostile(trained, fork_server, tmp_path_factory):
     """(data folder, run folder, page, result of the command): all names and texts are hostile."""
     root = tmp_path_factory.mktemp('hostile')
     data = shutil.copytree(trained.data, root / 'data')
@@ -68,7 +68,7 @@ def hostile(trained, warm, tmp_path_factory):
     (run / 'config.json').write_text(json.dumps(config), encoding='utf-8')
     page = root / 'deep/page.html'
     command = ['-m', 'realness.cli', 'report', str(run), '--data', str(data), '--out', 'deep/page.html']
-    result = Job(command, root, environment(trained.cache), warm=warm).end()
+    result = Job(command, root, environment(trained.cache), server=fork_server).end()
     return data, run, page, result
 
 

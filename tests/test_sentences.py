@@ -1,6 +1,8 @@
-"Descriptions from a real server with a real (random, tiny) model, through a proxy that breaks one request in five."
+"""Descriptions from a real server with a real (random, tiny) model, through a proxy that breaks requests."""
 
+import base64
 import csv
+import hashlib
 import json
 import os
 import signal
@@ -14,349 +16,299 @@ from types import SimpleNamespace
 
 import pytest
 import tiny_vlm
-from faults import KINDS, Proxy
+from conftest import shared_folder
+from faults import FAULTS, Proxy
 from PIL import Image
 from system import environment, noise
 
+from realness.describe.transfer import SIDE, small_jpeg
+
 pytest.importorskip('openai', reason='needs the extra describe: pip install "realness[describe]"')
 KEY = 'sk-loopback/Geheim+4711'
-WORDS = 20
+KEY_PART = b'Geheim'  # appears in every form of the key
+MAX_TOKENS = 20
+STOPPED = 'stopped; run the same command again to resume'
+N_IMAGES = 200
+pytestmark = pytest.mark.xdist_group('vlm')  # one server is enough
 
 
 @pytest.fixture(scope='session')
 def vlm(tmp_path_factory):
-    return tiny_vlm.save(tmp_path_factory.mktemp('vlm') / 'tiny')
+    """A folder with the tiny vision-language model."""
+    with shared_folder(tmp_path_factory, 'vlm') as folder:
+        if not (folder / 'config.json').is_file():
+            tiny_vlm.save(folder)
+    return folder
+
+
+def wait_for_server(port, process, log):
+    """Wait until a server answers; fails if it ends."""
+    for _ in range(480):
+        assert process.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(f'http://127.0.0.1:{port}/health', timeout=2)
+            return
+        except OSError:
+            time.sleep(0.25)
+    raise AssertionError(log.read_text())
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
 
 
 @pytest.fixture(scope='session')
 def server(vlm, tmp_path_factory):
-    "`transformers serve` with that model; port and model name."
+    """`transformers serve` with the tiny model: `port`, `model` (its name) and `url`."""
     pytest.importorskip('fastapi', reason='needs a server: pip install "transformers[serving]"')
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
-    log, exe = tmp_path_factory.mktemp('server') / 'log', Path(sys.executable).with_name('transformers')
-    with open(log, 'w') as f:
-        p = subprocess.Popen(
-            [exe, 'serve', '--host', '127.0.0.1', '--port', str(port), '--device', 'cpu', str(vlm)],
-            stdout=f,
-            stderr=f,
-            env=environment(log.parent),
-        )
+    port = free_port()
+    log = tmp_path_factory.mktemp('server') / 'log'
+    program = Path(sys.executable).with_name('transformers')
+    options = ['--host', '127.0.0.1', '--port', str(port), '--device', 'cpu']
+    with open(log, 'w') as file:
+        streams = dict(stdout=file, stderr=file, env=environment(log.parent))
+        process = subprocess.Popen([program, 'serve', *options, str(vlm)], **streams)
     try:
-        for _ in range(480):
-            assert p.poll() is None, log.read_text()
-            try:
-                urllib.request.urlopen(f'http://127.0.0.1:{port}/health', timeout=2)
-                break
-            except OSError:
-                time.sleep(0.25)
-        else:
-            raise AssertionError(log.read_text())
-        yield SimpleNamespace(port=port, model=str(vlm), log=log)
+        wait_for_server(port, process, log)
+        yield SimpleNamespace(port=port, model=str(vlm), url=f'http://127.0.0.1:{port}/v1')
     finally:
-        p.terminate()
+        process.terminate()
         try:
-            p.wait(20)
+            process.wait(20)
         except subprocess.TimeoutExpired:
-            p.kill()
+            process.kill()
 
 
-@pytest.fixture(scope='session')
-def pictures(tmp_path_factory):
-    "200 images of the demo data."
+@pytest.fixture
+def many_images(tmp_path):
+    """200 images of the demo data."""
     from realness.demo import demo_data
 
-    found, folder = (
-        sorted((demo_data() / 'train/images').glob('*.png'))[:200],
-        tmp_path_factory.mktemp('pictures'),
-    )
-    assert len(found) == 200
-    for f in found:
-        os.symlink(f, folder / f.name)
+    files = sorted((demo_data() / 'train/images').glob('*.png'))[:N_IMAGES]
+    assert len(files) == N_IMAGES
+    folder = tmp_path / 'many'
+    folder.mkdir()
+    for file in files:
+        os.symlink(file, folder / file.name)
     return folder
 
 
 @pytest.fixture
-def few(tmp_path):
-    (tmp_path / 'few').mkdir()
+def six_images(tmp_path):
+    """Six small images of noise, 0.png to 5.png."""
+    folder = tmp_path / 'six'
+    folder.mkdir()
     for i in range(6):
-        noise(i, (160, 120)).save(tmp_path / 'few' / f'{i}.png')
-    return tmp_path / 'few'
+        noise(i, (160, 120)).save(folder / f'{i}.png')
+    return folder
 
 
-def rows_of(path):
-    "Whole rows by file name; every name once."
+def read_table(path) -> dict:
+    """The complete rows of a growing table by file name; every name occurs once."""
     if not path.is_file():
         return {}
     text = path.read_text(encoding='utf-8')
-    rows = list(csv.DictReader(text[: text.rfind('\n') + 1].splitlines()))
-    assert len({r['filename'] for r in rows}) == len(rows)
-    return {r['filename']: r for r in rows}
+    complete = text[: text.rfind('\n') + 1]
+    rows = list(csv.DictReader(complete.splitlines()))
+    by_name = {row['filename']: row for row in rows}
+    assert len(by_name) == len(rows)
+    return by_name
 
 
-def sent(folder, names):
-    "The digests of what is sent for images."
-    import base64
-    import hashlib
-
-    from realness.describe.transfer import SIDE, small_jpeg
-
-    url = lambda n: 'data:image/jpeg;base64,' + base64.b64encode(small_jpeg(folder / n, SIDE)).decode()
-    return {hashlib.sha256(url(n).encode()).hexdigest() for n in names}
+def digests_as_sent(folder, names) -> set:
+    """The digests of images as the proxy logs them."""
+    digests = set()
+    for name in names:
+        data = base64.b64encode(small_jpeg(folder / name, SIDE)).decode()
+        digests.add(hashlib.sha256(f'data:image/jpeg;base64,{data}'.encode()).hexdigest())
+    return digests
 
 
-def no_key(*folders):
-    "The key, or half of it, in no file."
-    for d in folders:
-        for f in Path(d).rglob('*'):
-            if f.is_file() and not f.is_symlink():
-                assert b'Geheim' not in f.read_bytes(), f
+def assert_no_key(folder):
+    """The key stands in no file of a folder."""
+    for file in Path(folder).rglob('*'):
+        if file.is_file() and not file.is_symlink():
+            assert KEY_PART not in file.read_bytes(), file
 
 
-def test_two_hundred_through_faults(started, server, pictures, tmp_path):
-    out = tmp_path / 'd.csv'
+def test_two_hundred_through_faults(started, server, many_images, tmp_path):
+    """Killed on the way and started again: nothing is lost, nothing is asked twice, no key is written."""
+    table = tmp_path / 'd.csv'
+
+    def describe(url):
+        options = ['--csv', table, '--base-url', url, '--model', server.model, '--max-tokens', MAX_TOKENS]
+        more = ['--timeout', 3, '--parallel', 4]
+        variables = dict(OPENAI_API_KEY=KEY, OPENAI_LOG='debug')
+        return started('-m', 'realness.cli', 'describe', many_images, *options, *more, **variables)
+
     with Proxy(server.port, seed=1) as proxy:
-
-        def describe():
-            return started(
-                '-m',
-                'realness.cli',
-                'describe',
-                pictures,
-                '--csv',
-                out,
-                '--base-url',
-                proxy.url,
-                '--model',
-                server.model,
-                '--max-tokens',
-                WORDS,
-                '--timeout',
-                3,
-                '--parallel',
-                4,
-                OPENAI_API_KEY=KEY,
-                OPENAI_LOG='debug',
-            )
-
-        job = describe()
-        assert job.until(lambda: len(rows_of(out)) >= 80), job.said()
+        job = describe(proxy.url)
+        assert job.until(lambda: len(read_table(table)) >= 80), job.output()
         job.kill(signal.SIGKILL)
-        kept, before = rows_of(out), len(proxy.log)
-        assert 80 <= len(kept) < 200
-        again = describe().end()
-        assert again.code == 0, again.err
-        rows, log = rows_of(out), list(proxy.log)
-    assert len(rows) == 200 and sorted(rows) == sorted(p.name for p in pictures.iterdir())
-    assert all(rows[n] == kept[n] for n in kept)  # nothing was lost, nothing changed
-    assert not sent(pictures, kept) & {
-        e.picture for e in log[before:]
-    }  # nothing was asked twice after its answer was stored
-    answered = [e.picture for e in log if e.answered]
-    assert 200 <= len(answered) <= 200 + 4  # at most what was under way at the kill
-    faults = [e.kind for e in log if e.kind]
-    assert set(faults) == set(KINDS) and 0.1 < len(faults) / len(log) < 0.3, (len(faults), len(log))
-    assert {r['status'] for r in rows.values()} <= {'ok', 'repaired', 'marked'} and all(
-        r['MOS'] == '' for r in rows.values()
-    )
-    assert {e.key for e in log} == {f'Bearer {KEY}'}  # it was sent, and
-    no_key(tmp_path)  # written nowhere, though the proxy sent it back
-    about = json.loads((tmp_path / 'd.json').read_text())
-    assert (
-        about['rows'] == 200
-        and about['prompt'].startswith('Is there anything unrealistic')
-        and about['tokens_out'] == sum(int(r['tokens_out']) for r in rows.values())
-    )
-    assert '200 rows in' in again.out and f'{len(kept)}' not in again.err
-    assert (
-        started(
-            '-m',
-            'realness.cli',
-            'describe',
-            pictures,
-            '--csv',
-            out,
-            '--base-url',
-            'http://127.0.0.1:9/v1',
-            '--model',
-            server.model,
-            OPENAI_API_KEY=KEY,
-        )
-        .end()
-        .code
-        == 0
-    )
+        first_rows = read_table(table)
+        n_first = len(proxy.log)
+        assert 80 <= len(first_rows) < N_IMAGES
+        resumed = describe(proxy.url).end()
+        assert resumed.code == 0, resumed.err
+        rows = read_table(table)
+        log = list(proxy.log)
+
+    # Every image has one row, and no row of the killed run was lost or changed.
+    assert sorted(rows) == sorted(path.name for path in many_images.iterdir())
+    assert all(rows[name] == row for name, row in first_rows.items())
+    # No image was sent again after its answer was stored.
+    assert not digests_as_sent(many_images, first_rows) & {entry.image for entry in log[n_first:]}
+    # At most the four pending requests were answered twice.
+    assert N_IMAGES <= sum(entry.answered for entry in log) <= N_IMAGES + 4
+    # All faults occurred.
+    faults = [entry.fault for entry in log if entry.fault]
+    assert set(faults) == set(FAULTS)
+    assert 0.1 < len(faults) / len(log) < 0.3
+    # The rows are in the format of the data.
+    assert {row['status'] for row in rows.values()} <= {'ok', 'repaired', 'marked'}
+    assert all(row['MOS'] == '' for row in rows.values())
+    # The key was sent to the server, and written nowhere, although the proxy sent it back.
+    assert {entry.key for entry in log} == {f'Bearer {KEY}'}
+    assert_no_key(tmp_path)
+
+    record = json.loads(table.with_suffix('.json').read_text())
+    assert record['rows'] == N_IMAGES
+    assert record['prompt'].startswith('Is there anything unrealistic')
+    assert record['tokens_out'] == sum(int(row['tokens_out']) for row in rows.values())
+    assert f'{N_IMAGES} rows in' in resumed.out
+    # A complete table needs no server.
+    assert describe('http://127.0.0.1:9/v1').end().code == 0
 
 
-def test_answers_belong_to_their_pictures(server, vlm, few):
-    from realness.describe.endpoints import Endpoint
-    from realness.describe.local_model import LocalModel
+def test_answers_depend_on_image_and_prompt(server, vlm, six_images):
+    """The server and the local model answer alike; other images and other prompts get other answers."""
+    from realness.describe import Endpoint, LocalModel, describe
 
-    there, here = (
-        Endpoint(f'http://127.0.0.1:{server.port}/v1', server.model, max_tokens=WORDS),
-        LocalModel(str(vlm), 'cpu', max_tokens=WORDS),
-    )
-    from realness.describe.run import describe
-
-    said = {r['filename']: r['said'] for r in describe([few], there).rows}
-    assert len(set(said.values())) > 1  # it looks at them
-    assert said == {
-        r['filename']: r['said'] for r in describe([few], here).rows
-    }  # and the local model says the same
-    assert (
-        [there(few / n, 'q').text.strip() for n in said]
-        == [here(few / n, 'q').text.strip() for n in said]
-        != list(said.values())
-    )  # the question counts
+    endpoint = Endpoint(server.url, server.model, max_tokens=MAX_TOKENS)
+    local = LocalModel(str(vlm), 'cpu', max_tokens=MAX_TOKENS)
+    remote_answers = {row['filename']: row['said'] for row in describe([six_images], endpoint).rows}
+    local_answers = {row['filename']: row['said'] for row in describe([six_images], local).rows}
+    assert remote_answers == local_answers
+    assert len(set(remote_answers.values())) > 1
+    other = [endpoint(six_images / name, 'q').text.strip() for name in remote_answers]
+    assert other == [local(six_images / name, 'q').text.strip() for name in remote_answers]
+    assert other != list(remote_answers.values())
 
 
-def test_interrupted(started, server, few, tmp_path):
+def test_ctrl_c(started, server, six_images, tmp_path):
+    """The table holds what was answered, and the same command describes the rest."""
     for i in range(40):
-        noise(50 + i, (160, 120)).save(few / f'x{i}.png')
-    argv = [
-        'describe',
-        few,
-        '--csv',
-        tmp_path / 'd.csv',
-        '--base-url',
-        f'http://127.0.0.1:{server.port}/v1',
-        '--model',
-        server.model,
-        '--max-tokens',
-        WORDS,
-    ]
-    job = started('-m', 'realness.cli', *argv)
-    assert job.until(lambda: len(rows_of(tmp_path / 'd.csv')) > 5), job.said()
-    said = job.kill(signal.SIGINT)
-    assert (said.code, said.err.strip().splitlines()[-1]) == (
-        130,
-        'stopped; run the same command again to resume',
-    ), said.err
-    assert 'Traceback' not in said.err
-    have = len(rows_of(tmp_path / 'd.csv'))
-    assert 5 < have < 46
-    again = started('-m', 'realness.cli', *argv).end()
-    assert again.code == 0 and f'{46 - have} answers' in again.out, again.out
+        noise(50 + i, (160, 120)).save(six_images / f'x{i}.png')
+    table = tmp_path / 'd.csv'
+    options = ['--base-url', server.url, '--model', server.model, '--max-tokens', MAX_TOKENS]
+    command = ['-m', 'realness.cli', 'describe', six_images, '--csv', table, *options]
+    job = started(*command)
+    assert job.until(lambda: len(read_table(table)) > 5), job.output()
+    result = job.kill(signal.SIGINT)
+    assert result.code == 130
+    assert result.err.strip().splitlines()[-1] == STOPPED
+    assert 'Traceback' not in result.err
+    n_described = len(read_table(table))
+    assert 5 < n_described < 46
+    resumed = started(*command).end()
+    assert resumed.code == 0
+    assert f'{46 - n_described} answers' in resumed.out
 
 
-def test_secrets_stay_here(started, few, tmp_path):
+def test_ctrl_c_while_nothing_answers(started, six_images, tmp_path):
+    """A server that accepts requests and never answers: the second Ctrl-C ends the command at once."""
+    with socket.socket() as silent:
+        silent.bind(('127.0.0.1', 0))
+        silent.listen()
+        silent.settimeout(60)
+        url = f'http://127.0.0.1:{silent.getsockname()[1]}/v1'
+        options = ['--csv', tmp_path / 'd.csv', '--base-url', url, '--model', 'm', '--timeout', 100]
+        job = started('-m', 'realness.cli', 'describe', six_images, *options)
+        connection, _ = silent.accept()
+        os.kill(job.pid, signal.SIGINT)
+        assert job.until(lambda: 'press Ctrl-C again' in job.output(), 10), job.output()
+        start = time.time()
+        result = job.kill(signal.SIGINT)
+        connection.close()
+    assert time.time() - start < 10
+    assert result.code == 130
+    assert result.err.strip().splitlines()[-1] == STOPPED
+    assert 'Traceback' not in result.err
+    assert read_table(tmp_path / 'd.csv') == {}
+
+
+def test_a_server_that_always_fails(realness, six_images, tmp_path):
+    """Every image gets a row with an error, and the key is in no file."""
     exif = Image.Exif()
     exif[0x010F] = 'GEHEIM CAMERA'
-    noise(3, (1200, 900)).save(few / 'place.jpg', exif=exif, comment=b'GEHEIM PLACE')
-    with Proxy(9, share=1.0, late=0.1) as proxy:
-        argv = [
-            'describe',
-            few,
-            '--csv',
-            'd.csv',
-            '--base-url',
-            proxy.url,
-            '--model',
-            'm',
-            '--retries',
-            0,
-            '--timeout',
-            2,
-        ]
-        r = started('-m', 'realness.cli', *argv, OPENAI_API_KEY=KEY).end()
-        assert r.code == 1 and 'warning: ' in r.err and 'Traceback' not in r.err, r.err
-        assert proxy.log and {e.key for e in proxy.log} == {f'Bearer {KEY}'}
-    no_key(tmp_path)
-    assert {r['status'] for r in rows_of(tmp_path / 'd.csv').values()} == {'error'}
-    for url, word in (
+    noise(3, (1200, 900)).save(six_images / 'place.jpg', exif=exif, comment=b'GEHEIM PLACE')
+    with Proxy(9, share=1.0, delay=0.1) as proxy:
+        options = ('--csv', 'd.csv', '--base-url', proxy.url, '--model', 'm', '--retries', 0, '--timeout', 2)
+        result = realness('describe', six_images, *options, OPENAI_API_KEY=KEY)
+        assert result.code == 1
+        assert 'warning: ' in result.err
+        assert 'Traceback' not in result.err
+        assert {entry.key for entry in proxy.log} == {f'Bearer {KEY}'}
+    assert_no_key(tmp_path)
+    assert {row['status'] for row in read_table(tmp_path / 'd.csv').values()} == {'error'}
+
+
+@pytest.mark.parametrize(
+    ('url', 'message'),
+    [
         ('http://192.0.2.1/v1', '--allow-http'),
         (f'https://me:{KEY}@a.example/v1', 'environment variable'),
         ('https://a.example/v1', 'needs a key'),
-    ):
-        r = started('-m', 'realness.cli', 'describe', few, '--base-url', url, '--model', 'm').end()
-        assert r.code == 2 and word in r.err and 'Geheim' not in r.err and r.err.count('\n') == 1, r.err
+    ],
+    ids=['http', 'password', 'no key'],
+)
+def test_unsafe_addresses(realness, six_images, url, message):
+    result = realness('describe', six_images, '--base-url', url, '--model', 'm')
+    assert result.code == 2
+    assert message in result.err
+    assert KEY_PART.decode() not in result.err
+    assert result.err.count('\n') == 1
 
 
-def test_on_the_fly(cli, trained, few, tmp_path):
-    (tmp_path / 'mine.csv').write_text('filename,description\n0.png,"No. It is mine, and looks natural."\n')
-    argv = [
-        'predict',
-        trained.run,
-        few,
-        '--csv',
-        tmp_path / 'o.csv',
-        '--descriptions',
-        tmp_path / 'mine.csv',
-        '--describe',
-        '--fallback',
-    ]
-    first = cli(*argv)
-    assert first.code == 0 and 'note: 5 scores use descriptions of the fallback' in first.err, first.err
-    rows = list(csv.DictReader((tmp_path / 'o.csv').open(encoding='utf-8')))
-    assert [r['sentence_source'] for r in rows] == ['csv'] + ['fallback'] * 5 and {
-        r['modality'] for r in rows
-    } == {'both'}
-    again = cli(*argv)
-    assert '0 answers' in again.err and (tmp_path / 'o.descriptions.csv').is_file(), again.err
-    r = cli('predict', trained.run, few, '--descriptions', tmp_path / 'o.descriptions.csv', '--json')
-    assert [json.loads(s)['sentence_source'] for s in r.out.splitlines()] == ['none'] + ['fallback'] * 5
-    r = cli(
-        'heatmap',
-        few / '1.png',
-        '--clip',
-        'lite-clip',
-        '--window',
-        64,
-        '--describe',
-        '--fallback',
-        '--out',
-        tmp_path / 'maps',
-        '--json',
-    )
-    assert r.code == 0 and json.loads(r.out)['sentence_source'] == 'fallback', r.err
-    assert cli('predict', trained.run, few, '--fallback').code == 2
-    assert 'choose who describes' in cli('predict', trained.run, few, '--describe').err
+def test_predict_describes_on_the_way(cli, trained, six_images, tmp_path):
+    own = tmp_path / 'own.csv'
+    own.write_text('filename,description\n0.png,"No. It is mine, and looks natural."\n')
+    table = tmp_path / 'o.csv'
+    options = ('--csv', table, '--descriptions', own, '--describe', '--fallback')
+    result = cli('predict', trained.run, six_images, *options)
+    assert result.code == 0, result.err
+    assert 'note: 5 scores use descriptions of the fallback' in result.err
+    rows = read_table(table).values()
+    assert [row['sentence_source'] for row in rows] == ['csv', *['fallback'] * 5]
+    assert {row['modality'] for row in rows} == {'both'}
+    again = cli('predict', trained.run, six_images, *options)
+    assert '0 answers' in again.err
+    stored = tmp_path / 'o.descriptions.csv'
+    result = cli('predict', trained.run, six_images, '--descriptions', stored, '--json')
+    sources = [json.loads(line)['sentence_source'] for line in result.out.splitlines()]
+    assert sources == ['none', *['fallback'] * 5]
 
 
-def test_plan_asks_nothing(cli, few, tmp_path):
-    r = cli(
-        'describe',
-        few,
-        '--csv',
-        tmp_path / 'd.csv',
-        '--base-url',
-        'http://127.0.0.1:9/v1',
-        '--model',
-        'm',
-        '--dry-run',
-    )
-    assert r.code == 0 and '6 requests' in r.out and not (tmp_path / 'd.csv').exists(), r.out
+def test_heatmap_describes_on_the_way(cli, six_images, tmp_path):
+    options = ('--clip', 'lite-clip', '--window', 64, '--out', tmp_path / 'maps', '--json')
+    result = cli('heatmap', six_images / '1.png', *options, '--describe', '--fallback')
+    assert result.code == 0, result.err
+    assert json.loads(result.out)['sentence_source'] == 'fallback'
 
 
-def test_stopped_while_nothing_answers(started, few, tmp_path):
-    "A server that takes questions and never answers holds nobody: the second Ctrl-C ends at once."
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        s.listen()
-        job = started(
-            '-m',
-            'realness.cli',
-            'describe',
-            few,
-            '--csv',
-            tmp_path / 'd.csv',
-            '--base-url',
-            f'http://127.0.0.1:{s.getsockname()[1]}/v1',
-            '--model',
-            'm',
-            '--timeout',
-            100,
-        )
-        s.settimeout(60)
-        taken = s.accept()[0]  # a question has come
-        os.kill(job.pid, signal.SIGINT)
-        assert job.until(lambda: 'Ctrl-C again' in job.said(), 10), job.said()
-        began = time.time()
-        said = job.kill(signal.SIGINT)
-        taken.close()
-    assert (said.code, said.err.strip().splitlines()[-1]) == (
-        130,
-        'stopped; run the same command again to resume',
-    ) and time.time() - began < 10, said.err
-    assert 'Traceback' not in said.err and rows_of(tmp_path / 'd.csv') == {}
+def test_describe_options_that_do_not_go_together(cli, trained, six_images):
+    assert cli('predict', trained.run, six_images, '--fallback').code == 2
+    result = cli('predict', trained.run, six_images, '--describe')
+    assert result.code == 2
+    assert 'choose who describes' in result.err
+
+
+def test_a_dry_run_sends_nothing(realness, six_images, tmp_path):
+    table = tmp_path / 'd.csv'
+    options = ('--csv', table, '--base-url', 'http://127.0.0.1:9/v1', '--model', 'm', '--dry-run')
+    result = realness('describe', six_images, *options)
+    assert result.code == 0
+    assert '6 requests' in result.out
+    assert not table.exists()

@@ -54,18 +54,17 @@ def _program(
     """
 
 # %% ../../nbs/590_cli_app.ipynb #255b7822
-IMAGES, MODELS, DATA = 'Images', 'Models', 'Data and cache'
+IMAGES = 'Images'  # headings of the help page
+MODELS = 'Models'
+DATA = 'Data and cache'
 
-app.command(rich_help_panel=IMAGES)(predict)
-app.command(rich_help_panel=IMAGES)(heatmap)
-app.command(rich_help_panel=IMAGES)(describe)
-app.command(rich_help_panel=IMAGES)(explore)
-app.command(rich_help_panel=MODELS)(train)
-app.command(rich_help_panel=MODELS)(evaluate)
-app.command(rich_help_panel=MODELS)(report)
+for function in (predict, heatmap, describe, explore):
+    app.command(rich_help_panel=IMAGES)(function)
+for function in (train, evaluate, report):
+    app.command(rich_help_panel=MODELS)(function)
 app.command(rich_help_panel=MODELS, cls=LabCommand)(lab)
-app.command(rich_help_panel=DATA)(demo)
-app.command(rich_help_panel=DATA)(cache)
+for function in (demo, cache):
+    app.command(rich_help_panel=DATA)(function)
 
 # %% ../../nbs/590_cli_app.ipynb #7c5d646b
 def _add_group(name, summary, panel, commands):

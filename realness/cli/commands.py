@@ -49,7 +49,7 @@ def _file_error(e):
     "A message for an `OSError`."
     return f'error: {e.filename or "a file"}: {e.strerror or e}; fix that and run the command again'
 
-
+# %% ../../nbs/546_cli_commands.ipynb #22311073
 def command(function: Callable) -> Callable:
     "A function as a command: options from dataclasses, progress, one-line errors, exit codes."
     function = expand_options(function)
@@ -81,7 +81,7 @@ def invoke(
     "Run a command in this process and capture its output."
     from typer.testing import CliRunner
 
-    app = typer.Typer(add_completion=False, rich_markup_mode='markdown')
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command()(function)
     plain = CliRunner(env=dict(FORCE_COLOR=None))  # no colours, in a notebook either
     return plain.invoke(app, [str(argument) for argument in arguments])

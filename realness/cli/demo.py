@@ -16,6 +16,8 @@ from .common import path_option
 from .evaluate import print_evaluation
 from .train import print_cross_validation
 from ..config import base_dir, split_dir
+from ..registry import list_names
+from ..regression.heads import HEADS
 from ..regression.modalities import MODALITIES
 from ..regression.run_config import RunConfig
 
@@ -58,7 +60,7 @@ def save_extremes(
 @command
 def demo(
     out: path_option('The run folder. Default: runs/demo below the base folder.') = None,
-    head: Annotated[str, typer.Option(help='svr, gp or mlp.')] = 'svr',
+    head: Annotated[str, typer.Option(help=f'Regression head: {list_names(HEADS)}.')] = 'svr',
     seed: Annotated[int, typer.Option(help='Random seed of the run.')] = 0,
 ):
     "Make the demo data, train and evaluate on them, and show the best and worst images."

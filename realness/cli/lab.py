@@ -22,13 +22,17 @@ from ..regression.heads import HEADS
 from ..regression.modalities import MODALITIES
 
 # %% ../../nbs/576_cli_lab.ipynb #73c55f02
+def _is_encoder_pair(word):
+    return word in ENCODER_PAIRS or '+' in word
+
+
 _CHOICES = {
-    '--encoders': lambda word: word in ENCODER_PAIRS or '+' in word,
-    '--heads': lambda word: word in HEADS,
-    '--modalities': lambda word: word in MODALITIES,
+    '--encoders': _is_encoder_pair,
+    '--heads': HEADS.__contains__,
+    '--modalities': MODALITIES.__contains__,
 }
 
-
+# %% ../../nbs/576_cli_lab.ipynb #62d87f2e
 def repeat_list_options(
     arguments: list,  # of the command line
 ) -> list:
@@ -88,7 +92,7 @@ def report_record(
         people=None if report.people is None else report.people.to_dict('index'),
     )
 
-
+# %% ../../nbs/576_cli_lab.ipynb #2a53429b
 def print_report(
     report,  # a `LabReport`
     out: Path,

@@ -59,7 +59,7 @@ def list_choices(
     summaries = {name: getattr(entry, 'summary', '') for name, entry in choices.items()}
     return list_names([f'{name} ({summary})' if summary else name for name, summary in summaries.items()])
 
-
+# %% ../../nbs/543_cli_options.ipynb #4e1271e1
 def help_text(
     f,  # a field
     comment: str,
@@ -125,7 +125,7 @@ def _convert(text, kind, option):
         noun = {int: 'whole number', float: 'number'}.get(kind, kind.__name__)
         raise RealnessError(f'{option} {text}: is not a {noun}') from None
 
-
+# %% ../../nbs/543_cli_options.ipynb #c9027263
 def split_values(
     texts: list | None,  # as given, each with one or more values
     kind,  # type of one value
@@ -208,7 +208,7 @@ def _check_unique(function, parameters):
         if names.count(name) > 1:
             raise TypeError(f'{function.__name__}: two options are called {name}; leave one out with Fields')
 
-
+# %% ../../nbs/543_cli_options.ipynb #b90950fa
 def expand_options(
     function: Callable,  # a command
 ) -> Callable:

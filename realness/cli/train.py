@@ -22,11 +22,18 @@ from ..config import TABLE, RealnessError, base_dir, default_encoders
 from ..encoder_registry import pairs_help
 from ..regression.run_config import BEST, RunConfig
 
-# %% ../../nbs/558_cli_train.ipynb #1f99b1e0
+# %% ../../nbs/558_cli_train.ipynb #7ed6a271
+def _format_coverage(modality, coverage):
+    "Coverage of the 90 % intervals, measured on images that neither head nor interval was fitted on."
+    bounds = f'[{coverage["lo"]:.1%}, {coverage["hi"]:.1%}]'
+    text = f'90 % intervals, {modality}: coverage {coverage["value"]:.1%} {bounds}'
+    return f'{text} on {coverage["n"]} held-out images'
+
+# %% ../../nbs/558_cli_train.ipynb #08fa50e1
 def _read_json(path):
     return json.loads(path.read_text(encoding='utf-8'))
 
-
+# %% ../../nbs/558_cli_train.ipynb #1f99b1e0
 def print_cross_validation(
     run: Path,  # a run folder with cv.csv
 ):
@@ -43,13 +50,6 @@ def print_cross_validation(
     print_table(table, f'{title}, n = {cv.n.iloc[0]} images, seed {settings["seed"]}, without a logistic fit')
     for modality, coverage in _read_json(run / 'config.json')['metrics'].get('coverage_90', {}).items():
         print(_format_coverage(modality, coverage))
-
-# %% ../../nbs/558_cli_train.ipynb #7ed6a271
-def _format_coverage(modality, coverage):
-    "Coverage of the 90 % intervals, measured on images that neither head nor interval was fitted on."
-    bounds = f'[{coverage["lo"]:.1%}, {coverage["hi"]:.1%}]'
-    text = f'90 % intervals, {modality}: coverage {coverage["value"]:.1%} {bounds}'
-    return f'{text} on {coverage["n"]} held-out images'
 
 # %% ../../nbs/558_cli_train.ipynb #21fd2247
 def best_config(
@@ -77,7 +77,7 @@ def train(  # noqa: PLR0913
         '--best',
     ) = False,
     *,
-    config: Annotated[RunConfig, Fields(leave_out=('encoders', 'val_share'), panel='Configuration')],
+    config: Annotated[RunConfig, Fields(leave_out=('encoders',), panel='Configuration')],
     dataset: Annotated[
         str | None, typer.Option(help='raise, for a part of RAISE-TD that is not recognised automatically.')
     ] = None,

@@ -73,7 +73,7 @@ def _length_repair(before, after, max_words):
         return f'shortened from {n} to {len(after.split())} words'
     return 'took off a torn end'
 
-
+# %% ../../nbs/410_answers.ipynb #ca838638
 def _repair(text, raw, max_words, truncated):
     "(the text with answer word and in length, what was changed)"
     repairs = []

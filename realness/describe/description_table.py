@@ -29,6 +29,8 @@ COLUMNS = (
     'asked',  # digest of the request: model, settings and prompt
     'digest',  # of the image file
 )
+
+# %% ../../nbs/433_description_table.ipynb #c4e2cf07
 FAILED = ('error', 'unreadable')  # without an answer; every run tries again
 UNUSABLE = ('marked', 'refused')  # an answer that is not usable; tried again on request
 

@@ -16,7 +16,10 @@ from ..localization.clip import load_clip
 from ..localization.localizer import Localizer
 
 # %% ../../nbs/428_fallback.ipynb #fc0ab12b
-LIMITS = (0.61, 0.72)  # of `peak_level`; made by `python -m realness.experiments.fallback --limits`
+LIMITS = (
+    0.61,
+    0.72,
+)  # of `peak_level`; made by `python -m realness.experiments.fallback_descriptions --limits`
 
 
 def find_limits(
@@ -54,6 +57,8 @@ _NATURAL = (
     'No. Light, textures and shapes all look natural and consistent, '
     'and no part of the picture stands out from the rest.',
 )
+
+# %% ../../nbs/428_fallback.ipynb #98dc977a
 _PHRASES = {kind: defect.phrases for kind, defect in DEFECTS.items()}  # with {} for the place
 
 

@@ -84,7 +84,7 @@ def _make_fallback(config, device):
 
     return Fallback(device=device)
 
-
+# %% ../../nbs/430_describe_options.ipynb #ef95cace
 DESCRIBERS = Registry('describer')
 DESCRIBERS.register('endpoint', DescriberKind('base_url', '--base-url URL --model NAME', _make_endpoint))
 DESCRIBERS.register('local', DescriberKind('local', '--local NAME_OR_FOLDER', _make_local_model))
@@ -97,7 +97,7 @@ def is_selected(
     "Whether a configuration names any describer, or a model for one."
     return bool(config.model) or any(getattr(config, kind.field) for kind in DESCRIBERS.values())
 
-
+# %% ../../nbs/430_describe_options.ipynb #def4298a
 def _select_kind(config):
     "The one kind of describer that a configuration selects."
     selected = [kind for kind in DESCRIBERS.values() if getattr(config, kind.field)]

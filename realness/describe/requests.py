@@ -71,7 +71,7 @@ def _error_row(row, error):
     status = 'unreadable' if isinstance(error, ImageError) else 'error'
     return row | dict(status=status, problem=' '.join(str(error).split()))
 
-
+# %% ../../nbs/437_requests.ipynb #2c0aaf26
 def _answer_row(row, reply, max_words):
     "A row with a checked answer."
     answer = check_answer(reply.text, max_words, reply.cut, reply.refused)

@@ -82,7 +82,7 @@ def _total_tokens(table, name, before, used):
     stored = sum(count_tokens(row[name]) for row in table.rows.values())
     return max(stored, before.get(name, 0) + used)
 
-
+# %% ../../nbs/435_run_record.ipynb #86a94bcb
 def write_record(
     table: DescriptionTable,
     describer,

@@ -20,9 +20,7 @@ from .description_features import experiment_blocks
 from realness.experiments.kernel_mixtures import (
     IMAGE_MIX,
     PLAIN_MIX,
-    SUM_BLOCKS,
     SUM_MIX,
-    TEXT_BLOCKS,
     Kernels,
     kernel_row,
     make_mixture,
@@ -41,6 +39,7 @@ from realness.experiments.regressors import (
 from .running import run_command
 from ..lab.protocol import Protocol
 from ..lab.run import load_lab
+from ..regression.modalities import IMAGE_BLOCKS, TEXT_BLOCKS
 
 # %% ../../nbs/experiments/625_configurations.ipynb #8d8bdc8b
 _FIRST_BLOCKS = ('image', 'middle', 'half')
@@ -48,11 +47,11 @@ _FIRST_JOINT = {'image': 1, 'middle': 1, 'half': 0.5, 'text': 0.8, 'answer': 0.5
 _FIRST_TEXT_JOINT = {'image': 1, 'middle': 1, 'half': 0.5, 'text': 0.8, 'text_middle': 0.8, 'answer': 0.5}
 _FINE_JOINT = {'image': 1, 'middle': 1, 'low': 1, 'fine_sd': 1, 'half': 0.5}
 _FINE_JOINT |= {'text': 0.8, 'text_middle': 0.8, 'answer': 0.7}
-_WIDE_BLOCKS = (*SUM_BLOCKS, 'fine_sd', 'fine_middle')
+_WIDE_BLOCKS = (*IMAGE_BLOCKS, 'fine_sd', 'fine_middle')
 
 FIRST_MIX = make_mixture(_FIRST_JOINT, _FIRST_BLOCKS, ({'text': 0.8, 'answer': 0.5},))
 FIRST_TEXT_MIX = make_mixture(_FIRST_TEXT_JOINT, _FIRST_BLOCKS)  # with the middle layer of the text encoder
-FINE_MIX = make_mixture(_FINE_JOINT, (*SUM_BLOCKS, 'fine_sd'))
+FINE_MIX = make_mixture(_FINE_JOINT, (*IMAGE_BLOCKS, 'fine_sd'))
 WIDE_MIX = make_mixture(_FINE_JOINT, _WIDE_BLOCKS)
 
 # %% ../../nbs/experiments/625_configurations.ipynb #8f6568c3

@@ -21,7 +21,6 @@ from realness.experiments.description_features import (
 )
 from realness.experiments.kernel_mixtures import (
     SUM_MIX,
-    TEXT_BLOCKS,
     Kernels,
     input_rows,
     mixture_row,
@@ -30,6 +29,7 @@ from realness.experiments.kernel_mixtures import (
 from .running import add_second_baseline, run_command
 from ..lab.protocol import Protocol
 from ..lab.run import load_lab
+from ..regression.modalities import TEXT_BLOCKS
 
 # %% ../../nbs/experiments/620_description_value.ipynb #d78a7e86
 def exchange(
@@ -76,7 +76,7 @@ def _without_answer_word(df: pd.DataFrame, blocks: dict, cache: VectorCache | No
     bodies = DescriptionFeatures(cache=cache)([description_body(text) for text in df.description])
     return blocks | {name: bodies[name] for name in ('text', 'text_middle')}
 
-
+# %% ../../nbs/experiments/620_description_value.ipynb #24bff89b
 def experiment(
     df: pd.DataFrame,  # rows with path, description and MOS
     cache: VectorCache | None = None,

@@ -94,8 +94,7 @@ class MapRequest:
     # The CLIP model: lite-clip, an open_clip NAME@TAG, NAME@FILE or a folder.
     # Default: REALNESS_CLIP, else ViT-B-32@openai.
     clip: str | None = None
-    # Variant learned: a folder of realness localizer fit, or a Localizer.
-    localizer: Path | str | None = None
+    localizer: Path | str | None = None  # Variant learned: a folder of realness localizer fit.
     device: str | None = None  # cuda, mps or cpu. Default: the best available.
     # Windows in one forward pass.
     batch: int | None = _named(None, '--batch-size')

@@ -68,11 +68,19 @@ VARIANTS.register(
 )
 VARIANTS.register(
     'readme-max',
-    Variant('as in the published README', (64,), 8, 'cosine', False, within='max', cmap='jet'),
+    Variant(
+        'as in the published README, maximum over windows',
+        (64,),
+        8,
+        'cosine',
+        False,
+        within='max',
+        cmap='jet',
+    ),
 )
 VARIANTS.register(
     'readme-avg',
-    Variant('as in the published README', (64,), 8, 'cosine', False, cmap='jet'),
+    Variant('as in the published README, mean over windows', (64,), 8, 'cosine', False, cmap='jet'),
 )
 
 # %% ../../nbs/241_variants.ipynb #30bb9058

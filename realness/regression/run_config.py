@@ -68,7 +68,7 @@ class RunConfig:
 
     # Encoder pair: full (ResNet-50 + BERT), lite (offline pair) or IMAGE+TEXT, e.g. resnet18+lite.
     encoders: str = 'full'
-    head: str = 'svr'  # Regression head, a name in `HEADS`: `describe_heads` lists them.
+    head: str = field(default='svr', metadata=dict(choices=HEADS))  # Regression head.
     # Input of the main head: both, image or text. An image-only head is always fitted as well.
     modality: str = 'both'
     tune: bool = False  # Fine-tune the encoders (with --head mlp); they are frozen by default.
