@@ -47,7 +47,7 @@ def _digest_folds(folds: list) -> str:
         digest.update(str((fold.repeat, fold.fold, fold.seed)).encode())
     return digest.hexdigest()
 
-
+# %% ../../nbs/340_lab_protocol.ipynb #f8d4b7aa
 def _digest_data(df: pd.DataFrame) -> str:
     "A digest of file names and MOS, and of descriptions and image contents where the table has them."
     columns = [name for name in ('description', 'digest') if name in df]
@@ -239,7 +239,7 @@ def baseline_of(protocol: Protocol) -> str | None:
     models = [name for name in protocol.results if protocol.rows[name].kind == 'model']
     return protocol.baseline or next(iter(models), None)
 
-
+# %% ../../nbs/340_lab_protocol.ipynb #73167039
 def _difference_columns(protocol: Protocol, name: str) -> dict:
     "The paired difference of a row from the baseline row; NaN where one of the two has no correlation."
     columns = ('diff', 'diff_lo', 'diff_hi', 'diff_p')
