@@ -52,7 +52,7 @@ slider.querySelectorAll('figure').forEach((figure, i) => { figure.hidden = i !==
 this.setAttribute('aria-valuetext', slider.querySelectorAll('figcaption')[chosen].textContent)
 """
 
-
+# %% ../nbs/500_slider.ipynb #3b34562e
 def _input_html(label, captions, start):
     "Return the range input that chooses an image."
     caption = html.escape(str(captions[start]), quote=True)
@@ -71,10 +71,21 @@ _CSS = """
 .realness-slider label { display: flex; flex-wrap: wrap; gap: .2em .8em; align-items: center; }
 .realness-slider input { flex: 1 1 14em; min-width: 0; height: 1.8em; }
 """
+
+# %% ../nbs/500_slider.ipynb #3c8c59ce
 _CSS_WITHOUT_SCRIPTS = """
 .realness-slider figure[hidden] { display: block !important; }
 .realness-slider label { display: none !important; }
 """
+
+# %% ../nbs/500_slider.ipynb #84c21c3e
+def _page(title, body):
+    "Return a complete HTML page."
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f'<title>{html.escape(title)}</title></head><body>{body}</body></html>'
+    )
 
 # %% ../nbs/500_slider.ipynb #34fdc09e
 @dataclass
@@ -130,15 +141,6 @@ class Slider:
             tmp.write_text(_page(self.label, self._repr_html_()), encoding='utf-8')
         return path
 
-
-def _page(title, body):
-    "Return a complete HTML page."
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f'<title>{html.escape(title)}</title></head><body>{body}</body></html>'
-    )
-
 # %% ../nbs/500_slider.ipynb #7d0dd455
 def overlay_image(
     heatmap,  # a `Heatmap` with its image
@@ -162,18 +164,19 @@ def overlay_image(
 STRENGTHS = (0, 0.2, 0.4, 0.6, 0.8, 1)
 
 
-def _learned_map(image):
-    from realness.localization.heatmap import heatmap
-
-    return heatmap(image, variant='learned')
-
-
 def _defect_caption(kind, strength, array, mask):
     "Return the caption of one strength, with the mean of the map inside and outside the mask."
     where = 'on the defect' if strength else 'where the defect will be'
     inside = array[mask].mean()
     outside = array[~mask].mean()
     return f'{kind}, strength {strength:g}. Mean of the map {where}: {inside:.2f}; elsewhere: {outside:.2f}'
+
+# %% ../nbs/500_slider.ipynb #d505ccde
+def _learned_map(image):
+    "Return the map of the learned localizer."
+    from realness.localization.heatmap import heatmap
+
+    return heatmap(image, variant='learned')
 
 # %% ../nbs/500_slider.ipynb #c72213ad
 def defect_slider(  # noqa: PLR0913

@@ -76,7 +76,7 @@ def _without_answer_word(df: pd.DataFrame, blocks: dict, cache: VectorCache | No
     bodies = DescriptionFeatures(cache=cache)([description_body(text) for text in df.description])
     return blocks | {name: bodies[name] for name in ('text', 'text_middle')}
 
-
+# %% ../../nbs/experiments/620_description_value.ipynb #24bff89b
 def experiment(
     df: pd.DataFrame,  # rows with path, description and MOS
     cache: VectorCache | None = None,

@@ -42,7 +42,7 @@ def measure_levels(
     "How unreal the weakest region of each image is."
     return [peak_level(describer.localizer.map(path)) for path in track(df.path.tolist(), 'levels')]
 
-
+# %% ../../nbs/experiments/635_fallback_descriptions.ipynb #cd67ed98
 def measure_limits(
     df: pd.DataFrame,  # rows with path and filename; names of photographs start with r
     describer: Fallback,
@@ -80,7 +80,7 @@ def _fallback_blocks(true: dict, descriptions: list, levels: list, cache: Vector
     text = {name: features[name] for name in TEXT_BLOCKS}
     return true | text | {'level': np.reshape(levels, (-1, 1))}
 
-
+# %% ../../nbs/experiments/635_fallback_descriptions.ipynb #b9207d4e
 def experiment(
     df: pd.DataFrame,  # rows with path, description and MOS
     descriptions: list,  # of the fallback

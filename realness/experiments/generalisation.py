@@ -58,7 +58,7 @@ def _line(question: str, row: str, test: str, values: list, metric: str) -> dict
     numbers = {'value': np.mean(values), 'sd': np.std(values)}
     return {'question': question, 'row': row, 'test': test} | numbers | {'metric': metric}
 
-
+# %% ../../nbs/experiments/630_generalisation.ipynb #be30cfdd
 def copy_lines(
     rows: FeatureRows,  # with one re-encoded copy of each image
     test_copy: dict,  # image blocks of another re-encoded copy

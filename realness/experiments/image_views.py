@@ -27,7 +27,7 @@ def _sizes() -> dict:
     rows['192 x 256, 384 x 512 and 576 x 768'] = ['half.mean', 'whole.mean', 'fine.mean']
     return rows
 
-
+# %% ../../nbs/experiments/605_image_views.ipynb #37565555
 def _crops() -> dict:
     "Rows that compare crops."
     return {
@@ -38,7 +38,7 @@ def _crops() -> dict:
         'four regions of the last map, side by side': ['whole.regions'],
     }
 
-
+# %% ../../nbs/experiments/605_image_views.ipynb #edfafe3f
 def _pooling() -> dict:
     "Rows that compare pooling."
     return {
@@ -58,7 +58,7 @@ def _layers() -> dict:
     rows['mean and stages 2 to 6'] = ['whole.mean', *(f'whole.stage{stage}' for stage in STAGES)]
     return rows
 
-
+# %% ../../nbs/experiments/605_image_views.ipynb #a939eff7
 def _combinations() -> dict:
     "Rows that combine what seemed to help."
     small = ['whole.mean', 'whole.stage5', 'half.mean']

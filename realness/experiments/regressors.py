@@ -25,7 +25,7 @@ def _rank_correlations(z: np.ndarray, y: np.ndarray) -> np.ndarray:
     ranks = (ranks - ranks.mean()) / ranks.std()
     return np.abs((z * ranks[:, None]).mean(0)) / np.maximum(z.std(0), 1e-9)
 
-
+# %% ../../nbs/experiments/623_regressors.ipynb #b428c5ad
 class WeightedKernels(Kernels):
     "Kernels of columns that are weighted by their correlation with the rank of the MOS."
 

@@ -29,7 +29,7 @@ def _resize(scale: float):
 
     return view
 
-
+# %% ../../nbs/experiments/604_view_features.ipynb #6496b083
 def _whole(x):
     return x[None]
 

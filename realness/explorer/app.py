@@ -29,7 +29,7 @@ def _row(*widgets, **layout):
     "Return widgets side by side; they wrap where the screen is narrow."
     return W.HBox(widgets, layout=W.Layout(**{'flex_flow': 'row wrap', 'align_items': 'flex-start'} | layout))
 
-
+# %% ../../nbs/530_explorer.ipynb #f5a55b21
 class ExplorerLayout:
     "Where the parts of the explorer stand."
 
@@ -69,6 +69,11 @@ class ExplorerLayout:
         self.body.children = [self.browser, self.centre] + ([] if comparing else [self.right])
 
 # %% ../../nbs/530_explorer.ipynb #2b555f20
+def _job_name(pane):
+    "Return the name of the job that makes the map of a pane."
+    return f'map {id(pane)}'
+
+# %% ../../nbs/530_explorer.ipynb #e0d3bbb9
 class MapLoader:
     "Makes the maps of panes in the background and shows them stage by stage."
 
@@ -125,10 +130,6 @@ class MapLoader:
                 pane.show_progress(label, done, total)
 
         return progress
-
-
-def _job_name(pane):
-    return f'map {id(pane)}'
 
 # %% ../../nbs/530_explorer.ipynb #7b365525
 def _predict_all(collection: ImageCollection, is_busy: Callable):

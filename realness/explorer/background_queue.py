@@ -36,7 +36,7 @@ class CancelToken:
 def _ignore(value):
     "Do nothing with a result or an error."
 
-
+# %% ../../nbs/514_explorer_queue.ipynb #681a4b07
 @dataclass(eq=False)
 class Job:
     "A function to run in the background, and where its results go."
@@ -54,10 +54,10 @@ class Job:
 
 # %% ../../nbs/514_explorer_queue.ipynb #452e2a34
 def _call(function):
-    "Call a function without arguments."
+    "Call a function without arguments, here and now."
     function()
 
-
+# %% ../../nbs/514_explorer_queue.ipynb #d90cbbaa
 def _run_job(job, post):
     "Run a job to its end, and post a callback for each result or for the error."
     try:

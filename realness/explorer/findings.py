@@ -40,7 +40,7 @@ FINDING_COLUMNS = (
     'note',
 )
 
-
+# %% ../../nbs/522_explorer_findings.ipynb #0dbe3294
 def _describe_box(heatmap, box) -> dict:
     "Return where a box lies and how high the map is there."
     x, y, width, height = (int(value) for value in box)
@@ -76,7 +76,7 @@ def _draw_box(ax, box):
     for colour, line_width in (('black', 2.4), ('white', 1.2)):
         ax.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=colour, lw=line_width))
 
-
+# %% ../../nbs/522_explorer_findings.ipynb #598620ab
 def _caption(number, row) -> str:
     "Return the caption of a finding: its scores, and the note, clause or description in two lines."
     name = Path(row['picture']).name
@@ -85,6 +85,18 @@ def _caption(number, row) -> str:
     lines = textwrap.wrap(scores, 48, max_lines=1, placeholder='…')
     lines += textwrap.wrap(words, 48, max_lines=2, placeholder='…')
     return '\n'.join(lines)
+
+# %% ../../nbs/522_explorer_findings.ipynb #24660889
+def _new_panels(heatmaps, max_columns):
+    "Return an empty figure and a panel for each map."
+    count = len(heatmaps)
+    columns = min(max_columns, count)
+    lines = math.ceil(count / columns)
+    aspect = min(1.5, max(heatmap.height / heatmap.width for heatmap in heatmaps))
+    figure, axes = new_figure(2.6 * columns, lines * (2.5 * aspect + 0.6), lines, columns, squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    return figure, axes.flat[:count]
 
 # %% ../../nbs/522_explorer_findings.ipynb #30ba8f30
 class Findings:
@@ -126,24 +138,14 @@ class Findings:
         "Draw every finding on its map. Returns a Figure."
         if not self.rows:
             raise RealnessError('there are no findings; click a location or draw a box and save it first')
-        count = len(self.rows)
-        columns = min(max_columns, count)
-        lines = math.ceil(count / columns)
-        aspect = min(1.5, max(heatmap.height / heatmap.width for heatmap in self._maps))
-        size = (2.6 * columns, lines * (2.5 * aspect + 0.6))
+        figure, axes = _new_panels(self._maps, max_columns)
+        findings = zip(axes, self.rows, self._maps, self._styles, strict=True)
         with style():
-            figure, axes = new_figure(*size, lines, columns, squeeze=False)
-            for ax in axes.flat:
-                ax.set_axis_off()
-            for i, ax in enumerate(axes.flat[:count]):
-                self._draw(ax, i)
+            for number, (ax, row, heatmap, map_style) in enumerate(findings, 1):
+                draw_overlay(ax, heatmap, map_style)
+                _draw_box(ax, (row['x'], row['y'], row['w'], row['h']))
+                add_caption(ax, _caption(number, row))
         return figure
-
-    def _draw(self, ax, i):
-        row = self.rows[i]
-        draw_overlay(ax, self._maps[i], self._styles[i])
-        _draw_box(ax, (row['x'], row['y'], row['w'], row['h']))
-        add_caption(ax, _caption(i + 1, row))
 
     def save(
         self,

@@ -7,24 +7,32 @@ __all__ = ['FindingsPanel']
 
 # %% ../../nbs/528_explorer_findings_panel.ipynb #fd0799b6
 from collections.abc import Callable
+from pathlib import Path
 
 import ipywidgets as W
 
 from .events import report_errors
 from .findings import Findings
-from .markup import download_link, escape, findings_html
+from .markup import data_uri, escape, findings_html
 
 # %% ../../nbs/528_explorer_findings_panel.ipynb #5a1b7cfa
+def _download_link(path: Path, mime_type: str) -> str:
+    "Return a link that carries the content of a file."
+    name = escape(path.name)
+    return f'<a download="{name}" href="{data_uri(path.read_bytes(), mime_type)}">{name}</a>'
+
+# %% ../../nbs/528_explorer_findings_panel.ipynb #cc879fc7
 def _export_message(table, figure) -> str:
     "Return where the findings have been written, with links to download them."
-    links = f'{download_link(table, "text/csv")} and {download_link(figure, "image/png")}'
+    links = f'{_download_link(table, "text/csv")} and {_download_link(figure, "image/png")}'
     return f'<p class="rl-muted" role="status">Written to {escape(table.parent)}. Download: {links}</p>'
 
 # %% ../../nbs/528_explorer_findings_panel.ipynb #d7ccb312
 def _button(label, width, **options):
+    "Return a button of a fixed width."
     return W.Button(description=label, layout=W.Layout(width=width), **options)
 
-
+# %% ../../nbs/528_explorer_findings_panel.ipynb #b38bdde0
 class FindingsPanel(W.VBox):
     "The table of findings with controls to save, remove and export them."
 

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 import ipywidgets as W
 
 from .background_queue import BackgroundQueue
-from .collection import ImageList
 from .events import report_errors
+from .image_list import ImageList
 from .image_table import available_orders, order_images
 from .markup import format_score
 from .widgets import ThumbnailGrid

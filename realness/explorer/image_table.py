@@ -23,7 +23,7 @@ def _note(table, problem) -> str:
     text = problem.problem.removeprefix(f'{table}: ')
     return f'{table.name}{row}: {text}; {problem.fix}'
 
-
+# %% ../../nbs/510_explorer_table.ipynb #5c6fbacf
 def _read_table(table, notes) -> dict:
     "Return file name -> (description, MOS), and add the problems of the table to `notes`."
     problems = Problems()
@@ -56,15 +56,20 @@ class _DescriptionTables:
             self._tables[table] = _read_table(table, self.notes) if table.is_file() else {}
         return self._tables[table]
 
+# %% ../../nbs/510_explorer_table.ipynb #48cfe141
+def _check_paths(requested: list):
+    "Raise `RealnessError` for a path that does not exist."
+    for path in requested:
+        if not Path(path).exists():
+            raise RealnessError(f'{path}: there is no such folder or image; check the name')
+
 # %% ../../nbs/510_explorer_table.ipynb #7e31a49d
 def _rows_from_files(
     requested: list,  # folders and images
     notes: list,  # problems are added here
 ) -> pd.DataFrame:
     "Return name, path, description and MOS of images on disk."
-    for path in requested:
-        if not Path(path).exists():
-            raise RealnessError(f'{path}: there is no such folder or image; check the name')
+    _check_paths(requested)
     top = Path(os.path.abspath(requested[0])) if requested else Path('.')
     tables = _DescriptionTables(top, notes)
     rows = []
@@ -74,12 +79,18 @@ def _rows_from_files(
     return pd.DataFrame(rows, columns=['name', 'path', 'description', 'mos'])
 
 # %% ../../nbs/510_explorer_table.ipynb #34f76410
+def _frame_paths(frame: pd.DataFrame) -> pd.Series:
+    "Return the paths of the images in a frame."
+    for column in ('path', 'filename'):
+        if column in frame:
+            return frame[column]
+    columns = ', '.join(str(column) for column in frame.columns)
+    raise RealnessError(f'the table has the columns {columns}; add a column path or filename')
+
+# %% ../../nbs/510_explorer_table.ipynb #1e0b4823
 def _rows_from_frame(frame: pd.DataFrame) -> pd.DataFrame:
     "Return name, path, description and MOS of the images that a frame lists."
-    paths = next((frame[column] for column in ('path', 'filename') if column in frame), None)
-    if paths is None:
-        columns = ', '.join(str(column) for column in frame.columns)
-        raise RealnessError(f'the table has the columns {columns}; add a column path or filename')
+    paths = _frame_paths(frame)
     empty = pd.Series('', index=frame.index)
     names = frame.get('filename', paths)
     mos = [parse_number(str(value)) for value in frame.get('MOS', empty)]
@@ -93,6 +104,14 @@ def _rows_from_frame(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 # %% ../../nbs/510_explorer_table.ipynb #92c37eb4
+def _list_rows(source, notes) -> pd.DataFrame:
+    "Return name, path, description and MOS of all images; problems are added to `notes`."
+    if isinstance(source, pd.DataFrame):
+        return _rows_from_frame(source)
+    requested = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    return _rows_from_files(requested, notes)
+
+# %% ../../nbs/510_explorer_table.ipynb #ef598fd7
 def image_table(
     source,  # a folder (with its sub-folders), an image, a list of these, or a frame
 ) -> tuple:  # a frame with a row for each image, and a list of notes
@@ -102,11 +121,7 @@ def image_table(
     and out_of_domain. Raises `RealnessError` if a path does not exist or there is no image.
     """
     notes = []
-    if isinstance(source, pd.DataFrame):
-        rows = _rows_from_frame(source)
-    else:
-        requested = [source] if isinstance(source, (str, os.PathLike)) else list(source)
-        rows = _rows_from_files(requested, notes)
+    rows = _list_rows(source, notes)
     if rows.empty:
         raise RealnessError('there are no images; name a folder that holds some')
     rows = rows.reset_index(drop=True)
@@ -124,7 +139,7 @@ def _sort_values(images, order):
         return images.predicted
     return images.predicted - images.mos
 
-
+# %% ../../nbs/510_explorer_table.ipynb #f0e333b0
 def available_orders(images: pd.DataFrame) -> list:
     "Return the orders for which some image has a number."
     return [order for order in ORDERS if order == 'name' or _sort_values(images, order).notna().any()]

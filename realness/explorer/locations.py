@@ -91,7 +91,7 @@ def _window_vector(windows, window, corner):
         return embed_corners(windows.image, windows.clip, window, corner)
     return windows.vectors(window, corner).astype(np.float32)
 
-
+# %% ../../nbs/516_explorer_locations.ipynb #7f3301d3
 def score_clauses(
     windows: WindowVectors,  # of the image
     description: str,

@@ -23,7 +23,7 @@ WINDOW_SIZES = (0, 32, 48, 64, 96, 128, 192, 256)  # pixels
 STRIDES = (0, 4, 8, 16, 32, 64)  # pixels
 _SLIDER = {'layout': W.Layout(width='auto', min_width='0'), 'style': {'description_width': '58px'}}
 
-
+# %% ../../nbs/525_explorer_pane.ipynb #2638d050
 def _size_slider(label, sizes, tooltip):
     "Return a slider over sizes in pixels; 0 stands for the default."
     options = [(str(size) if size else 'default', size) for size in sizes]
@@ -33,7 +33,7 @@ def _size_slider(label, sizes, tooltip):
 _number_slider = functools.partial(W.FloatSlider, readout_format='.2f', **_SLIDER)
 _checkbox = functools.partial(W.Checkbox, indent=False, layout=W.Layout(width='auto'))
 
-
+# %% ../../nbs/525_explorer_pane.ipynb #6f08496c
 def _panel(title, *widgets):
     "Return widgets under a heading, in a box of their own."
     panel = W.VBox([W.HTML(f'<h4>{title}</h4>'), *widgets], layout=W.Layout(flex='1 1 230px'))
@@ -88,6 +88,7 @@ class MapControls:
 
 # %% ../../nbs/525_explorer_pane.ipynb #fcde6a38
 def _description_input():
+    "Return an input for a description."
     return W.Textarea(
         placeholder='What looks unreal? Without a description, windows are compared with prompts alone.',
         rows=3,
@@ -95,7 +96,7 @@ def _description_input():
         tooltip='Description of the image; the map follows as you type',
     )
 
-
+# %% ../../nbs/525_explorer_pane.ipynb #586a764b
 _IN_A_ROW = {
     'layout': W.Layout(flex='1 1 150px', width='auto', min_width='0'),
     'style': {'description_width': '46px'},
@@ -103,10 +104,11 @@ _IN_A_ROW = {
 
 
 def _variant_input():
+    "Return a choice of the map variants."
     tooltip = '\n'.join(f'{name}: {variant.summary}' for name, variant in VARIANTS.items())
     return W.Dropdown(options=list(VARIANTS), description='Variant', tooltip=tooltip, **_IN_A_ROW)
 
-
+# %% ../../nbs/525_explorer_pane.ipynb #9f376d3c
 def _model_input(clip):
     "Return an input for a model. Any name may be typed; the list offers some."
     return W.Combobox(
@@ -118,6 +120,12 @@ def _model_input(clip):
         tooltip='lite-clip, an open_clip NAME@TAG, NAME@FILE or a folder',
         **_IN_A_ROW,
     )
+
+# %% ../../nbs/525_explorer_pane.ipynb #be016e89
+def _mark(box, kind, label=''):
+    "Return a box in the form that `MapView` shows."
+    x, y, width, height = box
+    return {'x': x, 'y': y, 'w': width, 'h': height, 'kind': kind, 'label': label}
 
 # %% ../../nbs/525_explorer_pane.ipynb #61f85aa2
 class MapPane(W.VBox):
@@ -217,9 +225,3 @@ class MapPane(W.VBox):
         if self.box and self.heatmap is not None:
             marks.append(_mark(self.box, 'box', f'mean {self.heatmap.mean(self.box):.2f}'))
         self.view.marks = marks
-
-
-def _mark(box, kind, label=''):
-    "Return a box in the form that `MapView` shows."
-    x, y, width, height = box
-    return {'x': x, 'y': y, 'w': width, 'h': height, 'kind': kind, 'label': label}

@@ -80,7 +80,7 @@ _TEMPLATE = """{%- extends 'voila/templates/lab/index.html.j2' -%}
 {%- endblock notebook_css -%}
 """
 
-
+# %% ../../nbs/535_explorer_server.ipynb #2f67325d
 def write_template(
     folder: Path | str,  # to be named by JUPYTER_PATH
 ) -> Path:
@@ -97,7 +97,7 @@ def _is_free(port: int) -> bool:
     with socket.socket() as connection:
         return connection.connect_ex(('127.0.0.1', port)) != 0
 
-
+# %% ../../nbs/535_explorer_server.ipynb #74e23f98
 def _wait_for_port(process, port: int, seconds: float = 60) -> bool:
     "Wait until a server listens; False if it ends instead."
     end = time.monotonic() + seconds
@@ -120,7 +120,7 @@ def _sigterm_interrupts():
     finally:
         signal.signal(signal.SIGTERM, previous)
 
-
+# %% ../../nbs/535_explorer_server.ipynb #6c5ca75c
 def _stop(process):
     "End a process, by force if it does not react."
     if process.poll() is None:
@@ -160,7 +160,7 @@ def _check_inputs(folder, run, port):
     if not _is_free(port):
         raise RealnessError(f'port {port} is in use; choose another with --port {port + 1}')
 
-
+# %% ../../nbs/535_explorer_server.ipynb #03131122
 def _absolute(path):
     "Return a path that means the same in another folder; None for None."
     return None if path is None else str(Path(path).expanduser().absolute())

@@ -76,7 +76,7 @@ def _half_panels(ratings: np.ndarray, draws: int, rng) -> list:
         agreements.append(_agreement(_mean_rating(ratings[:, half]), _mean_rating(ratings[:, ~half])))
     return agreements
 
-
+# %% ../../nbs/343_lab_ceiling.ipynb #18c4a146
 def _single_raters(ratings: np.ndarray) -> list:
     "Agreement of each rater with the mean of the others."
     raters = range(ratings.shape[1])

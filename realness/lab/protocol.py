@@ -47,7 +47,7 @@ def _digest_folds(folds: list) -> str:
         digest.update(str((fold.repeat, fold.fold, fold.seed)).encode())
     return digest.hexdigest()
 
-
+# %% ../../nbs/340_lab_protocol.ipynb #f8d4b7aa
 def _digest_data(df: pd.DataFrame) -> str:
     "A digest of file names and MOS, and of descriptions and image contents where the table has them."
     columns = [name for name in ('description', 'digest') if name in df]
@@ -209,13 +209,13 @@ class Protocol:
 
     @property
     def title(self) -> str:
-        "Part, folds, number of images and seed."
+        "Part, folds and number of images."
         folds = len(self.first_repeat)
         tested = np.unique(np.concatenate([fold.test for fold in self.folds]))
         size = f'{folds} folds x {self.repeats}' if folds > 1 else f'{self.repeats} seeds'
         groups = ', whole groups' if self.grouped else ''
         part = self.part[0].upper() + self.part[1:]
-        return f'{part}: {size}{groups}, n = {len(tested)}, seed {self.seed}'
+        return f'{part}: {size}{groups}, n = {len(tested)}'
 
     def _check_name(self, name: str):
         if name not in self.results:
@@ -239,7 +239,7 @@ def baseline_of(protocol: Protocol) -> str | None:
     models = [name for name in protocol.results if protocol.rows[name].kind == 'model']
     return protocol.baseline or next(iter(models), None)
 
-
+# %% ../../nbs/340_lab_protocol.ipynb #73167039
 def _difference_columns(protocol: Protocol, name: str) -> dict:
     "The paired difference of a row from the baseline row; NaN where one of the two has no correlation."
     columns = ('diff', 'diff_lo', 'diff_hi', 'diff_p')
@@ -263,7 +263,8 @@ def _control_line(protocol: Protocol) -> list:
     if names[0] not in protocol._metrics:
         pairs = [pair for name in names for pair in protocol.pairs(name)]
         protocol._metrics[names[0]] = control_metrics(pairs)
-    line = {'part': protocol.part, 'row': f'shuffled MOS ({len(names)} permutations)', 'kind': 'control'}
+    count = f'{len(names)} permutation{"s" if len(names) > 1 else ""}'
+    line = {'part': protocol.part, 'row': f'shuffled MOS ({count})', 'kind': 'control'}
     return [line | protocol._metrics[names[0]] | {'n': len(protocol.y), 'repeats': len(names)}]
 
 # %% ../../nbs/340_lab_protocol.ipynb #50bb30a0

@@ -66,7 +66,7 @@ def control_passed(
         return None
     return bool(control.srocc_lo.iloc[0] <= 0 <= control.srocc_hi.iloc[0])
 
-
+# %% ../../nbs/346_lab_report.ipynb #be86822c
 def _control_finding(table: pd.DataFrame) -> str:
     control = table[table.kind == 'control'].iloc[0]
     interval = interval_cell(control.srocc_pooled, control.srocc_lo, control.srocc_hi)
@@ -80,7 +80,7 @@ def _best_model(protocol: Protocol) -> str | None:
     models = table[(table.kind == 'model') & table.srocc_pooled.notna()]
     return models.row[models.srocc_pooled.idxmax()] if len(models) else None
 
-
+# %% ../../nbs/346_lab_report.ipynb #fde7d6d0
 def _choice_finding(part: str, name: str, test) -> str:
     "Which model is best, and its line in the official test (or None)."
     sentence = f'Best model by {part} (highest pooled SROCC): **{name}**.'
@@ -121,7 +121,11 @@ def _part_text(protocol: Protocol) -> list:
     "The paragraphs of one part."
     units = 'seeds' if protocol.part.startswith('official') else 'test folds'
     note = _TABLE_NOTE.format(units=units, baseline=baseline_of(protocol) or 'none')
-    paragraphs = [f'## {protocol.title}', markdown_table(readable_table(protocol.table())), note]
+    paragraphs = [
+        f'## {protocol.title}, seed {protocol.seed}',
+        markdown_table(readable_table(protocol.table())),
+        note,
+    ]
     if _has_groups(protocol):
         paragraphs += ['SROCC in each left-out group:', markdown_table(_wide_group_table(protocol))]
     return paragraphs

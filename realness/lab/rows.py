@@ -98,7 +98,7 @@ def _fitted_baseline(df: pd.DataFrame, name: str, cache: dict) -> Callable:
 
     return predict
 
-
+# %% ../../nbs/350_lab_rows.ipynb #d1a6df93
 def _fixed_baseline(values: np.ndarray) -> Callable:
     "A baseline predictor that returns given values."
     return lambda train, test: values[test]

@@ -134,7 +134,7 @@ def _add_baselines(protocol: Protocol):
     for name, (predict, unit) in baseline_rows(protocol.df).items():
         protocol.add(name, predict, 'trivial', version=f'{__version__} 1', once=once, unit=unit)
 
-
+# %% ../../nbs/355_lab.ipynb #04ccae55
 def _add_controls(protocol: Protocol, features: LabFeatures, cfg: LabConfig):
     "Add heads that are trained on shuffled MOS."
     for number in range(cfg.permutations):
@@ -195,7 +195,7 @@ def _read_ceiling(data: Path, cfg: LabConfig, train: pd.DataFrame) -> pd.DataFra
         return None
     return human_ceiling(read_ratings(path, train.filename))
 
-
+# %% ../../nbs/355_lab.ipynb #145a4937
 def _duplicate_note(train: pd.DataFrame) -> list:
     "A note on training images that appear more than once, in a list; an empty list if there are none."
     duplicates = train.digest.duplicated().sum()

@@ -17,7 +17,7 @@ def number_cell(value: float) -> str:
     "A number with three decimals."
     return f'{value:.3f}' if np.isfinite(value) else UNDEFINED
 
-
+# %% ../../nbs/335_lab_tables.ipynb #bf2e6851
 def interval_cell(
     value: float,
     lo: float,  # lower bound

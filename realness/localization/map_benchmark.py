@@ -102,7 +102,7 @@ def _other_comparisons(rows, name, seen, chosen, seed):
 
 # %% ../../nbs/315_map_benchmark.ipynb #2a20b198
 class BenchmarkResult(NamedTuple):
-    "What the benchmark found."
+    "Tables and rows of a run."
 
     table: pd.DataFrame  # one row for each variant
     differences: pd.DataFrame  # one row for each comparison

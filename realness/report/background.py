@@ -73,7 +73,7 @@ def _cross_validation(facts: Facts, table: pd.DataFrame) -> list:
     figure = figure_element(plot_table(forest, 'srocc'), f'SROCC in the cross-validation. {values}.')
     return [H3('Cross-validation'), P(text), table_element(pd.DataFrame(columns)), figure]
 
-
+# %% ../../nbs/507_report_background.ipynb #51f7b682
 def training_section(facts: Facts) -> list:
     "Training curves or hyper-parameters, and the cross-validation."
     history = facts.read_csv('history.csv')
@@ -175,7 +175,7 @@ def _page_contents(facts: Facts) -> str:
         return ''
     return f' This page shows {" and ".join(shown)} of the data; share it only where their licence allows it.'
 
-
+# %% ../../nbs/507_report_background.ipynb #89a26632
 def licences_section(facts: Facts) -> list:
     "Licences of the data and of the encoders."
     infos = {facts.info.name or 'the training data': facts.info}

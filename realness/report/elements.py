@@ -29,7 +29,7 @@ def _row(values, classes: list):
     cells = [Td(_cell_text(value), cls=name) for value, name in zip(values, classes, strict=True)]
     return Tr(*cells)
 
-
+# %% ../../nbs/501_report_elements.ipynb #12d16347
 def table_element(
     df: pd.DataFrame,
     index: bool = False,  # show the index as the first column, without a heading

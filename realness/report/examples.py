@@ -48,7 +48,7 @@ def _map_maker(facts: Facts) -> Callable:
     localizer = Localizer.load()
     return lambda row: heatmap(row.path, variant='learned', localizer=localizer)
 
-
+# %% ../../nbs/506_report_examples.ipynb #af461bd4
 def _make_maps(facts: Facts, rows: list) -> list:
     "For each row a `Heatmap`, or the reason why there is none."
     try:
@@ -103,7 +103,7 @@ def _caption(row) -> list:
         caption += [' ', Span(textwrap.shorten(str(description), 400, placeholder=' …'), cls='description')]
     return caption
 
-
+# %% ../../nbs/506_report_examples.ipynb #6034da1f
 def _card(row, m):
     "An example: a figure with its caption. `m` is a `Heatmap`, the reason why there is none, or None."
     caption = _caption(row)
@@ -120,14 +120,14 @@ def _legend(maps: list) -> list:
     if m is None:
         return []
     explanation = (
-        f'Left: the image. Right: its map ({m.variant}, {m.model}); the contour surrounds the least real 5 % of '
-        'the pixels. A map is a separate prediction and does not explain the predicted MOS. All maps have this '
-        'scale:'
+        f'Left: the image. Right: its map ({m.variant}, {m.model}); the contour surrounds the least real 5 % '
+        'of the pixels. A map is a separate prediction and does not explain the predicted MOS. '
+        'All maps have this scale:'
     )
     alt = f'Colour scale of the maps: {m.quantity}, {m.lo:g} to {m.hi:g}; brighter is less real.'
     return [P(explanation), figure_element(draw_colour_bar(_shrink(m)), alt)]
 
-
+# %% ../../nbs/506_report_examples.ipynb #e8471f78
 def examples_section(facts: Facts) -> list:
     "The images with the largest and the smallest errors."
     if facts.images is None or not len(facts.images):

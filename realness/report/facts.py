@@ -72,7 +72,7 @@ def _split_digest(folder: Path) -> str:
     table['MOS'] = pd.to_numeric(table.MOS, errors='coerce')
     return table_digest(table.dropna(subset='MOS'))
 
-
+# %% ../../nbs/502_report_facts.ipynb #b45a8645
 def find_training_data(
     settings: dict,  # settings.json of a run
 ) -> Path | None:

@@ -63,7 +63,7 @@ def _css() -> str:
     "The style sheet, a file of this package."
     return files('realness.report').joinpath('report.css').read_text(encoding='utf-8')
 
-
+# %% ../../nbs/509_report.ipynb #30b0ac21
 def _security_policy() -> str:
     digest = base64.b64encode(hashlib.sha256(_css().encode()).digest()).decode()
     return (

@@ -53,7 +53,7 @@ def _best_baseline(facts: Facts) -> str | None:
     values = table.reindex(names).dropna()
     return values.idxmax() if len(values) else None
 
-
+# %% ../../nbs/503_report_results.ipynb #364b5428
 def _comparison(facts: Facts) -> list:
     "The main head against the best baseline predictor, in a list."
     if not facts.has_metrics or facts.evaluation is None:
@@ -85,8 +85,8 @@ def uncertainty_findings(facts: Facts) -> list:
     for modality, coverage in facts.config.get('metrics', {}).get('coverage_90', {}).items():
         share, lo, hi = (f'{100 * coverage[key]:.1f}' for key in ('value', 'lo', 'hi'))
         sentences.append(
-            f'{MODALITIES[modality].label}: in cross-validation the 90 % intervals contained the true MOS of {share} % '
-            f'[{lo}, {hi}] of {coverage["n"]} images that were used for neither head nor intervals'
+            f'{MODALITIES[modality].label}: in cross-validation the 90 % intervals contained the true MOS of '
+            f'{share} % [{lo}, {hi}] of {coverage["n"]} images that were used for neither head nor intervals'
         )
     return [f'{sentence}.' for sentence in sentences]
 
@@ -105,7 +105,7 @@ def _limits(facts: Facts) -> list:
         limits.append(P(link, ': these rows were left out.'))
     return limits
 
-
+# %% ../../nbs/503_report_results.ipynb #080a6160
 def summary_section(facts: Facts) -> list:
     "The main results, then the limits."
     if facts.images is None:
@@ -147,7 +147,7 @@ def _parts_elements(facts: Facts) -> list:
     parts = parts.replace({'part': {'ai': 'AI', 'photo': 'photographs'}})
     return [H3('By kind of image'), P(note), table_element(parts)]
 
-
+# %% ../../nbs/503_report_results.ipynb #64012496
 def _stored_accuracy(facts: Facts) -> list:
     "Metrics of stored predictions; baseline predictors need the images of a test."
     if not facts.has_metrics:
@@ -191,7 +191,7 @@ def _answer_words(images: pd.DataFrame):
 def _range_text(values: pd.Series) -> str:
     return f'{format_number(values.min(), 2)} to {format_number(values.max(), 2)}'
 
-
+# %% ../../nbs/503_report_results.ipynb #a99045b1
 def _scatter_element(images: pd.DataFrame):
     "True against predicted MOS, with the prediction intervals if there are any."
     has_intervals = 'mos_lo' in images and images.mos_lo.notna().all()
@@ -206,7 +206,7 @@ def _scatter_element(images: pd.DataFrame):
         caption += ' The band is the 90 % prediction interval: nine of ten true MOS should lie in it.'
     return figure_element(figure, alt, caption)
 
-
+# %% ../../nbs/503_report_results.ipynb #04f0c2cf
 def _distribution_element(images: pd.DataFrame):
     "How true and predicted MOS are distributed."
     figure = plot_distribution({'true': images.MOS, 'predicted': images.predicted})
@@ -233,7 +233,7 @@ def _group_means(errors: pd.Series, groups: dict) -> str:
             means.append(f'{label} {format_number(errors[labels == label].mean(), 2)}')
     return '; '.join(means)
 
-
+# %% ../../nbs/503_report_results.ipynb #7ede9e66
 def errors_section(facts: Facts) -> list:
     "Prediction errors by answer word and by kind of image."
     if not facts.has_metrics:

@@ -28,7 +28,7 @@ def _calibration_alt(table: pd.DataFrame, of: str) -> str:
     )
     return f'Mean true against mean predicted MOS in {len(table)} groups of {of}: {values}.'
 
-
+# %% ../../nbs/504_report_uncertainty.ipynb #e214f1fc
 def _evaluated_calibration(facts: Facts) -> list:
     "Calibration on the evaluated images, in a list; an empty list for too few images."
     if facts.images is None or len(facts.images) < _LEAST_IMAGES:
@@ -49,7 +49,7 @@ def _training_calibration(facts: Facts) -> list:
     caption = 'The run learned its calibration and its prediction intervals from these images.'
     return [figure_element(figure, _calibration_alt(table, 'held-out training images'), caption)]
 
-
+# %% ../../nbs/504_report_uncertainty.ipynb #672c0970
 def uncertainty_section(facts: Facts) -> list:
     "Coverage of the prediction intervals, and calibration."
     elements = [P(sentence) for sentence in uncertainty_findings(facts) if 'intervals' in sentence]
@@ -66,7 +66,7 @@ def _domain_table(images: pd.DataFrame) -> list:
     table = images.head(_MOST_ROWS)[['filename', 'domain_score', 'MOS', 'predicted']].rename(columns=columns)
     return [Details(Summary(f'The {len(table)} highest domain scores'), table_element(table))]
 
-
+# %% ../../nbs/504_report_uncertainty.ipynb #5608c01b
 def domain_section(facts: Facts) -> list:
     "How many images are out of domain, and which."
     images = facts.images
@@ -76,8 +76,9 @@ def domain_section(facts: Facts) -> list:
     images = images.sort_values('domain_score', ascending=False)
     outside = images[images.domain_score > 1]
     sentence = (
-        f'{len(outside)} of {len(images)} images are out of domain (domain score above 1): further from the '
-        'training images than 95 % of held-out images of the same kind. Predictions for them are less reliable.'
+        f'{len(outside)} of {len(images)} images are out of domain (domain score above 1): further from '
+        'the training images than 95 % of held-out images of the same kind. '
+        'Predictions for them are less reliable.'
     )
     figure = plot_distribution(
         {'evaluated images': images.domain_score},
