@@ -48,8 +48,8 @@ def clip_fit(  # noqa: PLR0913
     from realness.cache import VectorCache
     from realness.localization.clip_fit import fit_clip
 
-    told = fit_command(data, crops, seed, out)
-    record = fit_clip(data, out, crops, seed=seed, device=device, cache=VectorCache(), command=told)
+    command_line = fit_command(data, crops, seed, out)
+    record = fit_clip(data, out, crops, seed=seed, device=device, cache=VectorCache(), command=command_line)
     if as_json:
         return print_json(record)
     for name, value in record['metrics'].items():

@@ -153,7 +153,7 @@ def heatmap(  # noqa: PLR0913
     config: DescriberChoice,
     as_json: Json = False,
 ):
-    """Map where images look unrealistic: a picture, an array and a JSON file for each image.
+    """Map where images look unrealistic: a figure, an array and a JSON file for each image.
 
     STEM.png shows the map, STEM.npy holds it (float32, height x width), STEM.json says how it was made;
     index.csv and index.html list all maps. Maps without a download: `--variant learned` (needs no description

@@ -65,10 +65,10 @@ class Describer:
 
 # %% ../../nbs/416_describer.ipynb #88a1cbd7
 def reads_prompt(describer) -> bool:
-    "Whether the answers of a describer depend on the prompt; yes unless it says otherwise."
+    "Whether the answers of a describer depend on the prompt; the default is yes."
     return getattr(describer, 'reads_prompt', Describer.reads_prompt)
 
 
 def sends_images(describer) -> bool:
-    "Whether a describer sends images to a server; no unless it says otherwise."
+    "Whether a describer sends images to a server; the default is no."
     return getattr(describer, 'sends_images', Describer.sends_images)

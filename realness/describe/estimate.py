@@ -37,6 +37,14 @@ def _estimate_tokens(rows, column, n):
     counts = [count_tokens(row[column]) for row in rows if row[column]]
     return round(sum(counts) / len(counts) * n) if counts else None
 
+# %% ../../nbs/443_estimate.ipynb #aa15e6af
+def _find_missing(images, table, again):
+    "(images that need a description, rows that exist)"
+    if table is None:
+        return images, []
+    missing, _ = table.find_missing(images, again)
+    return missing, list(table.rows.values())
+
 # %% ../../nbs/443_estimate.ipynb #f7969180
 def plan(
     requested: list,  # images and folders, or what `collect` returned
@@ -53,15 +61,13 @@ def plan(
     options = replace(options or DescribeOptions(), **changes)
     images = collect(requested)
     prompt = make_prompt(options.prompt, options.max_words)
-    rows = {}
-    missing = images
+    table = None
     if out and Path(out).is_file() and not options.overwrite:
         table = open_table(out, describer, prompt)
-        rows = table.rows
-        missing, _ = table.find_missing(images, options.again)
+    missing, rows = _find_missing(images, table, options.again)
     n = len(missing[: options.limit])
-    tokens_in = _estimate_tokens(rows.values(), 'tokens_in', n)
-    tokens_out = _estimate_tokens(rows.values(), 'tokens_out', n)
+    tokens_in = _estimate_tokens(rows, 'tokens_in', n)
+    tokens_out = _estimate_tokens(rows, 'tokens_out', n)
     unknown = tokens_in is None or tokens_out is None
     return dict(
         pictures=len(images),

@@ -99,8 +99,8 @@ def fit_mlp_head(
     settings = training_settings(config, device='cpu', folder=folder, log=log)
     seed_everything(config.seed)
     head = MLPHead(get_widths(rows.blocks))
-    kept = replace(rows.take(validation), copies=())
-    learner = fit_mlp(head, stack_copies(rows.take(train)), kept, settings)
+    held_out = replace(rows.take(validation), copies=())
+    learner = fit_mlp(head, stack_copies(rows.take(train)), held_out, settings)
     history = pd.DataFrame(learner.history)
     history['best'] = history.epoch == learner.best['epoch']
     return FittedHead(head, history, validation)

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from ..bootstrap import bootstrap_ci
 from ..cache import VectorCache
 from ..config import RealnessError, atomic_write
 from ..data import load_split
