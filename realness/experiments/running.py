@@ -80,7 +80,7 @@ def add_second_baseline(
 # %% ../../nbs/experiments/602_running.ipynb #247febd8
 def plot_differences(
     table: pd.DataFrame,  # of a protocol or of `read_results`: row, diff, diff_lo, diff_hi
-    baseline: str,  # what the differences are relative to, for the label
+    baseline: str,  # name of the baseline, for the label
     title: str | None = None,
 ):  # a Figure
     "Paired differences of pooled SROCC with their intervals, in the order of the table."
@@ -92,6 +92,6 @@ def plot_differences(
         axes.errorbar(table['diff'], table.index, xerr=errors, fmt='s', ms=3, lw=1, color='black')
         axes.set_yticks(table.index, table.row, fontsize=6)
         axes.set_ylim(len(table) - 0.4, -0.6)
-        axes.set_xlabel(f'SROCC (pooled) - {baseline}', fontsize=7)
+        axes.set_xlabel(f'difference in SROCC (baseline: {baseline})', fontsize=7)
         figure.suptitle(title or '', fontsize=8)
     return figure

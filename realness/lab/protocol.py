@@ -209,13 +209,13 @@ class Protocol:
 
     @property
     def title(self) -> str:
-        "Part, folds, number of images and seed."
+        "Part, folds and number of images."
         folds = len(self.first_repeat)
         tested = np.unique(np.concatenate([fold.test for fold in self.folds]))
         size = f'{folds} folds x {self.repeats}' if folds > 1 else f'{self.repeats} seeds'
         groups = ', whole groups' if self.grouped else ''
         part = self.part[0].upper() + self.part[1:]
-        return f'{part}: {size}{groups}, n = {len(tested)}, seed {self.seed}'
+        return f'{part}: {size}{groups}, n = {len(tested)}'
 
     def _check_name(self, name: str):
         if name not in self.results:
@@ -263,7 +263,8 @@ def _control_line(protocol: Protocol) -> list:
     if names[0] not in protocol._metrics:
         pairs = [pair for name in names for pair in protocol.pairs(name)]
         protocol._metrics[names[0]] = control_metrics(pairs)
-    line = {'part': protocol.part, 'row': f'shuffled MOS ({len(names)} permutations)', 'kind': 'control'}
+    count = f'{len(names)} permutation{"s" if len(names) > 1 else ""}'
+    line = {'part': protocol.part, 'row': f'shuffled MOS ({count})', 'kind': 'control'}
     return [line | protocol._metrics[names[0]] | {'n': len(protocol.y), 'repeats': len(names)}]
 
 # %% ../../nbs/340_lab_protocol.ipynb #50bb30a0

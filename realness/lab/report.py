@@ -121,7 +121,11 @@ def _part_text(protocol: Protocol) -> list:
     "The paragraphs of one part."
     units = 'seeds' if protocol.part.startswith('official') else 'test folds'
     note = _TABLE_NOTE.format(units=units, baseline=baseline_of(protocol) or 'none')
-    paragraphs = [f'## {protocol.title}', markdown_table(readable_table(protocol.table())), note]
+    paragraphs = [
+        f'## {protocol.title}, seed {protocol.seed}',
+        markdown_table(readable_table(protocol.table())),
+        note,
+    ]
     if _has_groups(protocol):
         paragraphs += ['SROCC in each left-out group:', markdown_table(_wide_group_table(protocol))]
     return paragraphs

@@ -69,8 +69,8 @@ class RunConfig:
     # Encoder pair: full (ResNet-50 + BERT), lite (offline pair) or IMAGE+TEXT, e.g. resnet18+lite.
     encoders: str = 'full'
     head: str = field(default='svr', metadata=dict(choices=HEADS))  # Regression head.
-    # Input of the main head: both, image or text. An image-only head is always fitted as well.
-    modality: str = 'both'
+    # Input of the main head; an image-only head is always fitted as well.
+    modality: str = field(default='both', metadata=dict(choices=MODALITIES))
     tune: bool = False  # Fine-tune the encoders (with --head mlp); they are frozen by default.
     freeze: str | None = None  # With --tune: keep one encoder frozen, image or text.
     seed: int = 0  # Seed of everything that is random.
