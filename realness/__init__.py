@@ -16,13 +16,35 @@ __getattr__, __dir__, __all__ = lazy_names(
         'write_split': 'data',
         # score
         'COREModel': 'regression.regression_model',
-        'Predictor': 'regression.predict',
+        'Predictor': 'regression.predictor',
         'RunConfig': 'regression.run_config',
         'evaluate': 'regression.evaluate',
-        'load': 'regression.predict',
+        'load': 'regression.predictor',
+        'predict': 'regression.predict',
         'train_run': 'regression.runs',
-        # map
+        # heatmap
         'Heatmap': 'localization.heatmap',
+        'Localizer': 'localization.localizer',
+        'MapRequest': 'localization.map_request',
+        'MapStyle': 'map_style',
+        'fit_clip': 'localization.clip_fit',
+        'fit_localizer': 'localization.localizer',
         'heatmap': 'localization.heatmap',
+        'load_clip': 'localization.clip',
+        'make_maps': 'localization.batch_maps',
+        # evaluation
+        'LabConfig': 'lab.lab_config',
+        'Protocol': 'lab.protocol',
+        'bootstrap_ci': 'bootstrap',
+        'map_metrics': 'localization.map_metrics',
+        'regression_metrics': 'metric_tables',
+        # interfaces
+        'HeatmapExplorer': 'explorer.app',
+        # registries
+        'CLIPS': 'localization.clip',
+        'HEADS': 'regression.heads',
+        'IMAGE_ENCODERS': 'encoder_registry',
+        'TEXT_ENCODERS': 'encoder_registry',
+        'VARIANTS': 'localization.variants',
     },
 )

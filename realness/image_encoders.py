@@ -165,7 +165,7 @@ def _check_choice(option, value, choices):
 
 # %% ../nbs/048_image_encoders.ipynb #a53d2e76
 def _image_info(name, weights, spec):
-    "What an encoder with these weights knows; the tag names the file or says `random`."
+    "Facts about an encoder with these weights; the tag is that of the entry, `random`, or the file name."
     tag = {'default': spec.tag, 'random': 'random'}.get(weights, Path(weights).name)
     return EncoderInfo(
         kind='image',

@@ -111,7 +111,7 @@ def _mean_of_tokens(states, mask):
 
 # %% ../nbs/049_text_encoders.ipynb #aa6c5bcb
 def _text_info(name, weights, pooling, config):
-    "What a text encoder with these weights knows; `config` is the network's."
+    "Facts about a text encoder with these weights; `config` is the network's."
     spec = TEXT_ENCODERS.get(name)
     tag = spec.tag if spec else Path(name).name
     limit = getattr(config, 'max_position_embeddings', MAX_TOKENS) or MAX_TOKENS

@@ -110,7 +110,7 @@ def test_same_page_again(hostile, cli, tmp_path):
 
 
 @pytest.mark.parametrize('width', [900, 1400])
-def test_in_a_browser(hostile, browser, width):  # noqa: F811
+def test_in_a_browser(hostile, browser, width):
     page = browser.new_page(viewport={'width': width, 'height': 900})
     requests, messages = [], []
     page.on('request', lambda request: requests.append(request.url.split(':')[0]))

@@ -120,15 +120,21 @@ class ImageBrowser(W.VBox):
         grid.total = len(self.listed)
         with self._silenced():
             grid.page = min(grid.page, last_page)
-        ids = self.listed[grid.page * grid.per_page : (grid.page + 1) * grid.per_page]
-        self._show(ids)
-        pending = [i for i in ids if self.collection.cached_thumbnail(i) is None]
+        self._show_page()
+        pending = [i for i in self.page_rows if self.collection.cached_thumbnail(i) is None]
         if pending:
             job = _make_thumbnails(self.collection, pending)
-            self.queue.submit('thumbnails', job, lambda _: self._show(ids), self.show_error)
+            self.queue.submit('thumbnails', job, self._show_page, self.show_error)
 
-    def _show(self, ids):
-        self.grid.items = [_thumbnail_item(self.collection, i) for i in ids]
+    @property
+    def page_rows(self) -> list:
+        "The row numbers of the images on the page."
+        first = self.grid.page * self.grid.per_page
+        return self.listed[first : first + self.grid.per_page]
+
+    def _show_page(self, count=0):
+        "Show the images of the page, with the thumbnails that have been made."
+        self.grid.items = [_thumbnail_item(self.collection, i) for i in self.page_rows]
 
     @contextmanager
     def _silenced(self):

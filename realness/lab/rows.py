@@ -54,6 +54,7 @@ def head_version(
         recipe.rank_share,
         recipe.copy_share,
     )
+    # the form of these values is part of the digest; another form would invalidate all stored units
     grids = {name: HEADS[name].grid for name in ('svr', 'gp')}
     weights = {name: [weight] for name, weight in recipe.block_weights.items()} | {'g': [recipe.gamma]}
     parts = (__version__, *fingerprints, *shares, grids, weights, INPUT_SCALE)

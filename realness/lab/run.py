@@ -124,7 +124,7 @@ def _add_models(protocol: Protocol, encoders: str, features: LabFeatures, cfg: L
     if features.copies:
         version = head_version((*marks, len(features.copies)))
         for modality in ('both', 'image'):
-            predict = head_row(blocks, protocol.y, 'svr', modality, features.copies)
+            predict = head_row(blocks, protocol.y, BEST['head'], modality, features.copies)
             protocol.add(f'{encoders} best {modality}', predict, version=version)
 
 # %% ../../nbs/355_lab.ipynb #97b2b989

@@ -155,7 +155,7 @@ def _create_from_file(name, path):
         raise RealnessError(f'{path}: these weights do not fit {name} ({reason}); name another file') from e
     return model
 
-
+# %% ../../nbs/204_clip.ipynb #960c6244
 def _create_random(name):
     "Return an open_clip model with random weights, the same every time."
     import open_clip

@@ -82,26 +82,35 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 # %% ../../nbs/260_run_heatmap_analysis.ipynb #187817f6
-def _requested_paths(options, split):
-    "Return the image files that the script was asked for. Raises `RealnessError` for one that is missing."
-    names = options.names or ['f22.png']
-    table = split / TABLE
-    if not table.is_file() and (options.all or not all(Path(name).is_file() for name in names)):
+def _check_table(table, names):
+    "Raise `RealnessError` if there is no table and the names are no files either."
+    if not table.is_file() and not all(Path(name).is_file() for name in names):
         raise RealnessError(
             f'{table} is not there; put the data into datasets/ (realness data fetch raise, '
             'or realness data demo --out datasets), or name image files'
         )
-    images = split / 'images'
-    if options.all:
-        paths = [images / name for name in load_data(table).filename]
-    else:
-        paths = [Path(name) if Path(name).is_file() else images / name for name in names]
+
+# %% ../../nbs/260_run_heatmap_analysis.ipynb #527b86cf
+def _check_files(paths, images):
+    "Raise `ImageError` for a file that is missing, with examples from the folder of images."
     for path in paths:
         if not path.is_file():
             examples = ', '.join(file.name for file in find_images(images)[:3]) or 'none'
             raise ImageError(
                 path, 'there is no such file', f'name one that is in {images}, such as {examples}'
             )
+
+# %% ../../nbs/260_run_heatmap_analysis.ipynb #3ce8da61
+def _requested_paths(options, split):
+    "Return the image files that the script was asked for."
+    names = options.names or ['f22.png']
+    images = split / 'images'
+    _check_table(split / TABLE, ['--all'] if options.all else names)
+    if options.all:
+        paths = [images / name for name in load_data(split / TABLE).filename]
+    else:
+        paths = [Path(name) if Path(name).is_file() else images / name for name in names]
+    _check_files(paths, images)
     return paths
 
 # %% ../../nbs/260_run_heatmap_analysis.ipynb #fb57da0b

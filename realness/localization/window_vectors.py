@@ -20,14 +20,14 @@ def _place_codes(corners, width):
     "Return one number for each corner (y, x) of an image of this width."
     return corners[:, 0] * width + corners[:, 1]
 
-
+# %% ../../nbs/211_window_vectors.ipynb #aeec2dd5
 def _pack(codes, vectors):
     "Return codes and vectors as bytes, after their count and length."
     header = np.array([len(codes), vectors.shape[1]], np.int64)
     parts = [header.view(np.uint8), codes.astype(np.int64).view(np.uint8), vectors.view(np.uint8).ravel()]
     return np.concatenate(parts)
 
-
+# %% ../../nbs/211_window_vectors.ipynb #19059a03
 def _unpack(data):
     "Return the codes and vectors of an entry."
     n, dim = data[:16].view(np.int64)

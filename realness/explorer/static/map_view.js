@@ -14,7 +14,7 @@
  * Text reaches the page through `textContent` alone: a file name is never parsed as HTML.
  */
 
-const HOVER_DELAY = 90; // milliseconds the pointer must rest before the kernel is asked
+const HOVER_DELAY = 90; // milliseconds that the pointer must rest before a location is looked up
 const DRAG_DISTANCE = 4; // screen pixels after which a click becomes a drag
 const MAX_LEVEL = 65535; // the map arrives as 16-bit levels between its lowest and highest value
 const PAINT_SHIFT = 4; // 16 neighbouring levels share one colour
