@@ -16,7 +16,7 @@ import statistics
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-EXPORT = re.compile(r'^#\| *exporti?\b', re.M)
+EXPORT = re.compile(r'^#\| *export[is]?\b', re.M)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 

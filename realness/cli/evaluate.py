@@ -6,7 +6,6 @@
 __all__ = ['print_evaluation', 'evaluate']
 
 # %% ../../nbs/555_cli_evaluate.ipynb #2bd464b7
-from pathlib import Path
 from typing import Annotated
 
 import typer

@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from .base import DefectKind, blur, read_at, read_box, register_defect, warp
+from .base import blur, read_at, read_box, register_defect, warp
 from .planted import DEMO_DEFECTS
 from ..registry import Registry
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..defects.kinds import DEFECTS
 from .describer import Describer, Reply
-from .weak_regions import DefectMatcher, Region, find_weak_regions, peak_level
+from .weak_regions import DefectMatcher, find_weak_regions, peak_level
 from ..images import image_digest, load_image
 from ..localization.clip import load_clip
 from ..localization.localizer import Localizer

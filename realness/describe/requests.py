@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from queue import Empty, SimpleQueue
 
-from ..config import RealnessError
 from .answers import check_answer
 from .describer import RejectedImageError, RetryableError
 from .description_table import COLUMNS

@@ -14,7 +14,6 @@ from ..cache import VectorCache
 from .kernel_mixtures import Kernels, mixture_row
 from .running import run_command
 from .view_features import STAGES, VIEWS, ViewFeatures
-from ..image_encoders import ImageEncoder
 from ..lab.protocol import Protocol
 from ..lab.run import load_lab
 

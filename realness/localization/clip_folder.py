@@ -14,7 +14,6 @@ import numpy as np
 
 from ..config import RealnessError, atomic_write
 from .clip_heads import ClipHeads
-from ..pretrained import package_weights
 
 # %% ../../nbs/272_clip_folder.ipynb #2322aed0
 def load_heads(

@@ -27,7 +27,6 @@ from realness.localization.clip_texts import (
     defect_texts,
 )
 from realness.localization.clip_windows import (
-    UNKNOWN,
     LabelledWindows,
     LiteEncoders,
     boxes_on_mask,

@@ -9,7 +9,6 @@ __all__ = ['UNKNOWN', 'ANSWER_KINDS', 'random_boxes', 'boxes_on_mask', 'LiteEnco
 # %% ../../nbs/267_clip_windows.ipynb #fbe8b1d4
 from dataclasses import dataclass, fields
 from itertools import cycle, islice
-from pathlib import Path
 
 import numpy as np
 import torch

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 
 from .heatmap_object import Heatmap
 from .map_maker import MapInput, make_maker
-from .map_request import MapRequest, get_variant, make_request
-from .variants import VARIANTS
+from .map_request import MapRequest, make_request
 
 # %% ../../nbs/248_heatmap.ipynb #100ac24d
 def _open(image, text, options):

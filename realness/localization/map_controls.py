@@ -121,7 +121,7 @@ CONTROLS = Registry('control')  # name -> variant that knows nothing about defec
 CONTROLS.register('constant', _constant_map)
 CONTROLS.register('random', _random_map)
 CONTROLS.register('centre', _centre_map)
-CONTROLS.register('scene statistics', statistics_map);
+CONTROLS.register('scene statistics', statistics_map)
 
 # %% ../../nbs/310_map_controls.ipynb #6af264f7
 def whole_image_control(

@@ -7,7 +7,6 @@ __all__ = ['REFERENCE_SIZES', 'Reference', 'load_reference']
 
 # %% ../../nbs/214_reference.ipynb #86837190
 from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
