@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['MAX_PIXELS', 'IMAGE_SUFFIXES', 'ImageError', 'to_rgb', 'no_warnings', 'open_image', 'load_image', 'to_tensor',
-           'view_size', 'to_view', 'reencode', 'file_digest', 'image_digest', 'find_images']
+           'view_size', 'to_view', 'reencode', 'file_digest', 'image_digest', 'data_uri', 'find_images']
 
 # %% ../nbs/015_images.ipynb #fabe88a9
+import base64
 import hashlib
 import io
 import os
@@ -301,6 +302,14 @@ def image_digest(
         return file_digest(src)
     im = load_image(src)
     return hashlib.blake2b(im.tobytes(), digest_size=16, key=f'{im.size}'.encode()).hexdigest()
+
+# %% ../nbs/015_images.ipynb #987e3f71
+def data_uri(
+    data: bytes,  # content of a file
+    mime_type: str,  # such as 'image/png'
+) -> str:
+    "Return the content of a file as a URI."
+    return f'data:{mime_type};base64,{base64.b64encode(data).decode()}'
 
 # %% ../nbs/015_images.ipynb #5d6363db
 # fmt: off

@@ -6,7 +6,6 @@
 __all__ = ['STRENGTHS', 'Slider', 'overlay_image', 'defect_slider']
 
 # %% ../nbs/500_slider.ipynb #115e827c
-import base64
 import html
 import io
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from PIL import Image
 
 from .config import RealnessError, atomic_write
 from .defects.planted import plant
-from .images import load_image
+from .images import data_uri, load_image
 
 # %% ../nbs/500_slider.ipynb #c0de5003
 def _shrink(image, max_width):
@@ -28,17 +27,17 @@ def _shrink(image, max_width):
     return image.resize((max_width, height), Image.Resampling.LANCZOS)
 
 # %% ../nbs/500_slider.ipynb #c0de5005
-def _data_uri(image, quality):
+def _webp_uri(image, quality):
     "Return a PIL image as the data URI of a WebP file."
     file = io.BytesIO()
     image.save(file, 'WEBP', quality=quality, method=4)
-    return 'data:image/webp;base64,' + base64.b64encode(file.getvalue()).decode()
+    return data_uri(file.getvalue(), 'image/webp')
 
 # %% ../nbs/500_slider.ipynb #c0de5008
 def _figure_html(image, caption, hidden, quality):
     "Return one image and its caption as HTML."
     caption = html.escape(str(caption), quote=True)
-    source = _data_uri(image, quality)
+    source = _webp_uri(image, quality)
     return (
         f'<figure{" hidden" if hidden else ""}>'
         f'<img alt="{caption}" width="{image.width}" height="{image.height}" src="{source}"/>'

@@ -13,7 +13,8 @@ import ipywidgets as W
 
 from .events import report_errors
 from .findings import Findings
-from .markup import data_uri, escape, findings_html
+from .markup import escape, findings_html
+from ..images import data_uri
 
 # %% ../../nbs/528_explorer_findings_panel.ipynb #5a1b7cfa
 def _download_link(path: Path, mime_type: str) -> str:

@@ -16,8 +16,9 @@ from fastcore.xml import H3, B, Div, Figcaption, Figure, Img, P, Span
 
 from ..config import RealnessError, track
 from ..figures import format_interval, format_number, to_jpeg
+from ..images import data_uri
 from ..map_figures import draw_colour_bar, draw_maps
-from .elements import data_uri, figure_element, missing_element
+from .elements import figure_element, missing_element
 from .facts import Facts
 from .results import too_few
 
@@ -85,7 +86,7 @@ def _map_element(filename: str, m):
         place = f'least real at {box[0]}, {box[1]} ({box[2]} x {box[3]} pixels)'
     alt = f'{filename} and its map: {m.direction} {m.array.min():.2f} to {m.array.max():.2f}, {place}.'
     data = to_jpeg(draw_maps([_shrink(m)], [''], look='side', bar=False), 150)
-    return Img(src=data_uri(data, 'jpeg'), alt=alt)
+    return Img(src=data_uri(data, 'image/jpeg'), alt=alt)
 
 # %% ../../nbs/506_report_examples.ipynb #f3939439
 def _caption(row) -> list:
