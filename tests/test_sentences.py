@@ -302,7 +302,7 @@ def test_describe_options_that_do_not_go_together(cli, trained, six_images):
     assert cli('predict', trained.run, six_images, '--fallback').code == 2
     result = cli('predict', trained.run, six_images, '--describe')
     assert result.code == 2
-    assert 'choose who describes' in result.err
+    assert 'choose a model that describes the images' in result.err
 
 
 def test_a_dry_run_sends_nothing(realness, six_images, tmp_path):
