@@ -78,7 +78,7 @@ class ImageBrowser(W.VBox):
             style={'description_width': '34px'},
         )
         self.descending = W.ToggleButton(
-            icon='sort-amount-down', tooltip='Highest first', layout=W.Layout(width='38px')
+            icon='sort-amount-down', tooltip='Highest first', layout=W.Layout(width='44px')
         )
         self.search = W.Text(
             placeholder='Search names and descriptions',

@@ -86,7 +86,8 @@ def uncertainty_findings(facts: Facts) -> list:
         share, lo, hi = (f'{100 * coverage[key]:.1f}' for key in ('value', 'lo', 'hi'))
         sentences.append(
             f'{MODALITIES[modality].label}: in cross-validation, the 90 % intervals contained the true MOS '
-            f'of {share} % [{lo}, {hi}] of {coverage["n"]} images that were used to fit neither the head nor the intervals'
+            f'of {share} % [{lo}, {hi}] of {coverage["n"]} images, which were used to fit neither the head '
+            'nor the intervals'
         )
     return [f'{sentence}.' for sentence in sentences]
 
