@@ -99,7 +99,7 @@ BAD_OPTIONS = {
     "'tree'": ('--heads', 'tree'),
     "baseline 'best': no such row": ('--baseline', 'best'),
     'permutations is 1; it must be at least 3': ('--permutations', '1'),
-    'holds something else': ('--out', 'other'),
+    'contains other files': ('--out', 'other'),
 }
 
 

@@ -89,7 +89,7 @@ def report_record(
         chosen=chosen,
         chosen_test=None if test is None else test.srocc_pooled,
         table=nan_to_none(report.table.to_dict('records')),
-        people=None if report.people is None else report.people.to_dict('index'),
+        people=None if report.rater_agreement is None else report.rater_agreement.to_dict('index'),
     )
 
 # %% ../../nbs/576_cli_lab.ipynb #2a53429b
