@@ -48,6 +48,7 @@ def run_kernel(connection, job: dict):
     os.chdir(job['cwd'])
     os.environ.clear()
     os.environ.update(job['env'])
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads the pipe of the parent
     sys.argv = ['ipykernel_launcher', *job['argv']]
     import pandas
     from ipykernel.kernelapp import launch_new_instance
