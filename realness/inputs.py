@@ -21,17 +21,17 @@ from .images import find_images
 
 # %% ../nbs/035_inputs.ipynb #9203170d
 class InputImage(NamedTuple):
-    "An image that the user named."
+    "An image that the user requested."
 
-    name: str  # unique in the list; relative to the folder that was named
-    path: Path  # need not exist
+    name: str  # unique in the list; relative to the requested folder
+    path: Path  # the file may be missing
 
 # %% ../nbs/035_inputs.ipynb #f680c7e4
 def _expand_argument(
     argument: str,  # a file or folder as typed
-    is_only: bool,  # is it the only argument
+    is_only: bool,  # True if there is no other argument
 ) -> list:  # of `InputImage`
-    "The images that one argument names."
+    "List the images of one argument. Raises `RealnessError` if it is the only one and contains no image."
     path = Path(argument)
     if not path.is_dir():
         return [InputImage(path.name if is_only else path.as_posix(), path)]
@@ -44,16 +44,16 @@ def _expand_argument(
 def _make_unique(images: list) -> list:
     "Replace names that occur more than once by absolute paths."
     counts = Counter(image.name for image in images)
-    return [
-        image
-        if counts[image.name] == 1
-        else image._replace(name=Path(os.path.abspath(image.path)).as_posix())
-        for image in images
-    ]
+    unique = []
+    for image in images:
+        if counts[image.name] > 1:
+            image = image._replace(name=Path(os.path.abspath(image.path)).as_posix())
+        unique.append(image)
+    return unique
 
 # %% ../nbs/035_inputs.ipynb #1224cc4e
 def collect(
-    requested: list,  # files and folders as typed, or the list that `collect` returned
+    requested: list,  # files and folders as typed, or a list that `collect` returned
 ) -> list:  # of `InputImage`, in the order of the arguments
     "List every requested image once. Raises `RealnessError` if the only argument is a folder without images."
     if requested and isinstance(requested[0], tuple):
@@ -67,12 +67,10 @@ def collect(
 # %% ../nbs/035_inputs.ipynb #dbf7fc43
 def read_descriptions(
     path: Path | str,  # a CSV file
-    required: tuple = ('filename', 'description'),  # columns that must be there
-    problems: Problems | None = None,  # problems are added here; by default they raise one `DataError`
-) -> (
-    pd.DataFrame
-):  # filename, description ('' if missing), MOS (NaN if missing), sentence_source ('' if missing), row
-    "Read a table of descriptions."
+    required: tuple = ('filename', 'description'),  # columns that must exist
+    problems: Problems | None = None,  # problems are added to it; by default they raise one `DataError`
+) -> pd.DataFrame:  # filename, description, MOS, sentence_source, row
+    "Read a table of descriptions. A missing MOS is NaN; a missing description or source is ''."
     collected = Problems() if problems is None else problems
     table = read_table(path, collected, required)
     for row in table[table.filename.duplicated()].itertuples():
@@ -92,19 +90,20 @@ def read_descriptions(
 def read_sentences(
     path: Path | str,  # a CSV file with filename and description
 ) -> dict:  # file name -> description
-    "The descriptions of a table. Raises `DataError` with every problem."
+    "Read only the descriptions of a table. Raises `DataError` with all problems."
     table = read_descriptions(path)
     return dict(zip(table.filename, table.description, strict=True))
 
 # %% ../nbs/035_inputs.ipynb #67e757fa
 class _Entry(NamedTuple):
     description: str
-    source: str  # '' if the table does not say
+    source: str  # '' if the table does not contain it
 
 
 def _load_entries(
     table: Path | str | Mapping,  # a CSV file, or file name -> description
 ) -> dict:  # file name -> `_Entry`
+    "The descriptions of a table with their sources."
     if isinstance(table, Mapping):
         return {name: _Entry(text or '', '') for name, text in table.items()}
     rows = read_descriptions(table)
@@ -115,7 +114,7 @@ def _load_entries(
 def _images_folder(
     path: Path,  # an image
 ) -> Path | None:
-    "The nearest folder `images` above an image that has a table beside it."
+    "The nearest folder `images` that contains an image and has a table beside it; None if there is none."
     for folder in path.parents:
         if folder.name == 'images' and (folder.parent / TABLE).is_file():
             return folder
@@ -124,10 +123,10 @@ def _images_folder(
 # %% ../nbs/035_inputs.ipynb #8f5c5f26
 def _match_end(
     name: str,  # of the image
-    candidates: list,  # names in the table that end in the same file name
-    is_unique: bool,  # does one requested image have this file name
+    candidates: list,  # names in the table with the same file name
+    is_unique: bool,  # True if only one requested image has this file name
 ) -> str | None:
-    "The one candidate that names the same path from its end."
+    "The matching candidate; None if there is none or more than one."
     bare = Path(name).name
     matches = [c for c in candidates if c == bare or c.endswith(f'/{name}') or name.endswith(f'/{c}')]
     if len(matches) != 1:
@@ -139,7 +138,7 @@ class Sentences:
     """Find the description of an image.
 
     A call with the name and path of an image returns its description ('' if there is none) and the source:
-    'option', 'csv', 'beside', 'none', or what the table has in the column `sentence_source`.
+    'option', 'csv', 'beside', 'none', or the value of the column `sentence_source`.
     """
 
     def __init__(
@@ -164,11 +163,15 @@ class Sentences:
         if self.description is not None:
             return self.description, 'option'
         if self.entries is not None:
-            entry, default_source = self._find_in_table(name, path), 'csv'
+            entry = self._find_in_table(name, path)
+            default_source = 'csv'
         else:
-            entry, default_source = self._find_beside(path), 'beside'
+            entry = self._find_beside(path)
+            default_source = 'beside'
         description = entry.description.strip() if entry else ''
-        return (description, entry.source or default_source) if description else ('', 'none')
+        if not description:
+            return '', 'none'
+        return description, entry.source or default_source
 
     def _find_in_table(self, name, path):
         keys = [name]

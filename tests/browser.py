@@ -1,7 +1,7 @@
 """Helpers for tests in a real browser: Chromium through playwright, and servers on free ports.
 
-Tests with a browser are skipped where playwright or Chromium is missing. With the environment variable CI set they fail
-instead.
+Tests with a browser are skipped where playwright or Chromium is missing. With the environment variable CI set
+they fail instead.
 """
 
 import os
