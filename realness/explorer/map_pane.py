@@ -35,7 +35,7 @@ _checkbox = functools.partial(W.Checkbox, indent=False, layout=W.Layout(width='a
 
 # %% ../../nbs/525_explorer_pane.ipynb #6f08496c
 def _panel(title, *widgets):
-    "Return widgets under a heading, in a box of their own."
+    "Return a box with a heading and widgets."
     panel = W.VBox([W.HTML(f'<h4>{title}</h4>'), *widgets], layout=W.Layout(flex='1 1 230px'))
     panel.add_class('rl-panel')
     return panel
@@ -90,7 +90,7 @@ class MapControls:
         return apply_range(heatmap, self.scale.value, self.contrast.value)
 
     def link(self, view: MapView):
-        "Let the display controls change a view in the browser, without the kernel."
+        "Link the display controls to a view, which they change in the browser, without the kernel."
         view.colour_tables = list(colour_tables().values())
         for name in ('opacity', 'contrast', 'ramp'):
             W.jslink((getattr(self, name), 'value'), (view, name))

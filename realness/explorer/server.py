@@ -110,7 +110,7 @@ def _wait_for_port(process, port: int, seconds: float = 60) -> bool:
 # %% ../../nbs/535_explorer_server.ipynb #e5e97048
 @contextmanager
 def _sigterm_interrupts():
-    "Let SIGTERM raise `KeyboardInterrupt` in the `with` block, as Ctrl-C does. Only in the main thread."
+    "Make SIGTERM raise `KeyboardInterrupt` in the `with` block, as Ctrl-C does. Only in the main thread."
     if threading.current_thread() is not threading.main_thread():
         yield
         return
