@@ -148,4 +148,5 @@ def paired_bootstrap(  # noqa: PLR0913
     differences = np.concatenate([difference(counts) for counts in _resamples(len(y), n_boot, seed)])
     lo, hi = _percentile_interval(differences, level)
     p_value = np.nan if np.isnan(lo) else _p_value(differences)
-    return Paired(float(difference(np.ones((1, len(y))))[0]), lo, hi, p_value, len(y))
+    once = np.ones((1, len(y)))
+    return Paired(float(difference(once)[0]), lo, hi, p_value, len(y))

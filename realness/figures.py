@@ -272,6 +272,14 @@ def _match_captions(images, captions):
         raise RealnessError(f'{len(images)} images but {len(captions)} captions: give one for each')
     return images, captions
 
+# %% ../nbs/060_figures.ipynb #176f54b1
+def _sheet_size(images, captions, rows, cols):
+    "(width, height) in inches of a contact sheet without a title."
+    lines = max(caption.count('\n') + bool(caption) for caption in captions)
+    tallest = max(image.height / image.width for image in images)
+    row_height = 1.5 * min(tallest, 1.5) + 0.14 * lines + 0.12
+    return 1.6 * cols, rows * row_height
+
 # %% ../nbs/060_figures.ipynb #c2d2454a
 def contact_sheet(
     images: Iterable,  # anything `load_image` takes
@@ -285,12 +293,9 @@ def contact_sheet(
     captions = [wrap_caption(caption) for caption in captions]
     cols = min(len(images), cols or 4)
     rows = math.ceil(len(images) / cols)
-    lines = max(caption.count('\n') + bool(caption) for caption in captions)
-    tallest = max(image.height / image.width for image in images)
-    row_height = 1.5 * min(tallest, 1.5) + 0.14 * lines + 0.12
+    width, height = _sheet_size(images, captions, rows, cols)
     with style():
-        height = rows * row_height + 0.25 * bool(title)
-        figure, grid = new_figure(1.6 * cols, height, rows, cols, squeeze=False)
+        figure, grid = new_figure(width, height + 0.25 * bool(title), rows, cols, squeeze=False)
         for axes in grid.flat:
             axes.set_axis_off()
         for axes, image, caption in zip(grid.flat, images, captions, strict=False):

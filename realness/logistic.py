@@ -60,13 +60,14 @@ def _fit_standardised(u, v):
     "Fit `logistic4` to standardised predictions `u` and MOS `v`; returns the result of SciPy."
     from scipy.optimize import least_squares
 
-    return least_squares(
-        lambda params: logistic4(u, params) - v,
-        [v.max(), v.min(), 0, 0.25],
-        lambda params: _derivatives(u, params),
-        method='lm',
-        max_nfev=400,
-    )
+    def residuals(params):
+        return logistic4(u, params) - v
+
+    def jacobian(params):
+        return _derivatives(u, params)
+
+    start = [v.max(), v.min(), 0, 0.25]
+    return least_squares(residuals, start, jacobian, method='lm', max_nfev=400)
 
 # %% ../nbs/056_logistic.ipynb #5775ffbd
 _NO_FIT = Logistic4(np.nan, np.nan, np.nan, np.nan, ok=False)

@@ -200,7 +200,7 @@ def draw_maps(
     **changes,  # fields of `MapStyle`; contour is .05 by default, title '' by default
 ):  # a Figure
     "A figure of several maps with one colour bar."
-    map_style = MapStyle(**dict(contour=0.05) | changes)
+    map_style = MapStyle(**{'contour': 0.05, **changes})
     maps, captions = _check_comparable([_with_scale(heatmap, map_style.scale) for heatmap in maps], captions)
     grid = _arrange(len(maps), cols, LOOKS[map_style.look].panels)
     captions = [wrap_caption(caption, 34 * grid.panels) for caption in captions]

@@ -184,6 +184,7 @@ def cv_summary(
     if not folds:
         raise RealnessError('no folds: give one (y, p) for each fold')
     by_fold = pd.DataFrame([_all_values(y, p) for y, p in folds])
-    all_y, all_p = (np.concatenate(part) for part in zip(*folds, strict=True))
+    all_y = np.concatenate([y for y, _ in folds])
+    all_p = np.concatenate([p for _, p in folds])
     pooled = _all_values(all_y, all_p)
     return pd.DataFrame([_summary_row(name, by_fold[name], pooled[name], len(all_y)) for name in _NAMES])

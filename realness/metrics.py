@@ -108,7 +108,8 @@ def _kendall(counts, y, p):
     counts32 = counts.astype(np.float32)
     for start in range(0, len(y), 1024):
         block = slice(start, start + 1024)
-        sign_y, sign_p = (np.sign(np.subtract.outer(v, v[block])).astype(np.float32) for v in (y, p))
+        sign_y = np.sign(np.subtract.outer(y, y[block])).astype(np.float32)
+        sign_p = np.sign(np.subtract.outer(p, p[block])).astype(np.float32)
         for k, products in enumerate((sign_y * sign_p, sign_y * sign_y, sign_p * sign_p)):
             sums[k] += (counts[:, block] * (counts32 @ products)).sum(1)
     untied = sums[1] * sums[2]

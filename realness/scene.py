@@ -79,8 +79,9 @@ _NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  # rows, columns
 def _brightness_statistics(grey):
     "20 numbers of a brightness image at one size."
     mscn, sd = _normalise_brightness(grey)
-    products = [mscn * np.roll(mscn, shift, (0, 1)) for shift in _NEIGHBOURS]
-    fits = [value for product in products for value in fit_aggd(product)]
+    fits = []
+    for shift in _NEIGHBOURS:
+        fits += fit_aggd(mscn * np.roll(mscn, shift, (0, 1)))
     return [*fit_ggd(mscn), *fits, np.log(sd.mean() + 0.1), sd.std() / (sd.mean() + 0.1)]
 
 # %% ../nbs/040_scene.ipynb #f7f62e90
@@ -104,7 +105,10 @@ def _colour_statistics(pixels):
     deviation = np.hypot(red_green.std(), yellow_blue.std())
     colourfulness = deviation + 0.3 * np.hypot(red_green.mean(), yellow_blue.mean())
     channels = (saturation, brightest / 255, red_green, yellow_blue)
-    return [value for channel in channels for value in (channel.mean(), channel.std())] + [colourfulness]
+    statistics = []
+    for channel in channels:
+        statistics += [channel.mean(), channel.std()]
+    return [*statistics, colourfulness]
 
 # %% ../nbs/040_scene.ipynb #1652f6f6
 SCENE_WIDTH = 3 * 20 + 7 + 9

@@ -1,7 +1,7 @@
-"""Helpers for tests in a real browser: Chromium through playwright, and servers on ports of their own.
+"""Helpers for tests in a real browser: Chromium through playwright, and servers on free ports.
 
-Tests are skipped where playwright or Chromium is missing. With the environment variable CI set they fail
-instead.
+Tests with a browser are skipped where playwright or Chromium is missing. With the environment variable CI set
+they fail instead.
 """
 
 import os
@@ -122,7 +122,7 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def wait_for(url, process, log, seconds=90):
+def wait_for(url, process, log, seconds=150):
     "Wait until a server answers; fail with the end of its log if it does not."
     end = time.monotonic() + seconds
     while time.monotonic() < end and process.poll() is None:
@@ -222,6 +222,6 @@ def run_notebook(page, url, name):
 
 
 def copy_notebook(notebook, folder):
-    "Copy a notebook to a folder of its own, because JupyterLab saves what it runs. Returns the copy."
+    "Copy a notebook to a folder of its own, because JupyterLab saves its outputs. Returns the copy."
     folder.mkdir(parents=True, exist_ok=True)
     return Path(shutil.copy(notebook, folder))

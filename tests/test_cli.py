@@ -623,7 +623,7 @@ def test_missing_weights_are_reported_soon(realness, trained, tmp_path):
     assert 'Traceback' not in result.err
     assert len(result.err.splitlines()) == 1
     assert seconds < 20
-    again = realness(*arguments, '--encoders', 'lite', cache=trained.cache)  # what the message advises
+    again = realness(*arguments, '--encoders', 'lite', cache=trained.cache)  # the fix that the message names
     assert again.code == 0, again.err
 
 

@@ -511,8 +511,8 @@ def test_predictions(trained, monkeypatch):
         assert list(browser_column.sort_by.options) == ['name', 'MOS', 'predicted MOS', 'predicted − MOS']
         browser_column.sort_by.value = 'predicted − MOS'
         browser_column.descending.value = True
-        shown = [item['id'] for item in explorer.wait().browser.grid.items]
-        assert (np.diff((rows.predicted - rows.mos)[shown]) <= 0).all()
+        order = [item['id'] for item in explorer.wait().browser.grid.items]
+        assert (np.diff((rows.predicted - rows.mos)[order]) <= 0).all()
         assert 'difference' in explorer.layout_parts.facts.value
     finally:
         explorer.close()
@@ -531,7 +531,7 @@ def test_app_reports_wrong_arguments(started, data, arguments, message):
 
 
 def test_app_without_voila(monkeypatch):
-    "Without Voila one error says what to install."
+    "Without Voila the error names the package to install."
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(RealnessError, match=r'pip install "realness\[explore\]"'):
         voila_command('explorer.ipynb')

@@ -7,15 +7,14 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import tiny_vlm
+from browser import free_port, served
 from conftest import shared_folder
 from faults import FAULTS, Proxy
 from PIL import Image
@@ -41,44 +40,17 @@ def vlm(tmp_path_factory):
     return folder
 
 
-def wait_for_server(port, process, log):
-    """Wait until a server answers; fails if it ends."""
-    for _ in range(480):
-        assert process.poll() is None, log.read_text()
-        try:
-            urllib.request.urlopen(f'http://127.0.0.1:{port}/health', timeout=2)
-            return
-        except OSError:
-            time.sleep(0.25)
-    raise AssertionError(log.read_text())
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
-
-
 @pytest.fixture(scope='session')
 def server(vlm, tmp_path_factory):
     """`transformers serve` with the tiny model: `port`, `model` (its name) and `url`."""
     pytest.importorskip('fastapi', reason='needs a server: pip install "transformers[serving]"')
     port = free_port()
-    log = tmp_path_factory.mktemp('server') / 'log'
+    address = f'http://127.0.0.1:{port}'
+    folder = tmp_path_factory.mktemp('server')
     program = Path(sys.executable).with_name('transformers')
-    options = ['--host', '127.0.0.1', '--port', str(port), '--device', 'cpu']
-    with open(log, 'w') as file:
-        streams = dict(stdout=file, stderr=file, env=environment(log.parent))
-        process = subprocess.Popen([program, 'serve', *options, str(vlm)], **streams)
-    try:
-        wait_for_server(port, process, log)
-        yield SimpleNamespace(port=port, model=str(vlm), url=f'http://127.0.0.1:{port}/v1')
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
+    command = [program, 'serve', '--host', '127.0.0.1', '--port', port, '--device', 'cpu', vlm]
+    with served(command, f'{address}/health', folder, environment(folder)):
+        yield SimpleNamespace(port=port, model=str(vlm), url=f'{address}/v1')
 
 
 @pytest.fixture

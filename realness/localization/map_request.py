@@ -71,7 +71,7 @@ class MapRequest:
     # Side of a window in pixels; several sizes are allowed.
     windows: tuple[int, ...] | int | None = _named(None, '--window')
     stride: int | None = None  # Pixels between windows.
-    # How similarities become a score.
+    # How the score of a window is computed.
     score: str | None = _choice(None, SCORES)
     # Aggregation of the windows of one size over a pixel.
     within: str | None = _choice(None, AGGREGATIONS)
@@ -84,11 +84,11 @@ class MapRequest:
     # Range of the colours; minmax is the range of each image.
     scale: str | None = _choice(None, SCALES)
     clauses: bool = False  # Make a map for each clause of the description, too.
-    # How much work a map costs.
+    # How the windows are computed.
     engine: str = _choice('exact', ENGINES)
     # Progressive engine: estimated error to stop at, in standard deviations of the map; 0 = the exact map.
     tolerance: float = 0.02
-    policy: bool = True  # A description that answers "No" gives a flat map.
+    policy: bool = True  # Make a flat map if the description answers "No".
     # Your own texts in place of the prompts for ordinary images.
     against: tuple[str, ...] | None = _named(None, False)
     # The CLIP model: lite-clip, an open_clip NAME@TAG, NAME@FILE or a folder.
