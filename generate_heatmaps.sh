@@ -3,7 +3,15 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 export PROJECT_ROOT="${PROJECT_ROOT:-$PWD}"
-if [[ -z ${VIRTUAL_ENV:-} && -z ${CONDA_PREFIX:-} && -x .venv/bin/python ]]; then PATH="$PWD/.venv/bin:$PATH"; fi
-python=$(command -v python || command -v python3) || { echo 'generate_heatmaps.sh: Python 3.11 or newer is needed' >&2; exit 2; }
-"$python" -c 'import realness' 2>/dev/null || { echo 'generate_heatmaps.sh: install the package first: pip install -e ".[lite,demo]"' >&2; exit 2; }
+
+fail() {
+    echo "generate_heatmaps.sh: $1" >&2
+    exit 2
+}
+
+if [[ -z ${VIRTUAL_ENV:-} && -z ${CONDA_PREFIX:-} && -x .venv/bin/python ]]; then
+    PATH="$PWD/.venv/bin:$PATH"
+fi
+python=$(command -v python || command -v python3) || fail 'Python 3.11 or newer is needed'
+"$python" -c 'import realness' 2>/dev/null || fail 'install the package first: pip install -e ".[lite,demo]"'
 exec "$python" -m realness.localization.run_heatmap_analysis "$@"

@@ -8,27 +8,32 @@ usage() {
     cat <<'TEXT'
 Usage: ./train.sh [OPTIONS]
 
-Trains the realness model on datasets/train below PROJECT_ROOT (default: this folder). OPTIONS are passed to
-`python -m realness.regression.train`; once the package is installed, `./train.sh --help` lists them below.
+Trains the realness model on PROJECT_ROOT/datasets/train (PROJECT_ROOT is this folder by default). OPTIONS are
+passed to `python -m realness.regression.train`. If the package is installed, `./train.sh --help` lists them below.
 
-Without datasets/train/image_descriptions.csv it runs `realness demo`, which makes a small data set and trains
-on it with the encoders that come as packages.
+If datasets/train/image_descriptions.csv does not exist, the script runs `realness demo`, which generates a small
+data set and trains on it with the `lite` encoders.
 
-It uses the active virtual environment. If there is none, it creates .venv. The package is installed there with
-pip if it is missing.
+The script uses the active virtual environment, or creates .venv if there is none. If the package is missing
+there, the script installs it with pip.
 TEXT
 }
 
 find_python() {
-    local p
-    for p in "${PYTHON:-python3.11}" python3 python; do
-        if command -v "$p" >/dev/null && "$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo "$p"; return; fi
+    local candidate
+    for candidate in "${PYTHON:-python3.11}" python3 python; do
+        if command -v "$candidate" >/dev/null &&
+            "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
     done
     echo 'train.sh: Python 3.11 or newer is needed; name one with PYTHON=/path/to/python' >&2
     return 1
 }
 
-installed() {  # whether Python finds the package of this folder, from another folder too, and what it needs
+# Whether Python finds the package of this folder, even from another folder, and the packages that it needs
+installed() {
     (cd / && HERE="$OLDPWD" python -c '
 import os, sys
 import realness, torch, timm, skimage
@@ -36,11 +41,15 @@ sys.exit(not os.path.samefile(os.path.dirname(os.path.dirname(realness.__file__)
 }
 
 help=
-for o in "$@"; do [[ $o == -h || $o == --help ]] && help=1; done
+for option in "$@"; do
+    [[ $option == -h || $option == --help ]] && help=1
+done
 if [[ -n $help ]]; then
     usage
     for bin in "${VIRTUAL_ENV:+$VIRTUAL_ENV/bin}" "$PWD/.venv/bin"; do
-        if [[ -n $bin && -x $bin/python ]] && PATH="$bin:$PATH" installed; then exec "$bin/python" -m realness.regression.train --help; fi
+        if [[ -n $bin && -x $bin/python ]] && PATH="$bin:$PATH" installed; then
+            exec "$bin/python" -m realness.regression.train --help
+        fi
     done
     exit 0
 fi

@@ -1,6 +1,6 @@
-"""Count what a log of `.ci/notebooks.py` and `pytest` reports.
+"""Count the passed and failed notebooks and tests in a log of `.ci/notebooks.py` and `pytest`.
 
-python .ci/count.py LOG   # the last line printed is "PASSED FAILED"
+python .ci/count.py LOG   # the last line of the output is "PASSED FAILED"
 """
 
 import re

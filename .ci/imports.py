@@ -1,4 +1,4 @@
-"""Check the installed package from another folder: it is this clone, it imports quickly and completely.
+"""Check the installed package from another folder: it is the one of this clone, and it imports quickly.
 
 python .ci/imports.py
 """
@@ -31,7 +31,7 @@ for module in pkgutil.walk_packages(realness.__path__, "realness."):
 
 
 def run_python(code: str) -> str:
-    """What `code` prints in a new Python process, started in an empty folder."""
+    """The output of `code` in a new Python process, started in an empty folder."""
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run([sys.executable, '-c', code], cwd=folder, capture_output=True, text=True)
     if done.returncode:

@@ -2,8 +2,8 @@
 
     python .ci/layers.py
 
-The number of a notebook is its place in the order in which the package is read. The first digit is its room:
-0 base, 1 score, 2 map, 3 evaluation, 4 descriptions, 5 interfaces, 6 experiments.
+The numbers of the notebooks give the order in which to read them. The first digit is the section:
+0 base, 1 score, 2 heatmap, 3 evaluation, 4 descriptions, 5 interfaces, 6 experiments.
 Imports inside functions count.
 """
 
@@ -35,7 +35,7 @@ def notebook_numbers() -> dict:
 
 
 def absolute_names(node, module: str) -> list[str]:
-    """The modules that an import statement may name."""
+    """The modules that an import statement may import."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     base = node.module or ''
@@ -46,7 +46,7 @@ def absolute_names(node, module: str) -> list[str]:
 
 
 def imported_modules(module: str) -> set:
-    """All modules that a module imports, also inside functions."""
+    """All modules that a module imports, at its top or inside functions."""
     path = ROOT / f'{module.replace(".", "/")}.py'
     nodes = ast.walk(ast.parse(path.read_text(encoding='utf-8')))
     imports = [node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))]

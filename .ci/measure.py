@@ -1,11 +1,11 @@
-"""How readable is the code? Count what makes a stranger stumble.
+"""Measure how readable the code is.
 
     python .ci/measure.py          # one table for the whole project
     python .ci/measure.py --each   # and one line for each notebook
 
-Lines are counted in the modules that nbdev wrote. A *packed assignment* assigns three or more names at once.
-An export cell counts if it does more than import; it is *followed by use* if the next code cell is not
-exported.
+Lines are counted in the modules that nbdev exports. A *packed assignment* assigns three or more names at
+once. Export cells that only import are not counted. An export cell is *followed by use* if the next code cell
+is not exported.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def source(cell: dict) -> str:
 
 
 def is_packed(node) -> bool:
-    """Does a statement assign three or more names at once?"""
+    """Whether a statement assigns three or more names at once."""
     if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Tuple):
         return False
     return any(isinstance(target, ast.Tuple) and len(target.elts) >= 3 for target in node.targets)
@@ -75,7 +75,7 @@ def module_figures() -> dict:
 
 
 def export_cells(notebook: Path) -> list:
-    """(lines, whether it is followed by use) of each export cell that does more than import."""
+    """(number of lines, whether it is followed by use) of each export cell that does more than import."""
     cells = [c for c in json.loads(notebook.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code']
     found = []
     for cell, following in zip(cells, [*cells[1:], None], strict=True):

@@ -1,14 +1,15 @@
-"""Run the notebooks, test them and keep their saved outputs up to date.
+"""Run the notebooks, and compare or save their outputs.
 
-    python .ci/notebooks.py                  # run every notebook and compare with its saved outputs
+    python .ci/notebooks.py                  # run every notebook and compare its outputs with the saved ones
     python .ci/notebooks.py NB...            # the same for some notebooks
     python .ci/notebooks.py --run [NB...]    # run and save the new outputs, cleaned
-    python .ci/notebooks.py --check [NB...]  # run nothing; check sizes and leftovers of a run
+    python .ci/notebooks.py --check [NB...]  # run nothing; check sizes and outputs of the saved files
 
 A run executes all cells from the top, slow ones included, except those marked `#| eval: false`, `#| gpu` or
 `#| hub` and those that call `nbdev_export`. A failing cell fails the notebook, and so does an output that
 differs from the saved one.
-A notebook that shows a live widget is run but saves no outputs, because widget ids change in every run.
+A notebook that shows a live widget is run, but its outputs are not saved, because widget ids change in every
+run.
 """
 
 import argparse
@@ -48,7 +49,7 @@ def code_cells(notebook: dict):
 
 
 def mixes_imports(source: str) -> bool:
-    """Does a cell that is not exported import and do something else?
+    """Whether a cell that is not exported imports and does something else.
 
     nbdev runs every cell that imports when it renders the documentation, so such a cell must do nothing else.
     """
@@ -83,20 +84,20 @@ def output_problems(output: dict) -> list[str]:
 
 
 def cell_problems(cell: dict) -> list[str]:
-    """Problems of a code cell as it is saved."""
+    """Problems of a saved code cell."""
     problems = []
     if cell.get('execution_count') is not None or 'execution' in cell['metadata']:
-        problems.append('marks of a run; run nbdev_clean')
+        problems.append('an execution count or times; run nbdev_clean')
     source = join_text(cell['source'])
     if 'nbdev_export' not in source and mixes_imports(source):
-        problems.append('imports and does more; give the imports a cell of their own')
+        problems.append('imports and does something else; move the imports to a cell of their own')
     for output in cell.get('outputs', []):
         problems += output_problems(output)
     return problems
 
 
 def saved_problems(path: Path) -> list[str]:
-    """Problems of a notebook as it is saved."""
+    """Problems of a saved notebook."""
     notebook = json.loads(path.read_text(encoding='utf-8'))
     size = path.stat().st_size / 1000
     problems = []
@@ -113,7 +114,7 @@ def saved_problems(path: Path) -> list[str]:
 
 
 def is_skipped(cell, flags: set) -> bool:
-    """Does a run leave out this cell, as `nbdev_test --flags slow` does?"""
+    """Whether a run leaves out a cell, as `nbdev_test --flags slow` does."""
     from nbdev.process import extract_directives
 
     if cell.cell_type != 'code':
@@ -124,7 +125,7 @@ def is_skipped(cell, flags: set) -> bool:
 
 
 def is_never_run(path: Path) -> bool:
-    """Does the front matter of a notebook say `skip_exec: true`?"""
+    """Whether the front matter of a notebook contains `skip_exec: true`."""
     from nbdev.frontmatter import FrontmatterProc
     from nbdev.process import NBProcessor
 
@@ -146,7 +147,7 @@ def clean(notebook) -> bytes:
 
 @contextmanager
 def forked_kernels():
-    """Yield the name of a kernel that starts quickly, see warm.py; the plain kernel where fork is missing."""
+    """Yield the name of a kernel that starts quickly (see warm.py), or 'python3' on systems without fork."""
     if not hasattr(os, 'fork'):
         yield 'python3'
         return
@@ -217,9 +218,9 @@ def visible_outputs(cell: dict) -> list[tuple[str, str]]:
 
 
 def is_close(first: str, second: str) -> bool:
-    """Do two written numbers agree?
+    """Whether two numbers, given as text, agree.
 
-    Integers must be equal, other numbers may differ by a unit of their last digit or by half a percent.
+    Integers must be equal; other numbers may differ by a unit of their last digit or by half a percent.
     """
     if first == second:
         return True
@@ -231,9 +232,9 @@ def is_close(first: str, second: str) -> bool:
 
 
 def is_same(first: str, second: str) -> bool:
-    """Do two texts agree up to white space and the last digits of numbers?
+    """Whether two texts agree, apart from white space and the last digits of numbers.
 
-    Processors add in different orders, so the last digits are no difference.
+    Processors sum in different orders, so the last digits of numbers may differ.
     """
     words = [re.sub(r'\s+', ' ', NUMBER.sub('#', text)).strip() for text in (first, second)]
     numbers = [NUMBER.findall(text) for text in (first, second)]
@@ -271,14 +272,14 @@ def output_differences(old: bytes, new: bytes) -> list[str]:
 
 @dataclass
 class Result:
-    """What came of one notebook."""
+    """The result for one notebook."""
 
     note: str = ''
     problems: list = field(default_factory=list)
 
 
 def check(path: Path) -> Result:
-    """Check a notebook as it is saved."""
+    """Check a saved notebook without running it."""
     return Result(f'{path.stat().st_size / 1000:.0f} kB', saved_problems(path))
 
 

@@ -1,4 +1,4 @@
-"""README.md is the index notebook as text: write it and check it, without Quarto.
+"""Write README.md from nbs/index.ipynb, and check it, without Quarto.
 
 python .ci/readme.py                # write README.md and the images it shows
 python .ci/readme.py --check        # exit 1 if README.md and the notebook differ
@@ -29,7 +29,7 @@ def find_command(word: str, text: str) -> str:
 
 
 def processed_notebook(path: Path):
-    """The notebook after nbdev's own processing: hidden cells removed, names linked to the documentation."""
+    """The notebook after the processing by nbdev: hidden cells removed, names linked to the documentation."""
     from execnb.nbio import read_nb
     from nbdev.processors import FilterDefaults
 
@@ -123,7 +123,7 @@ def text_difference(text: str, markdown: str) -> list[str]:
 
 
 def readme_problems(markdown: str, images: dict) -> list[str]:
-    """What differs between README.md with its images and the notebook, and links that lead nowhere."""
+    """Differences between README.md with its images and the notebook, and links to missing files."""
     if not README.is_file():
         return ['README.md is missing']
     text = README.read_text(encoding='utf-8')

@@ -1,11 +1,11 @@
-"""Render the documentation without Quarto and follow every link.
+"""Render the documentation without Quarto and check every link.
 
-    python .ci/site.py          # write _site/ and check it; a _site/ made from these very files is reused
-    python .ci/site.py --fresh  # render in any case
-    python .ci/site.py --check  # check the _site/ that is there
+    python .ci/site.py          # write _site/ and check it; _site/ is reused if no file has changed
+    python .ci/site.py --fresh  # render even if no file has changed
+    python .ci/site.py --check  # check the existing _site/ without rendering
 
-nbdev prepares the notebooks, smalldocs renders them under the same `_quarto.yml`. Readers get the site that
-`nbdev_docs` renders with Quarto.
+nbdev prepares the notebooks, and smalldocs renders them with the same `_quarto.yml`. The public site is
+rendered by `nbdev_docs` with Quarto.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from urllib.parse import unquote, urlsplit
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / '_site_src'
 SITE = ROOT / '_site'
-DIGEST_FILE = SITE / 'made-from.txt'  # the digest of what a site without problems was made from
+DIGEST_FILE = SITE / 'made-from.txt'  # the digest of the input files of a site without problems
 NOTEBOOK_LINK = re.compile(r'(\]\()((?!\w+:)[^)\s#]*\.ipynb)')  # [text](000_config.ipynb#place)
 CSS_LOAD = re.compile(r'(?:@import\s+|url\()\s*["\']?((?:https?:)?//[^"\')\s]+)')
 LOADING_ATTRIBUTES = {
@@ -121,7 +121,7 @@ def rename_pages(folder: Path, hosted: str) -> dict[str, str]:
 
 
 def matches(path: str, pattern: str) -> bool:
-    """Does a path match a pattern such as `/0*.ipynb`? `*` stays within a folder."""
+    """Whether a path matches a pattern such as `/0*.ipynb`; `*` does not match a slash."""
     parts = pattern.lstrip('/').split('**')
     expression = '.*'.join('[^/]*'.join(map(re.escape, part.split('*'))) for part in parts)
     return bool(re.fullmatch(expression, path))
@@ -151,7 +151,7 @@ def expand_sidebar(items: list, names: dict[str, str]) -> list:
 
 
 def draw_formulas(html: str) -> str:
-    """A page with MathML, which browsers draw themselves, in place of TeX and a formula library."""
+    """A page with MathML, which browsers draw without a library, in place of TeX and KaTeX."""
     from latex2mathml.converter import convert
 
     def mathml(match):
@@ -163,7 +163,7 @@ def draw_formulas(html: str) -> str:
 
 
 def input_files() -> list[Path]:
-    """Every file that the site is made from."""
+    """Every input file of the site."""
     files = [
         *(ROOT / 'nbs').rglob('*.ipynb'),
         *(ROOT / 'nbs').glob('*.css'),
@@ -174,7 +174,7 @@ def input_files() -> list[Path]:
 
 
 def input_digest() -> str:
-    """A digest of every file that the site is made from."""
+    """A digest of all input files of the site."""
     digest = hashlib.sha256()
     for path in input_files():
         digest.update(f'{path.resolve().relative_to(ROOT)}\0'.encode())
@@ -183,12 +183,12 @@ def input_digest() -> str:
 
 
 def is_fresh() -> bool:
-    """Was the site that is there made from the files as they are?"""
+    """Whether the existing site was made from the current input files."""
     return DIGEST_FILE.is_file() and DIGEST_FILE.read_text() == input_digest()
 
 
 def write_quarto_config(folder: Path, names: dict[str, str]):
-    """Adapt `_quarto.yml` to what smalldocs reads."""
+    """Adapt `_quarto.yml` to smalldocs."""
     import yaml
 
     path = folder / '_quarto.yml'
@@ -259,12 +259,12 @@ class Page(HTMLParser):
 
 
 def is_external(url: str) -> bool:
-    """Does a URL lead to another host?"""
+    """Whether a URL leads to another host."""
     return url.startswith('//') or urlsplit(url).scheme in ('http', 'https')
 
 
 def target_file(site: Path, page: Path, path: str) -> Path:
-    """The file that a local path on a page means."""
+    """The file to which a local path on a page leads."""
     if not path:
         target = page
     elif path.startswith('/'):
@@ -275,7 +275,7 @@ def target_file(site: Path, page: Path, path: str) -> Path:
 
 
 def load_problem(site: Path, page: Path, url: str) -> str:
-    """What is wrong with a file that a page loads; empty if nothing is."""
+    """The problem of a file that a page loads; empty if there is none."""
     if is_external(url):
         return f'loads {url} from another host'
     if url.startswith(('data:', 'blob:')):
@@ -285,7 +285,7 @@ def load_problem(site: Path, page: Path, url: str) -> str:
 
 
 def link_problem(site: Path, page: Path, url: str, pages: dict[Path, Page]) -> str:
-    """What is wrong with a link of a page; empty if nothing is."""
+    """The problem of a link of a page; empty if there is none."""
     parts = urlsplit(url)
     if parts.scheme or parts.netloc:
         return ''
@@ -298,7 +298,7 @@ def link_problem(site: Path, page: Path, url: str, pages: dict[Path, Page]) -> s
 
 
 def page_problems(site: Path, path: Path, pages: dict[Path, Page]) -> list[str]:
-    """Loads and links of a page that fail, each once."""
+    """Broken links and missing files of a page, each once."""
     page = pages[path]
     problems = [load_problem(site, path, url) for url in page.loads]
     problems += [link_problem(site, path, url, pages) for url in page.links]
@@ -306,7 +306,7 @@ def page_problems(site: Path, path: Path, pages: dict[Path, Page]) -> list[str]:
 
 
 def expected_page(notebook: Path) -> str:
-    """The page of a notebook as nbdev names it: its own name without the number."""
+    """The name that nbdev gives the page of a notebook: the name of the notebook without its number."""
     return re.sub(r'^\d+[a-zA-Z0-9]*_', '', notebook.stem.lower()) + '.html'
 
 

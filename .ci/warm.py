@@ -1,10 +1,11 @@
-"""Kernels that start quickly: a process that has imported the model libraries forks for each notebook.
+"""Start kernels quickly: a process that has imported the model libraries forks for each notebook.
 
-A new kernel spends most of its first ten seconds on imports that never differ. The process imports nothing of
-realness itself, so every notebook imports the package as it is. `notebooks.py --cold` does without it.
+A new kernel spends most of its first ten seconds on imports that are the same for every notebook. The process
+does not import realness, so every notebook imports the current package. `notebooks.py --cold` starts ordinary
+kernels instead.
 
     python .ci/warm.py SOCKET               # the process that forks; it ends with its standard input
-    python .ci/warm.py SOCKET ARGUMENT...   # one kernel; this process lives as long as it
+    python .ci/warm.py SOCKET ARGUMENT...   # request one kernel; this process ends together with it
 """
 
 import gc
@@ -48,6 +49,7 @@ def run_kernel(connection, job: dict):
     os.chdir(job['cwd'])
     os.environ.clear()
     os.environ.update(job['env'])
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads the pipe of the parent
     sys.argv = ['ipykernel_launcher', *job['argv']]
     import pandas
     from ipykernel.kernelapp import launch_new_instance
@@ -58,7 +60,7 @@ def run_kernel(connection, job: dict):
 
 
 def import_libraries():
-    """Import everything that the notebooks share, and nothing of realness."""
+    """Import the libraries that the notebooks share, but not realness."""
     os.environ['MPLBACKEND'] = 'module://matplotlib_inline.backend_inline'  # as in a kernel
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [folder for folder in sys.path if os.path.abspath(folder or '.') != here]

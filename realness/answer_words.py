@@ -34,9 +34,9 @@ _SCORES = {'no': 2.0, 'somewhat': 1.0, 'yes': 0.0}
 def answer_score(
     description,  # one description, or several (list, array, pandas column)
 ) -> float | np.ndarray:  # one number, or float64 (n,)
-    """Score of the answer word: No 2, Somewhat 1, Yes 0, and NaN without an answer.
+    """The score of the answer word: No 2, Somewhat 1, Yes 0, and NaN without an answer.
 
-    The metrics do not accept NaN: decide first how to score a description without an answer.
+    The metrics do not accept NaN, so replace NaN by a score first.
     """
     if isinstance(description, str) or not np.iterable(description):
         return _SCORES.get(answer_word(description), np.nan)
@@ -46,7 +46,7 @@ def answer_score(
 def answer_onehot(
     descriptions,  # n descriptions
 ) -> np.ndarray:  # float32 (n, 3), columns no, somewhat, yes
-    "One-hot encoding of the answer words."
+    "One-hot encoding of the answer words. Raises `RealnessError` for a single string."
     if isinstance(descriptions, str):
         raise RealnessError('answer_onehot takes several descriptions: give a list')
     words = [answer_word(description) for description in descriptions]

@@ -17,7 +17,7 @@ from .config import TABLE, RealnessError
 
 # %% ../nbs/028_checked_table.ipynb #7859f9aa
 class Problems:
-    "A list of problems."
+    "A list of problems in a data set."
 
     def __init__(self):
         self.rows = []
@@ -30,11 +30,12 @@ class Problems:
         filename: str = '',
         level: str = 'error',  # or 'note'
     ):
+        "Add a problem to the list."
         self.rows.append(dict(level=level, row=int(row), filename=str(filename), problem=problem, fix=fix))
 
     @property
     def table(self) -> pd.DataFrame:
-        "level, row, filename, problem and fix, sorted by row."
+        "All problems, sorted by row: level, row, filename, problem, fix."
         table = pd.DataFrame(self.rows, columns=['level', 'row', 'filename', 'problem', 'fix'])
         return table.sort_values(['row', 'filename'], kind='stable', ignore_index=True)
 
@@ -42,7 +43,7 @@ class Problems:
 def format_problem(
     problem,  # a row of `Problems.table`, as `itertuples` yields it
 ) -> str:
-    "One problem as an indented line."
+    "Format one problem as an indented line."
     where = [f'row {problem.row}'] if problem.row else []
     if problem.filename:
         where.append(problem.filename)
@@ -51,7 +52,7 @@ def format_problem(
 
 # %% ../nbs/028_checked_table.ipynb #efd720a9
 def _error_lines(problems: pd.DataFrame, limit: int) -> list:
-    "The first errors as lines, without notes."
+    "Lines for the first `limit` errors, and a line with the number of the others; notes are left out."
     errors = problems[problems.level == 'error']
     lines = [format_problem(error) for error in errors.head(limit).itertuples()]
     if len(errors) > limit:
@@ -60,13 +61,13 @@ def _error_lines(problems: pd.DataFrame, limit: int) -> list:
 
 # %% ../nbs/028_checked_table.ipynb #d83101f3
 class DataError(RealnessError):
-    "All errors of a data set in one message; `problems` is the table of all problems."
+    "All errors of a data set in one message. The attribute `problems` holds the table of all problems."
 
     def __init__(
         self,
         problems: pd.DataFrame,  # `Problems.table`
         where: Path | str = '',  # the file or folder
-        limit: int = 40,  # at most so many lines
+        limit: int = 40,  # maximum number of errors that are listed
     ):
         self.problems = problems
         self.where = str(where)
@@ -80,7 +81,7 @@ class DataError(RealnessError):
 
 # %% ../nbs/028_checked_table.ipynb #ce429520
 def _encoding_problem(raw: bytes) -> str:
-    "Why a text is not UTF-8; '' if it is."
+    "The reason why a text is not UTF-8; '' if it is."
     if raw[:2] in (b'\xff\xfe', b'\xfe\xff'):
         return 'is UTF-16'
     try:
@@ -92,7 +93,7 @@ def _encoding_problem(raw: bytes) -> str:
 
 # %% ../nbs/028_checked_table.ipynb #bafd259f
 def _read_utf8(path: Path, problems: Problems) -> str | None:
-    "The text of a table; None if it cannot be read."
+    "The text of a file. If it cannot be read, add a problem and return None."
     if not path.is_file():
         problems.add(f'{path}: there is no such table', f'the layout is images/ and {TABLE} in one folder')
         return None
@@ -104,7 +105,7 @@ def _read_utf8(path: Path, problems: Problems) -> str | None:
 
 # %% ../nbs/028_checked_table.ipynb #e4ecb406
 def _split_cells(text: str, path: Path, problems: Problems) -> list:
-    "Lists of cells; an empty list if the text is no CSV table."
+    "The rows of a text as lists of cells. If it is no CSV table, add a problem and return an empty list."
     if '\0' in text:
         problems.add(f'{path}: contains NUL bytes, so it is not a text file', 'save it as CSV UTF-8')
         return []
@@ -119,7 +120,7 @@ def _split_cells(text: str, path: Path, problems: Problems) -> list:
 
 # %% ../nbs/028_checked_table.ipynb #50a7c8ea
 def _has_columns(header: list, required: tuple, path: Path, problems: Problems) -> bool:
-    "Check the first line of a table."
+    "Check that a header contains the required columns; if not, add a problem."
     missing = [column for column in required if column not in header]
     if missing:
         existing = f'; the header reads {", ".join(header)}' if header else ''
@@ -132,7 +133,7 @@ def _has_columns(header: list, required: tuple, path: Path, problems: Problems) 
 
 # %% ../nbs/028_checked_table.ipynb #09f6add9
 def _build_frame(rows: list, header: list, problems: Problems) -> pd.DataFrame:
-    "Rows of cells as a frame with the column `row`. Blank rows are skipped, incomplete ones are a problem."
+    "A frame of the rows and their numbers. Blank rows are skipped; a wrong number of cells is a problem."
     complete = []
     fix = 'put descriptions with commas in double quotes'
     for number, cells in enumerate(rows, 2):
@@ -148,10 +149,10 @@ def _build_frame(rows: list, header: list, problems: Problems) -> pd.DataFrame:
 # %% ../nbs/028_checked_table.ipynb #bc0e80bd
 def read_table(
     path: Path | str,  # a CSV file
-    problems: Problems,  # what is wrong is added here
-    required: tuple,  # columns that must be there
+    problems: Problems,  # problems of the table are added to it
+    required: tuple,  # columns that must exist
 ) -> pd.DataFrame:  # all columns as text, and `row`, the number that a spreadsheet shows
-    "The rows of a table that are complete; an empty frame if the table cannot be read."
+    "Read the complete rows of a table. The frame is empty if the table cannot be read."
     path = Path(path)
     nothing = pd.DataFrame(columns=[*required, 'row'])
     text = _read_utf8(path, problems)

@@ -14,7 +14,7 @@ from .demo_images import HEIGHT, WIDTH
 
 # %% ../nbs/074_demo_descriptions.ipynb #9640dc1b
 def _part_name(centre, parts):
-    "The smallest part that holds the centre, or None; `parts` maps names to x0, y0, x1, y1."
+    "The smallest part that contains the centre, or None; `parts` maps names to x0, y0, x1, y1."
     x, y = centre
     areas = {
         name: (x1 - x0) * (y1 - y0)
@@ -25,7 +25,7 @@ def _part_name(centre, parts):
 
 # %% ../nbs/074_demo_descriptions.ipynb #f390a4cf
 def _position_name(centre):
-    "The ninth of the image that holds the centre, in words."
+    "In which of 3 x 3 regions of the image the centre lies, in words."
     x, y = centre
     row = ('upper', '', 'lower')[int(3 * y / HEIGHT)]
     column = ('left', '', 'right')[int(3 * x / WIDTH)]
@@ -53,7 +53,7 @@ def draw_answer(
     has_defects: bool,
     rng: np.random.Generator,
 ) -> str:  # 'No', 'Somewhat' or 'Yes'
-    'The answer to "is anything unrealistic?", with the disagreement of a single observer.'
+    'The answer to "is anything unrealistic?", with the noise of a single observer.'
     if not has_defects:
         return 'No' if rng.random() < 0.80 else 'Somewhat'
     if realness > -0.3 and rng.random() < 0.10:
@@ -96,7 +96,9 @@ def _pick(options, rng):
 
 def _defect_sentence(word, places, photo, rng):
     "The answer word, one or two clauses about defects, and an ending."
-    n = 2 if len(places) > 1 and rng.random() < 0.7 else 1  # some descriptions leave something out
+    n = (
+        2 if len(places) > 1 and rng.random() < 0.7 else 1
+    )  # some descriptions name only one of several defects
     clauses = [_pick(DEMO_DEFECTS[kind].phrases, rng).format(where) for kind, where in places[:n]]
     ending = _pick(STRONG_ENDINGS if word == 'Yes' else MILD_ENDINGS, rng).format(photo.subject)
     if len(' '.join([*clauses, ending]).split()) > 30:

@@ -18,7 +18,7 @@ from .defects.planted import DEMO_DEFECTS, plant
 
 # %% ../nbs/072_demo_images.ipynb #0ee446d3
 HEIGHT, WIDTH = IMAGE_SIZE
-MIN_CROP = 340  # pixels of the photograph across a crop, if it has them
+MIN_CROP = 340  # smallest width of a crop in pixels, unless the photograph is smaller
 
 # %% ../nbs/072_demo_images.ipynb #d13d48b8
 @dataclass
@@ -34,7 +34,7 @@ class View:
         self,
         region: tuple,  # x0, y0, x1, y1 as shares of the photograph's width and height
     ) -> tuple:  # x0, y0, x1, y1 in pixels of the image; may extend beyond it
-        "The box of a part of the photograph in the image."
+        "Convert the box of a part from the photograph to the image."
         left, top, right, bottom = self.crop
         width, height = self.size
         x0, x1 = ((x * width - left) * WIDTH / (right - left) for x in (region[0], region[2]))
@@ -53,7 +53,8 @@ def take_view(
     widest = min(photo_width, photo_height * WIDTH / HEIGHT)
     width = rng.uniform(min(widest, max(MIN_CROP, 0.6 * widest)), widest)
     height = width * HEIGHT / WIDTH
-    x, y = rng.uniform(0, photo_width - width), rng.uniform(0, photo_height - height)
+    x = rng.uniform(0, photo_width - width)
+    y = rng.uniform(0, photo_height - height)
     crop = (x, y, x + width, y + height)
     flipped = bool(rng.random() < 0.5)
     image = photo.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC, box=crop)
@@ -65,7 +66,7 @@ def take_view(
 
 # %% ../nbs/072_demo_images.ipynb #1fae86b5
 def _covers(box, other):
-    "Whether two boxes lie so close that one covers the middle of the other."
+    "Whether two boxes overlap by more than a narrow strip."
     (x, y, width, height), (other_x, other_y, other_width, other_height) = box, other
     dx = abs(x + width / 2 - other_x - other_width / 2)
     dy = abs(y + height / 2 - other_y - other_height / 2)
@@ -84,16 +85,17 @@ class BoxRange:
 def candidate_boxes(
     image: np.ndarray,  # 384 x 512 x 3 uint8
     rng: np.random.Generator,
-    taken=(),  # boxes of earlier defects
-    box_range: BoxRange | None = None,
+    taken: list | tuple = (),  # boxes of earlier defects
+    box_range: BoxRange | None = None,  # the default is `BoxRange()`
 ) -> list:  # of x, y, width, height; those with much detail first
-    "Random boxes for a defect."
+    "Random boxes for a defect, without those close to an earlier defect."
     box_range = box_range or BoxRange()
     candidates = []
     for _ in range(box_range.n):
         sides = zip(box_range.smallest, box_range.largest, strict=True)
         width, height = (int(rng.uniform(low, high)) for low, high in sides)
-        x, y = int(rng.integers(0, WIDTH - width + 1)), int(rng.integers(0, HEIGHT - height + 1))
+        x = int(rng.integers(0, WIDTH - width + 1))
+        y = int(rng.integers(0, HEIGHT - height + 1))
         box = (x, y, width, height)
         if not any(_covers(box, other) for other in taken):
             detail = float(image[y : y + height : 3, x : x + width : 3].std((0, 1)).mean())
@@ -108,7 +110,7 @@ def plant_visibly(
     rng: np.random.Generator,
     boxes: list,  # places to try, at most 5
 ):  # `Planted`, or None without boxes
-    "A defect in the first box where it is visible, or where it is most visible."
+    "Plant a defect in the first box where it is visible; if there is none, where the change is largest."
     best, largest = None, -1.0
     for box in boxes[:5]:
         planted = plant(image, kind, box, strength, rng)
@@ -123,7 +125,7 @@ def plant_visibly(
 def plant_defects(
     image: np.ndarray,  # 384 x 512 x 3 uint8
     rng: np.random.Generator,  # chooses number, kinds, places and strengths
-    kinds: tuple = tuple(DEMO_DEFECTS),  # what may be planted
+    kinds: tuple = tuple(DEMO_DEFECTS),  # names of the kinds that may be planted
 ) -> tuple:  # the new image, the joint mask, the list of `Planted`
     "Plant one to three defects of different kinds."
     mask, defects = np.zeros(image.shape[:2], np.float32), []
@@ -155,15 +157,15 @@ def _severity(kind):
     return DEMO_DEFECTS[kind].severity if kind in DEMO_DEFECTS else 1.0
 
 # %% ../nbs/072_demo_images.ipynb #7fb38af7
-BEST_REALNESS = 84.0  # without any defect
-REALNESS_LOSS = 78.0  # with the worst defects
-DAMAGE_RATE = 0.6
+BEST_REALNESS = 84.0  # without a defect
+REALNESS_LOSS = 78.0  # largest possible loss
+DAMAGE_RATE = 0.6  # damage by one defect of severity 1, strength 1 and area .06
 
 
 def true_realness(
     defects: list,  # of `Planted`, or anything with kind, strength and area
 ) -> float:  # 0-100, higher = more real
-    "The opinion of a panel without noise; it falls with strength and area of every defect."
+    "The opinion score of a panel without noise; it decreases with the strength and area of every defect."
     damage = DAMAGE_RATE * sum(_severity(d.kind) * d.strength * np.sqrt(d.area / 0.06) for d in defects)
     return float(BEST_REALNESS - REALNESS_LOSS * (1 - np.exp(-damage)))
 

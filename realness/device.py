@@ -26,9 +26,9 @@ def pick_device(
 
 # %% ../nbs/010_device.ipynb #4c24a79f
 def seed_everything(
-    seed: int,  # any integer that is not negative
+    seed: int,  # a non-negative integer
 ):
-    "Seed Python, numpy and torch."
+    "Seed the random generators of Python, numpy and torch."
     random.seed(seed)
     np.random.seed(seed % 2**32)  # numpy accepts 32 bits
     torch.manual_seed(seed)

@@ -26,15 +26,15 @@ class DownloadSettings:
     "Limits of a download."
 
     workers: int = 6  # files at a time
-    timeout: float = 8.0  # seconds without data after which a connection is given up
+    timeout: float = 8.0  # seconds without data after which a connection is closed
     retries: int = 3  # attempts after the first
     pause: float = 1.0  # seconds before the first retry; doubles with each retry
     max_bytes: int = 20_000_000  # of one file
-    progress: bool | None = None  # show a progress bar; None: on a terminal only
+    progress: bool | None = None  # show a progress bar; None: only on a terminal
 
 # %% ../nbs/085_download.ipynb #0e7ecb32
 class FetchError(RealnessError):
-    "The download cannot continue. Files that have arrived are stored."
+    "The download cannot continue. Files that were downloaded before remain stored."
 
 
 class FileUnavailable(FetchError):
@@ -55,7 +55,7 @@ _USER_AGENT = {'User-Agent': 'realness'}
 
 
 def _read_chunks(response, max_bytes: int, stop: threading.Event) -> bytes:
-    "All bytes of a response. Raises `FetchError` when stopped or when there are too many."
+    "All bytes of a response. Raises `FetchError` if it is stopped, `FileUnavailable` if there are too many."
     body = bytearray()
     while chunk := response.read(1 << 16):
         body += chunk
@@ -68,7 +68,7 @@ def _read_chunks(response, max_bytes: int, stop: threading.Event) -> bytes:
 
 # %% ../nbs/085_download.ipynb #9aefd5d6
 def _read_body(url: str, settings: DownloadSettings, stop: threading.Event) -> bytes:
-    "The complete answer of a server."
+    "The complete content of a file. Raises `ConnectionError` if a part is missing."
     request = Request(url, headers={**_USER_AGENT, 'Accept-Encoding': 'identity'})
     with urlopen(request, timeout=settings.timeout) as response:
         expected = response.headers.get('Content-Length')
@@ -79,7 +79,7 @@ def _read_body(url: str, settings: DownloadSettings, stop: threading.Event) -> b
 
 # %% ../nbs/085_download.ipynb #f6c3dc61
 def _explain_status(url: str, error: HTTPError) -> Exception:
-    "The exception to raise for an HTTP error."
+    "The exception to raise for an HTTP error: one of the three classes above."
     error.close()
     if error.code in (404, 410):
         return FileUnavailable(f'{url}: not found ({error.code})')
@@ -92,7 +92,7 @@ def _explain_status(url: str, error: HTTPError) -> Exception:
 
 # %% ../nbs/085_download.ipynb #8fa5846e
 def _try_once(url: str, check: Callable, settings: DownloadSettings, stop: threading.Event) -> bytes:
-    "The body of a file. Raises `_TemporaryFailure`, `FileUnavailable` or `FetchError`."
+    "The content of a file, checked. Raises `_TemporaryFailure`, `FileUnavailable` or `FetchError`."
     try:
         body = _read_body(url, settings, stop)
     except HTTPError as error:
@@ -106,7 +106,7 @@ def _try_once(url: str, check: Callable, settings: DownloadSettings, stop: threa
 
 # %% ../nbs/085_download.ipynb #422f8aef
 def _download(url: str, check: Callable, settings: DownloadSettings, stop: threading.Event) -> bytes:
-    "The body of a file, after several attempts if need be."
+    "The content of a file, with retries. Raises `FileUnavailable` or `FetchError`."
     attempts = settings.retries + 1
     for attempt in range(attempts):
         try:
@@ -125,7 +125,7 @@ def _accept(body: bytes) -> str:
 
 # %% ../nbs/085_download.ipynb #0d3a1b6f
 def download_file(
-    urls: list,  # addresses of the same file; the next one is tried if a file is not found
+    urls: list,  # addresses of the same file; the next one is tried if one does not have it
     path: Path,
     check: Callable = _accept,  # `check(body)` returns what is wrong with the bytes; '' if nothing
     settings: DownloadSettings = DownloadSettings(),
@@ -133,8 +133,7 @@ def download_file(
 ):
     """Download one file; it is written completely or not at all.
 
-    Raises `FileUnavailable` if no address has the file or it stays damaged, `FetchError` if the server does
-    not answer.
+    Raises `FileUnavailable` if no address has an undamaged file, `FetchError` if a server does not answer.
     """
     stop = stop or threading.Event()
     missing = []
@@ -162,7 +161,7 @@ def damaged_image(
     try:
         with Image.open(io.BytesIO(body)) as im:
             if im.size != tuple(size):
-                return f'arrived as {im.width} x {im.height}, in the release {size[0]} x {size[1]}'
+                return f'arrived as {im.width} x {im.height}, but {size[0]} x {size[1]} in the release'
             im.load()
     except Exception:
         return 'arrived damaged'
@@ -173,9 +172,9 @@ def run_parallel(
     jobs: list,
     work: Callable,  # `work(job)`; may raise `FileUnavailable`
     workers: int,  # jobs at a time
-    stop: threading.Event,  # set when the rest is not to be done
+    stop: threading.Event,  # is set when the other jobs must stop
     on_done: Callable = lambda: None,  # called after each job
-) -> dict:  # job -> reason, for the jobs that were unavailable
+) -> dict:  # job -> reason, for the jobs whose file was unavailable
     "Run `work` for every job. The first error other than `FileUnavailable` stops the others and is raised."
     unavailable = {}
     with ThreadPoolExecutor(workers) as pool:
@@ -195,7 +194,7 @@ def run_parallel(
 
 # %% ../nbs/085_download.ipynb #6d138317
 def _request_head(url: str, timeout: float) -> str:
-    "Why a host does not answer; '' if it answers anything."
+    "The reason why a host does not answer; '' if there is any answer."
     try:
         urlopen(Request(url, method='HEAD', headers=_USER_AGENT), timeout=timeout).close()
     except HTTPError as error:

@@ -26,6 +26,6 @@ def create_encoders(
     pooling: str | None = None,  # see `TextEncoder`
     weights: str = 'default',  # 'random' for tests
 ) -> tuple:  # (`ImageEncoder`, `TextEncoder`)
-    "Both encoders of a pair."
+    "Create both encoders of a pair. Raises `RealnessError` for unknown names or missing weights."
     image, text = pair_names(pair)
     return ImageEncoder(image, weights, normalize), TextEncoder(text, weights, pooling)

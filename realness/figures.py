@@ -9,6 +9,7 @@ __all__ = ['DARK', 'LIGHT', 'GREY', 'MARKERS', 'Marker', 'style', 'new_figure', 
 
 # %% ../nbs/060_figures.ipynb #9960ce60
 import io
+import math
 import textwrap
 from collections.abc import Iterable
 from contextlib import contextmanager
@@ -22,20 +23,20 @@ from .config import RealnessError, atomic_write
 from .images import load_image
 
 # %% ../nbs/060_figures.ipynb #ca01c02d
-DARK = '#1b3a5b'
-LIGHT = '#f0a03c'
+DARK = '#1b3a5b'  # blue
+LIGHT = '#f0a03c'  # orange
 GREY = '#808080'
 
 # %% ../nbs/060_figures.ipynb #15748710
 class Marker(NamedTuple):
-    "How the points of one series look."
+    "Shape and colours of the points of one series."
 
-    shape: str  # matplotlib's name
+    shape: str  # name of the marker in matplotlib, such as 'o'
     face: str  # colour of the inside
     edge: str  # colour of the outline
 
     def scatter_colours(self) -> dict:
-        "Arguments for `Axes.scatter`; a cross has no inside."
+        "The colour arguments for `Axes.scatter`; a cross has no fill."
         if self.shape == 'x':
             return dict(color=self.edge)
         return dict(facecolor=self.face, edgecolor=self.edge)
@@ -82,7 +83,7 @@ _SETTINGS = {
 # %% ../nbs/060_figures.ipynb #525eaf12
 @contextmanager
 def style():
-    "The style of all figures, within a `with` block."
+    "Apply the style of all figures inside a `with` block."
     import matplotlib
 
     with matplotlib.rc_context(_SETTINGS):
@@ -91,7 +92,7 @@ def style():
 # %% ../nbs/060_figures.ipynb #b6f024d0
 @cache
 def _figure_class():
-    "The figure class; defined on first use, because matplotlib is imported only then."
+    "The figure class. It is defined on first use, because matplotlib is imported only then."
     from matplotlib.figure import Figure
 
     class RealnessFigure(Figure):
@@ -110,7 +111,7 @@ def new_figure(
     cols: int = 1,  # of axes
     **kwargs,  # for `Figure.subplots`, such as `sharex` or `height_ratios`
 ):  # (Figure, Axes or an array of Axes)
-    "An empty figure; draw on it inside `with style()`."
+    "Make an empty figure in the style of the package. Draw on it inside `with style()`."
     with style():
         figure = _figure_class()(figsize=(width, height), layout='constrained')
         return figure, figure.subplots(rows, cols, **kwargs)
@@ -124,7 +125,7 @@ _METADATA = {
 
 
 def _reset_layout(figure):
-    "Put the axes back into their grid; a layout would otherwise start from the result of the last one."
+    "Put the axes back into their grid; otherwise the layout would depend on the previous one."
     for axes in figure.axes:
         cell = axes.get_subplotspec()
         if figure.get_layout_engine() and axes.get_in_layout() and cell:
@@ -132,7 +133,7 @@ def _reset_layout(figure):
 
 # %% ../nbs/060_figures.ipynb #c94f23b3
 def _render(figure, file_format, dpi):
-    "The bytes of a figure as png, svg or pdf."
+    "The bytes of a figure as png, svg or pdf; the first, discarded `savefig` settles the layout."
     with style(), io.BytesIO() as file:
         _reset_layout(figure)
         figure.savefig(io.BytesIO(), format=file_format, dpi=dpi)
@@ -142,14 +143,16 @@ def _render(figure, file_format, dpi):
 # %% ../nbs/060_figures.ipynb #14c3662e
 def save_figure(
     figure,  # of this module, or any other matplotlib figure
-    path: Path | str,  # ends in .png, .svg or .pdf; missing folders are created
-    dpi: float = 150,  # dots an inch of a .png
+    path: Path | str,  # a .png, .svg or .pdf file; missing folders are created
+    dpi: float = 150,  # dots per inch of a .png
 ) -> Path:  # the path
-    "Save a figure, completely or not at all."
+    "Save a figure with an atomic write. Raises `RealnessError` for any other extension."
     path = Path(path)
     file_format = path.suffix.lower().removeprefix('.')
     if file_format not in _METADATA:
-        raise RealnessError(f'{path}: a figure is saved as .png, .svg or .pdf; choose one of these endings')
+        raise RealnessError(
+            f'{path}: a figure is saved as .png, .svg or .pdf; choose one of these extensions'
+        )
     with atomic_write(path) as tmp:
         tmp.write_bytes(_render(figure, file_format, dpi))
     return path
@@ -157,9 +160,9 @@ def save_figure(
 # %% ../nbs/060_figures.ipynb #9c4ebf22
 def to_png(
     figure,  # a Figure
-    dpi: float = 100,  # dots an inch
+    dpi: float = 100,  # dots per inch
 ) -> bytes:
-    "A figure as a PNG, with a palette where it holds no photograph."
+    "A figure as a PNG, with a palette if it has at most 6000 colours."
     from PIL import Image
 
     data = _render(figure, 'png', dpi)
@@ -173,7 +176,7 @@ def to_png(
 # %% ../nbs/060_figures.ipynb #64490924
 def to_jpeg(
     figure,  # a Figure
-    dpi: float = 100,  # dots an inch
+    dpi: float = 100,  # dots per inch
 ) -> bytes:
     "A figure as a JPEG, for pages with many photographs."
     from PIL import Image
@@ -185,9 +188,9 @@ def to_jpeg(
 # %% ../nbs/060_figures.ipynb #b3b985e1
 def format_number(
     value: float,
-    digits: int = 3,  # behind the point
+    digits: int = 3,  # after the decimal point
 ) -> str:
-    "A number as text."
+    "Format a number as text."
     if not np.isfinite(value):
         return 'undefined'
     value = round(value, digits) + 0.0  # turns -0.0 into 0.0
@@ -198,9 +201,9 @@ def format_interval(
     value: float,
     lo: float,  # lower bound; NaN for no interval
     hi: float,  # upper bound
-    digits: int = 3,  # behind the point
+    digits: int = 3,  # after the decimal point
 ) -> str:
-    "A value with its interval as text."
+    "Format a value with its interval as text."
     text = format_number(value, digits)
     if np.isfinite([lo, hi]).all():
         text += f' [{format_number(lo, digits)}, {format_number(hi, digits)}]'
@@ -209,10 +212,10 @@ def format_interval(
 # %% ../nbs/060_figures.ipynb #5bc5e497
 def add_legend(
     figure,
-    axes,  # whose labelled series it lists
-    columns: int,
+    axes,  # the axes with the labelled series
+    columns: int,  # entries in a row
 ):
-    "Add a legend below the axes, if anything has a label."
+    "Add a legend below the axes, if any series has a label."
     if not axes.get_legend_handles_labels()[1]:
         return
     for text in figure.legend(loc='outside lower center', ncols=columns).get_texts():
@@ -231,7 +234,7 @@ def add_caption(axes, caption: str):
 # %% ../nbs/060_figures.ipynb #a08ad6e9
 def check_columns(
     df,  # a DataFrame
-    columns: list,  # names it needs
+    columns: list,  # names of the required columns
     name: str,  # of the table, for the message
 ):  # the same DataFrame
     "Raise `RealnessError` unless a table has rows and the columns."
@@ -245,10 +248,10 @@ def check_columns(
 # %% ../nbs/060_figures.ipynb #df303cf2
 def wrap_caption(
     text,
-    width: int = 31,  # characters in a line
-    lines: int = 3,  # the rest is cut
+    width: int = 31,  # characters per line
+    lines: int = 3,  # maximum number of lines
 ) -> str:
-    "A caption of a few lines, ending in an ellipsis if it was cut."
+    "Wrap a caption. If it is too long, it is cut and ends in an ellipsis."
     return '\n'.join(textwrap.wrap(str(text), width, max_lines=lines, placeholder='\u2026'))
 
 # %% ../nbs/060_figures.ipynb #b8ab93e3
@@ -269,6 +272,14 @@ def _match_captions(images, captions):
         raise RealnessError(f'{len(images)} images but {len(captions)} captions: give one for each')
     return images, captions
 
+# %% ../nbs/060_figures.ipynb #176f54b1
+def _sheet_size(images, captions, rows, cols):
+    "(width, height) in inches of a contact sheet without a title."
+    lines = max(caption.count('\n') + bool(caption) for caption in captions)
+    tallest = max(image.height / image.width for image in images)
+    row_height = 1.5 * min(tallest, 1.5) + 0.14 * lines + 0.12
+    return 1.6 * cols, rows * row_height
+
 # %% ../nbs/060_figures.ipynb #c2d2454a
 def contact_sheet(
     images: Iterable,  # anything `load_image` takes
@@ -276,18 +287,15 @@ def contact_sheet(
     cols: int | None = None,  # images in a row; at most 4 by default
     title: str | None = None,
 ):  # a Figure
-    "A grid of images with captions; each image keeps its proportions and its brightness."
+    "A grid of images with captions. The aspect ratio and the brightness of the images are not changed."
     images, captions = _match_captions(images, captions)
     images = [_thumbnail(image) for image in images]
     captions = [wrap_caption(caption) for caption in captions]
     cols = min(len(images), cols or 4)
-    rows = -(-len(images) // cols)
-    lines = max(caption.count('\n') + bool(caption) for caption in captions)
-    tallest = max(image.height / image.width for image in images)
-    row_height = 1.5 * min(tallest, 1.5) + 0.14 * lines + 0.12
+    rows = math.ceil(len(images) / cols)
+    width, height = _sheet_size(images, captions, rows, cols)
     with style():
-        height = rows * row_height + 0.25 * bool(title)
-        figure, grid = new_figure(1.6 * cols, height, rows, cols, squeeze=False)
+        figure, grid = new_figure(width, height + 0.25 * bool(title), rows, cols, squeeze=False)
         for axes in grid.flat:
             axes.set_axis_off()
         for axes, image, caption in zip(grid.flat, images, captions, strict=False):

@@ -28,7 +28,7 @@ from .metrics import plcc, srocc
 
 # %% ../nbs/061_plots.ipynb #3b5c5578
 def _best_epoch(history):
-    "The epoch with the highest validation SROCC, or with the lowest validation loss if SROCC is undefined."
+    "The epoch with the highest validation SROCC or, if SROCC is undefined, the lowest validation loss."
     by_epoch = history.set_index('epoch')
     if by_epoch.val_srocc.notna().any():
         return by_epoch.val_srocc.idxmax()
@@ -36,14 +36,14 @@ def _best_epoch(history):
 
 # %% ../nbs/061_plots.ipynb #ab4a4c51
 def _plot_losses(axes, history, marker):
-    "Training loss dashed, validation loss solid, with the legend above."
+    "Draw the training loss as a dashed line and the validation loss as a solid line."
     training = dict(ls='--', marker=marker, mfc='white', color=GREY, label='training')
     axes.plot(history.epoch, history.train_loss, **training)
     axes.plot(history.epoch, history.val_loss, marker=marker, color=DARK, label='validation')
 
 # %% ../nbs/061_plots.ipynb #fac8d23b
 def _label_curves(top, bottom, history, best):
-    "Axis labels, titles and the legend of `plot_curves`."
+    "Add the star at the best epoch, axis labels, the legend and the title of the lower axes."
     from matplotlib.ticker import MaxNLocator
 
     chosen = history[history.epoch == best]
@@ -78,7 +78,7 @@ def plot_curves(
 
 # %% ../nbs/061_plots.ipynb #a48ed043
 def _scatter_title(y, p, curve):
-    "n, SROCC with its interval and PLCC, as two lines of text; `curve` is a `Logistic4` or None."
+    "Two lines of text: n and SROCC with its interval, then PLCC; `curve` is a `Logistic4` or None."
     first = f'n = {len(y)}   SROCC {format_interval(*bootstrap_ci(y, p))}'
     second = f'PLCC {format_number(plcc(y, p))} unfitted'
     if curve is not None and curve.ok:
@@ -93,9 +93,9 @@ def _group_label(name, y, p):
     correlation = f', SROCC {format_number(srocc(y, p), 2)}' if len(y) > 2 else ''
     return f'{name} (n = {len(y)}{correlation})'
 
-
+# %% ../nbs/061_plots.ipynb #986e5af0
 def _scatter_groups(axes, y, p, groups):
-    "The points of each group with its own marker."
+    "Draw the points of each group with a marker of its own."
     size = 14 if len(y) < 1000 else 5
     for i, name in enumerate(dict.fromkeys(groups)):
         members = groups == name
@@ -106,7 +106,7 @@ def _scatter_groups(axes, y, p, groups):
 
 # %% ../nbs/061_plots.ipynb #06aed52a
 def _draw_band(axes, p, name, lo, hi):
-    "A light band behind the points, from lower to upper bounds of the predictions."
+    "Draw a light band behind the points, from the lower to the upper bounds of the predictions."
     order = np.argsort(p, kind='stable')
     lo, hi = (np.asarray(bounds, dtype=float)[order] for bounds in (lo, hi))
     look = dict(facecolor='#ebebeb', edgecolor=GREY, ls=':', lw=1, zorder=0.5)
@@ -114,7 +114,7 @@ def _draw_band(axes, p, name, lo, hi):
 
 # %% ../nbs/061_plots.ipynb #90263b59
 def _check_groups(groups, n):
-    "A label for each of n images, as an array; empty labels without groups."
+    "The label of each of n images as an array; empty labels if `groups` is None."
     groups = np.full(n, '') if groups is None else np.asarray(groups).astype(str)
     if len(groups) != n:
         raise RealnessError(f'{n} images but {len(groups)} group labels: give one for each image')
@@ -129,7 +129,7 @@ def plot_scatter(  # noqa: PLR0913
     title: str | None = None,
     band: tuple | None = None,  # (name, lower bounds, upper bounds) of the predictions, n bounds each
 ):  # a Figure
-    "True against predicted MOS, with the fitted logistic, n, SROCC [95 % bootstrap interval] and PLCC."
+    "Scatter plot of true against predicted MOS, with n, SROCC [95 % interval], PLCC and the logistic."
     y, p = (np.asarray(values, dtype=float).ravel() for values in (y, p))
     curve = fit_logistic4(p, y) if fit else None
     heading = _scatter_title(y, p, curve)
@@ -160,7 +160,7 @@ def _mean_interval(values):
 
 # %% ../nbs/061_plots.ipynb #85e58711
 def _draw_group(axes, row, values, marker):
-    "The values of a group, spread vertically so that they do not hide each other, and their mean."
+    "Draw the values of a group, spread vertically so that they do not hide each other, and their mean."
     spread = row + 0.14 + 0.25 * (np.arange(len(values)) * 0.618 % 1)
     options = dict(s=9, marker=marker.shape, lw=0.5, alpha=0.7, **marker.scatter_colours())
     axes.scatter(values, spread, **options)
@@ -174,7 +174,7 @@ def _draw_group(axes, row, values, marker):
 
 # %% ../nbs/061_plots.ipynb #a8536fb1
 def _draw_grouping(axes, errors, labels, name):
-    "One row for each group, in alphabetical order."
+    "Draw one row for each group, in alphabetical order."
     names = sorted(set(labels))
     for row, group in enumerate(names):
         _draw_group(axes, row, errors[labels == group], MARKERS[row % len(MARKERS)])
@@ -187,7 +187,7 @@ def _draw_grouping(axes, errors, labels, name):
 
 # %% ../nbs/061_plots.ipynb #0037dc98
 def _check_groupings(groups, n):
-    "Labels by grouping, as arrays of n strings."
+    "The labels of each grouping as an array of n strings. Raises `RealnessError` if their number differs."
     groups = {name: np.asarray(labels).astype(str) for name, labels in groups.items()}
     if not n or not groups:
         raise RealnessError('give at least one image and one grouping')
@@ -200,10 +200,10 @@ def _check_groupings(groups, n):
 def plot_residuals(
     y,  # MOS of n images
     p,  # their predictions
-    groups: dict,  # name of a grouping -> a label for each image, such as {'answer word': ...}
+    groups: dict,  # name of a grouping -> a label for each image, such as {'answer word': words}
     title: str | None = None,
 ):  # a Figure
-    "Predicted minus true MOS by group, with the mean of each group and its 95 % interval."
+    "Plot of predicted minus true MOS by group, with the mean of each group and its 95 % interval."
     y, p = (np.asarray(values, dtype=float).ravel() for values in (y, p))
     groups = _check_groupings(groups, len(y))
     sizes = [len(set(labels)) for labels in groups.values()]
@@ -230,14 +230,14 @@ _DASHES = ('--', ':', '-.')
 
 
 def _bin_edges(values):
-    "Edges of 6 to 30 bins over all values; more values give more bins."
+    "Edges of 6 to 30 bins over all values; the number of bins grows with the number of values."
     lo = values.min()
     hi = values.max() if np.ptp(values) else lo + 1
     return np.linspace(lo, hi, int(np.clip(2 * len(values) ** 0.4, 6, 30)) + 1)
 
 # %% ../nbs/061_plots.ipynb #53ac7fab
 def _draw_histograms(axes, parts, bins):
-    "One histogram for each set of numbers, with n, mean and standard deviation in its label."
+    "Draw a histogram for each set of numbers, with n, mean and standard deviation in its label."
     for (name, values), fill in zip(parts.items(), _FILLS, strict=False):
         mean, sd = format_number(values.mean(), 2), format_number(values.std(), 2)
         label = f'{name}: n = {len(values)}, mean {mean}, sd {sd}'
@@ -245,8 +245,8 @@ def _draw_histograms(axes, parts, bins):
 
 # %% ../nbs/061_plots.ipynb #5889f1e7
 def plot_distribution(
-    parts: dict,  # name -> numbers, such as {'true': ..., 'predicted': ...}; at most 3
-    label: str = 'MOS',  # of the numbers
+    parts: dict,  # name -> numbers, such as {'true': mos, 'predicted': predictions}; at most 3
+    label: str = 'MOS',  # of the horizontal axis
     lines: dict | None = None,  # name -> position of a vertical line
     title: str | None = None,
 ):  # a Figure
@@ -271,7 +271,7 @@ def plot_distribution(
 
 # %% ../nbs/061_plots.ipynb #c9228309
 def _draw_deciles(axes, table):
-    "The diagonal, and the mean of each tenth with its interval."
+    "Draw the diagonal, and the mean of each group with its interval."
     lowest = table[['predicted', 'lo']].min().min()
     highest = table[['predicted', 'hi']].max().max()
     axes.plot([lowest, highest], [lowest, highest], color='black', lw=0.9, ls='--', label='predicted = true')
@@ -281,10 +281,10 @@ def _draw_deciles(axes, table):
 
 # %% ../nbs/061_plots.ipynb #5965851a
 def plot_deciles(
-    table,  # of `deciles`: predicted, true, lo, hi, n
+    table,  # from `deciles`: predicted, true, lo, hi, n; one row per group
     title: str | None = None,
 ):  # a Figure
-    "Mean true MOS with its interval against mean predicted MOS, for each tenth of the images."
+    "Plot of mean true MOS with its interval against mean predicted MOS, for each tenth of the images."
     table = check_columns(table, ['predicted', 'true', 'lo', 'hi', 'n'], 'the table')
     with style():
         figure, axes = new_figure(4, 3.3)

@@ -24,7 +24,7 @@ from .images import ImageError, image_digest, open_image
 # %% ../nbs/080_release.ipynb #84a51873
 @dataclass(frozen=True)
 class SplitFacts:
-    "What one split of a release must contain. An empty digest is unknown and not checked."
+    "What one split of a release must contain. An empty digest is not known, and is not checked."
 
     generated: int  # number of images f*.png
     photographs: int  # number of images r*.png
@@ -51,14 +51,19 @@ RAISE_TD = Release(
     (512, 384),
     dict(
         train=SplitFacts(
-            411, 99, RAISE_TRAIN, 'befb8b6612fcd57bc3671c93aebbd52c', '444e5ec1b703935cf4bbb5f894f808e9'
+            generated=411,
+            photographs=99,
+            table=RAISE_TRAIN,
+            descriptions='befb8b6612fcd57bc3671c93aebbd52c',
+            pixels='444e5ec1b703935cf4bbb5f894f808e9',
         ),
-        test=SplitFacts(69, 21),
+        test=SplitFacts(generated=69, photographs=21),
     ),
 )
 
 # %% ../nbs/080_release.ipynb #64e45613
 def _digest_lines(lines) -> str:
+    "A digest of lines in any order: 32 hexadecimal digits."
     return hashlib.blake2b('\n'.join(sorted(lines)).encode(), digest_size=16).hexdigest()
 
 
@@ -99,7 +104,7 @@ def _digest_pixels(
         return '', (error.problem, error.fix)
     if im.size != tuple(size):
         width, height = size
-        problem = f'is {im.width} x {im.height}, in the release {width} x {height}'
+        problem = f'is {im.width} x {im.height}, but {width} x {height} in the release'
         return '', (problem, 'copy it from the release again')
     return image_digest(im), None
 
@@ -140,15 +145,15 @@ def _check_names(table: pd.DataFrame, problems: Problems) -> pd.DataFrame:
 
 # %% ../nbs/080_release.ipynb #7edf0be5
 def _check_counts(table: pd.DataFrame, facts: SplitFacts, problems: Problems) -> bool:
-    "Are there as many generated images and photographs as in the release?"
+    "Whether there are as many generated images and photographs as in the release."
     expected = {
         'f': ('generated images (f*.png)', facts.generated),
         'r': ('photographs (r*.png)', facts.photographs),
     }
-    for letter, (noun, count) in expected.items():
-        found = int(table.filename.str.startswith(letter).sum())
-        if found != count:
-            problems.add(f'{found} {noun}, the release has {count}', _USE_ORIGINAL_TABLE)
+    for letter, (noun, expected_count) in expected.items():
+        count = int(table.filename.str.startswith(letter).sum())
+        if count != expected_count:
+            problems.add(f'{count} {noun}, the release has {expected_count}', _USE_ORIGINAL_TABLE)
     return len(table) == facts.rows
 
 # %% ../nbs/080_release.ipynb #3d358dee
@@ -168,7 +173,7 @@ def check_release(
     size: tuple,  # width and height of its images, in pixels
     with_images: bool = True,  # decode the images too
     allow_webp: bool = True,  # images may be stored as WebP
-) -> tuple:  # (the table, all cells as text; `Problems`, without rows if the copy is right)
+) -> tuple:  # (the table, all cells as text; `Problems`, without rows if the copy is correct)
     "Compare a split with the release."
     images = Path(folder) / 'images'
     problems = Problems()
@@ -191,7 +196,7 @@ def split_facts(
     folder: Path | str,  # one split: images/ and image_descriptions.csv
     size: tuple,  # width and height of its images, in pixels
 ) -> SplitFacts:
-    "Count and digest a copy. Raises `DataError` if it is incomplete."
+    "Count the images of a copy and compute its digests. Raises `DataError` if it is incomplete."
     problems = Problems()
     table = read_table(Path(folder) / TABLE, problems, SPLIT_COLUMNS)
     pixels = _check_images(table, Path(folder) / 'images', size, problems, allow_webp=True)

@@ -89,17 +89,17 @@ def _page(title, body):
 # %% ../nbs/500_slider.ipynb #34fdc09e
 @dataclass
 class Slider:
-    """One of several images, chosen with a slider.
+    """Several images, one of which is chosen with a slider.
 
-    Shows itself as HTML that needs neither a kernel nor the network. Raises `RealnessError` for fewer than
-    two images, a missing caption or a start outside the images.
+    A notebook displays it as HTML that needs neither a kernel nor the network. Raises `RealnessError` for
+    fewer than two images, a missing caption or a `start` that is not the position of an image.
     """
 
     images: list  # anything `load_image` takes
     captions: list  # what each image shows, plain text
     label: str  # what the slider changes
-    start: int = 0  # the image shown first
-    width: int = 640  # pixels; wider images are made smaller
+    start: int = 0  # position of the image shown first
+    width: int = 640  # pixels; wider images are reduced to it
     quality: int = 70  # of the WebP images, 0-100
 
     def __post_init__(self):
@@ -132,7 +132,7 @@ class Slider:
         self,
         path: Path | str,  # ends in .html or .htm
     ) -> Path:
-        "Write a page that holds only this slider: one file that loads nothing else. Returns its path."
+        "Write an HTML file with this slider alone, and return its path. The file loads no other file."
         path = Path(path)
         if path.suffix.lower() not in ('.html', '.htm'):
             raise RealnessError(f'{path}: a slider is an HTML page; use a name that ends in .html')
@@ -144,13 +144,13 @@ class Slider:
 def overlay_image(
     heatmap,  # a `Heatmap` with its image
     opacity: float = 0.75,  # of the least real colour, 0-1
-    beside: bool = False,  # put the image without the map to the left
+    beside: bool = False,  # add the image without the map on the left
 ):  # a PIL image
     "Return a map over its image, pixel for pixel. Raises `RealnessError` for a map without an image."
     import matplotlib
 
     if heatmap.image is None:
-        raise RealnessError('this map has no image to lie on; make it with heatmap(image, ...)')
+        raise RealnessError('this map has no image; make it with heatmap(image, ...)')
     image = np.asarray(load_image(heatmap.image), dtype=np.float32)
     unrealness = heatmap.position()
     alpha = (opacity * unrealness)[..., None]
@@ -180,14 +180,14 @@ def _learned_map(image):
 # %% ../nbs/500_slider.ipynb #c72213ad
 def defect_slider(  # noqa: PLR0913
     image,  # anything `load_image` takes
-    kind: str,  # a name out of `DEFECTS`
-    box: tuple,  # where: x, y, w, h in pixels
-    strengths=STRENGTHS,  # 0 leaves the image as it is
-    seed: int = 0,  # of the outline and the details
-    make_map=_learned_map,  # makes a `Heatmap` of a PIL image; by default with the learned localizer
+    kind: str,  # a name in `DEFECTS`
+    box: tuple,  # x, y, w, h in pixels
+    strengths=STRENGTHS,  # from 0 (no defect) to 1
+    seed: int = 0,  # for the random outline and details of the defect
+    make_map=_learned_map,  # returns the `Heatmap` of a PIL image; default: the learned localizer
     **kwargs,  # for `Slider`
 ) -> Slider:
-    "Return a slider over one image with a growing defect, each beside its map."
+    "Return a slider over one image with a defect at several strengths, each beside its map."
     pixels = np.asarray(load_image(image))
     mask = plant(pixels, kind, box, 1, seed).mask > 0.3
     images = []

@@ -1,7 +1,7 @@
-"""Helpers for tests in a real browser: Chromium through playwright, and servers on ports of their own.
+"""Helpers for tests in a real browser: Chromium through playwright, and servers on free ports.
 
-Tests are skipped where playwright or Chromium is missing. With the environment variable CI set they fail
-instead.
+Tests with a browser are skipped where playwright or Chromium is missing. With the environment variable CI set
+they fail instead.
 """
 
 import os
@@ -36,7 +36,7 @@ LOCAL_URL = re.compile(r'^(?:https?|wss?)://(?:127\.0\.0\.1|localhost)[:/]|^(?:d
 
 
 def _skip_or_fail(problem):
-    "Skip a test for lack of a browser; fail where CI promises one."
+    "Skip a test because the browser is missing; with CI set, fail."
     message = f'{problem}; on Debian: apt-get install chromium, and pip install playwright'
     if os.environ.get('CI'):
         pytest.fail(message)
@@ -44,9 +44,12 @@ def _skip_or_fail(problem):
 
 
 def find_chromium():
-    "The path of Chromium: the environment variable REALNESS_CHROMIUM, else the first known name on PATH."
+    "The path of Chromium: the variable REALNESS_CHROMIUM, else the first known name on PATH, else None."
     configured = os.environ.get('REALNESS_CHROMIUM')
-    return configured or next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    if configured:
+        return configured
+    paths = [shutil.which(name) for name in CHROMIUM_NAMES]
+    return next((path for path in paths if path), None)
 
 
 @contextmanager
@@ -119,7 +122,7 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def wait_for(url, process, log, seconds=90):
+def wait_for(url, process, log, seconds=150):
     "Wait until a server answers; fail with the end of its log if it does not."
     end = time.monotonic() + seconds
     while time.monotonic() < end and process.poll() is None:
@@ -127,14 +130,14 @@ def wait_for(url, process, log, seconds=90):
             urllib.request.urlopen(url, timeout=1).close()
             return
         except urllib.error.HTTPError:
-            return  # an answer, too
+            return  # an error status is an answer as well
         except OSError:
             time.sleep(0.2)
     raise AssertionError(f'{url} does not answer:\n{log.read_text(errors="replace")[-3000:]}')
 
 
 def jupyter_env(folder, **variables):
-    "An environment in which Jupyter keeps its files in `folder` and ignores the settings of the machine."
+    "An environment in which Jupyter stores its files in `folder` and ignores the settings of the machine."
     names = {
         'JUPYTER_CONFIG_DIR': 'config',
         'JUPYTER_DATA_DIR': 'data',
@@ -147,7 +150,7 @@ def jupyter_env(folder, **variables):
 
 
 def stop(process, seconds=20):
-    "End a process, by force if it does not react."
+    "Terminate a process; kill it if it does not end in time."
     if process.poll() is None:
         process.terminate()
     try:
@@ -219,6 +222,6 @@ def run_notebook(page, url, name):
 
 
 def copy_notebook(notebook, folder):
-    "Copy a notebook to a folder of its own, because JupyterLab saves what it runs. Returns the copy."
+    "Copy a notebook to a folder of its own, because JupyterLab saves its outputs. Returns the copy."
     folder.mkdir(parents=True, exist_ok=True)
     return Path(shutil.copy(notebook, folder))

@@ -1,7 +1,7 @@
 """Fixtures that several test files share.
 
-Tests may run in parallel (`pytest -n 2`). A fixture that is expensive to make is made by one worker, in a
-folder that all workers share; the others wait for it.
+Tests may run in parallel (`pytest -n 2`). One worker makes an expensive fixture, in a folder that all
+workers share; the others wait for it.
 """
 
 import json
@@ -12,10 +12,9 @@ from types import SimpleNamespace
 import pytest
 from filelock import FileLock
 
-os.environ.setdefault('HF_HUB_OFFLINE', '1')  # before huggingface_hub is imported, which reads it once
-os.environ.setdefault(
-    'OMP_WAIT_POLICY', 'passive'
-)  # before torch is imported: waiting threads leave the cores
+# huggingface_hub and torch read these variables when they are imported
+os.environ.setdefault('HF_HUB_OFFLINE', '1')
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # waiting threads do not occupy a core
 
 
 @contextmanager

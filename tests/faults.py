@@ -1,5 +1,6 @@
-"""A proxy before a real server that breaks one request in five, as networks and busy services do."""
+"""A proxy before a real server that breaks one request in five, like networks and busy servers do."""
 
+import base64
 import hashlib
 import http.client
 import json
@@ -24,8 +25,8 @@ FAULTS = (  # each is a method of `Handler`
 class Proxy(ThreadingHTTPServer):
     """Forwards requests to a server on this machine, and breaks a share of them.
 
-    `log` has one entry for each request: `image` (digest of what was sent), `fault` ('' for none), `key` (the
-    Authorization header) and `answered` (whether the answer went through).
+    `log` has one entry for each request: `jpeg` (the image that was sent), `image` (digest of its data URI),
+    `fault` ('' for none), `key` (the Authorization header) and `answered` (whether the answer was sent).
     """
 
     daemon_threads = True
@@ -47,7 +48,7 @@ class Proxy(ThreadingHTTPServer):
         return f'http://127.0.0.1:{self.server_port}/v1'
 
     def choose_fault(self) -> str:
-        """What breaks the next request; '' for nothing. All faults occur in turn."""
+        """The fault of the next request; '' for none. All faults occur in turn."""
         with self._lock:
             if self._random.random() >= self.share:
                 return ''
@@ -75,6 +76,7 @@ class Handler(BaseHTTPRequestHandler):
         content = json.loads(body)['messages'][0]['content']
         image = next(part['image_url']['url'] for part in content if part['type'] == 'image_url')
         entry = SimpleNamespace(
+            jpeg=base64.b64decode(image.split(',')[1]),
             image=hashlib.sha256(image.encode()).hexdigest(),
             fault=self.server.choose_fault(),
             key=self.headers.get('authorization', ''),
@@ -86,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             entry.answered = self.forward(body)
 
-    # What happens to a request
+    # The request is forwarded, or one of the faults occurs
 
     def forward(self, body):
         status, raw = self._ask(body)

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 # A server process that has imported the model libraries, but nothing of realness, and forks for each command.
-# A command then starts in a moment instead of ten seconds. It is still a process with its own imports, and
-# can be killed. The server reads one JSON object a line and answers with one JSON value a line.
+# A command then starts at once instead of after ten seconds. It is still a process with imports of its own
+# that can be killed. The server reads one JSON object a line and answers with one JSON value a line.
 FORK_SERVER = r"""
 import gc, json, os, runpy, signal, sys, traceback
 import huggingface_hub, pandas, safetensors.torch, scipy.stats, sklearn.model_selection, sklearn.svm
@@ -64,7 +64,7 @@ def start(job):
     code = run(job['arguments'])
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # without taking the libraries down, which takes seconds
+    os._exit(code)  # skip the clean-up of the libraries, which takes seconds
 
 
 gc.collect()

@@ -1,4 +1,4 @@
-"""The command line as users meet it: every command in a process of its own, on images of noise."""
+"""The command line: every command in a process of its own, on images of noise."""
 
 import csv
 import io
@@ -105,6 +105,7 @@ def read_lines(text: str) -> dict:
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG file: length, kind, data and checksum."""
     checksum = zlib.crc32(kind + data)
     return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', checksum)
 
@@ -112,11 +113,12 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
 def huge_png(width: int = 30000, height: int = 30000) -> bytes:
     """A PNG of a few bytes whose header claims that it is huge."""
     header = struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
-    chunks = (b'IHDR', header), (b'IDAT', zlib.compress(b'\0' * 99)), (b'IEND', b'')
-    return b'\x89PNG\r\n\x1a\n' + b''.join(png_chunk(kind, data) for kind, data in chunks)
+    pixels = zlib.compress(b'\0' * 99)
+    chunks = [png_chunk(b'IHDR', header), png_chunk(b'IDAT', pixels), png_chunk(b'IEND', b'')]
+    return b'\x89PNG\r\n\x1a\n' + b''.join(chunks)
 
 
-BAD_ROWS = {  # file name -> (rest of the row, what the message says)
+BAD_ROWS = {  # file name -> (rest of the row, part of the message)
     'missing.png': ('1,"Yes, fine."', 'there is no such file'),
     'torn.png': ('1,"Yes, fine."', 'truncated or damaged'),
     'empty.png': ('1,"Yes, fine."', 'the file is empty'),
@@ -437,7 +439,7 @@ def test_out_of_domain(cli, trained, tmp_path):
 
 
 def test_a_run_without_intervals_and_domain(cli, trained, tmp_path):
-    """Such a run still predicts; the cells of what it lacks are empty."""
+    """Such a run still predicts; the columns of intervals and domain are empty."""
     run = shutil.copytree(trained.run, tmp_path / 'old')
     config = json.loads((run / 'config.json').read_text())
     assert config['intervals']['both']['level'] == 0.9
@@ -621,7 +623,7 @@ def test_missing_weights_are_reported_soon(realness, trained, tmp_path):
     assert 'Traceback' not in result.err
     assert len(result.err.splitlines()) == 1
     assert seconds < 20
-    again = realness(*arguments, '--encoders', 'lite', cache=trained.cache)  # what the message advises
+    again = realness(*arguments, '--encoders', 'lite', cache=trained.cache)  # the fix that the message names
     assert again.code == 0, again.err
 
 

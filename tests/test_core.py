@@ -1,4 +1,4 @@
-"The full pair, ResNet-50 and BERT, in its real shape with random weights; encoders from outside the package."
+"The model with ResNet-50 and BERT in full size and with random weights; an encoder from outside the package."
 
 import os
 import time
@@ -38,7 +38,7 @@ def copy_state(module):
 
 
 def has_changed(module, before):
-    "Whether any parameter or buffer differs; the running means of a frozen encoder count, too."
+    "Whether any parameter or buffer differs, the running means of batch normalisation included."
     return any(not torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
 
 
@@ -86,7 +86,7 @@ def test_sizes_of_the_encoders(full_model):
     ('frozen', 'unchanged'),
     [('image', {'image'}), ('text', {'text'}), ('both', {'image', 'text'}), ('none', set())],
 )
-def test_freezing_freezes(batch, frozen, unchanged):
+def test_frozen_encoders_do_not_change(batch, frozen, unchanged):
     seed_everything(0)
     options = dict(freeze_image=frozen in ('image', 'both'), freeze_text=frozen in ('text', 'both'))
     model = COREModel(*random_pair(SMALL_BERT), **options).train()
@@ -117,9 +117,9 @@ def test_overfits_eight_images(batch):
 
 
 def test_one_epoch_of_fine_tuning(full_model, tmp_path):
-    """8 images of 512 x 384 through ResNet-50 and BERT-base and back, in two steps.
+    """Fine-tune ResNet-50 and BERT-base on 8 images of 512 x 384 pixels, in two steps.
 
-    It takes half a minute on two cores; REALNESS_LONG=1 takes 32 images.
+    It takes half a minute on two cores; with REALNESS_LONG=1 it uses 32 images.
     """
     n = 32 if os.environ.get('REALNESS_LONG') else 8
     df = load_split(write_split(tmp_path / 'train', n + 4, size=(512, 384)))
@@ -128,15 +128,15 @@ def test_one_epoch_of_fine_tuning(full_model, tmp_path):
     validation = RealismDataset(df[n:].reset_index(drop=True), tokenizer=tokenizer)
     encoders = full_model.image_encoder, full_model.text_encoder
     before = [copy_state(encoder) for encoder in encoders]
-    began = time.time()
+    start = time.time()
     settings = TrainingSettings(accumulate=4)
     learner = Learner(full_model, make_loader(train, 4, True), make_loader(validation, 4), settings)
     history = learner.fit(1)
-    took = time.time() - began
+    seconds = time.time() - start
     assert isinstance(history, pd.DataFrame) and len(history) == 1 and history.notna().all(axis=None)
     assert full_model(torch.rand(1, 3, 384, 512)).isfinite()
     assert all(has_changed(*pair) for pair in zip(encoders, before, strict=True))
-    assert took < 600, took
+    assert seconds < 600
 
 
 OUTSIDE = """

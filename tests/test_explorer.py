@@ -105,12 +105,12 @@ class ExplorerPage:
         self.compare = page.get_by_role('button', name='Compare')
         self.save_finding = page.get_by_role('button', name='Save finding')
 
-    # what stands on the page
+    # what the page shows
 
     def wait_for_maps(self, count=1):
         "Wait until the maps are finished and drawn."
-        for k in range(count):
-            self.status.nth(k).filter(has_text='mean').wait_for()
+        for index in range(count):
+            self.status.nth(index).filter(has_text='mean').wait_for()
         self.page.wait_for_function(
             "() => [...document.querySelectorAll('.rl-canvas')].every(canvas => canvas.dataset.draws)"
         )
@@ -118,19 +118,19 @@ class ExplorerPage:
     def wait_for_text(self, text):
         self.page.get_by_text(text).wait_for()
 
-    def pixels(self, k=0):
-        "The image with its map, as the browser draws it."
+    def pixels(self, pane=0):
+        "The image with its map in a pane, as the browser draws it."
         self.page.wait_for_timeout(120)  # two frames, and a message to the kernel
-        return self.canvas.nth(k).evaluate('canvas => canvas.toDataURL()')
+        return self.canvas.nth(pane).evaluate('canvas => canvas.toDataURL()')
 
-    def wait_for_change(self, before, k=0):
+    def wait_for_change(self, before, pane=0):
         "Wait until the drawing differs from `before`, and return it."
         self.page.wait_for_function(
-            "([before, k]) => document.querySelectorAll('.rl-canvas')[k].toDataURL() !== before",
-            arg=[before, k],
+            "([before, pane]) => document.querySelectorAll('.rl-canvas')[pane].toDataURL() !== before",
+            arg=[before, pane],
             timeout=20_000,
         )
-        return self.pixels(k)
+        return self.pixels(pane)
 
     def thumbnail_names(self):
         return self.page.locator('.rl-thumbnail > span:not(.rl-line)').all_inner_texts()
@@ -151,13 +151,13 @@ class ExplorerPage:
         self.page.get_by_role('option').filter(has_text=name).click()
         self.page.locator('.rl-facts b').filter(has_text=name).first.wait_for()
 
-    def set_model(self, name, k=0):
-        model = self.pane.nth(k).get_by_label('Model')
+    def set_model(self, name, pane=0):
+        model = self.pane.nth(pane).get_by_label('Model')
         model.fill(name)
         model.press('Enter')
 
-    def set_variant(self, name, k=0):
-        self.pane.nth(k).get_by_label('Variant').select_option(name)
+    def set_variant(self, name, pane=0):
+        self.pane.nth(pane).get_by_label('Variant').select_option(name)
 
     def slider(self, label):
         rows = self.page.locator('.widget-hslider, .jupyter-widget-selection-slider, .widget-inline-hbox')
@@ -260,7 +260,7 @@ def lab(lab_page):
 
 
 def test_typed_description_changes_map(lab):
-    "The map follows while you type, and no window is embedded again. Reset brings the first map back."
+    "The map changes while you type, and no window is embedded again. Reset restores the first map."
     before = lab.pixels()
     lab.description.first.click()
     lab.page.keyboard.press('End')
@@ -298,13 +298,15 @@ def test_slider_delay(lab):
     medians = f'contrast {np.median(in_browser):.0f} ms, window {np.median(with_kernel):.0f} ms'
     print(f'\nslider to image, medians: {medians}')
     assert np.median(in_browser) < MAX_DELAY, in_browser
-    assert sorted(with_kernel)[2] < MAX_DELAY, with_kernel  # a busy machine only adds to it
+    assert sorted(with_kernel)[2] < MAX_DELAY, (
+        with_kernel
+    )  # a low rank, because load on the machine only adds delay
     lab.step_slider('Window', -4)
     lab.status.first.filter(has_text='window 128').wait_for()
 
 
 def test_map_sharpens(lab):
-    "A fine map sharpens while the kernel answers other requests; a coarser one overtakes it."
+    "While a fine map is computed, the kernel answers other requests and finishes a coarser map."
     busy = lab.page.locator('.rl-status.busy')
     point = lab.point(0.7, 0.6)
     lab.step_slider('Stride', 1)  # 4 pixels: 434 windows
@@ -354,7 +356,7 @@ def test_findings_are_exported(lab, data):
 
 
 def test_box_stays_when_pointer_leaves(lab):
-    "The mean of a box is on the screen until the box is removed."
+    "The mean of a box is shown until the box is removed."
     lab.draw_box((0.2, 0.2), (0.6, 0.7))
     lab.wait_for_text(re.compile('^Box '))
     lab.hover(0.9, 0.9)
@@ -384,7 +386,7 @@ def test_keyboard(lab):
 
 
 def test_comparison(lab):
-    "Two maps stand side by side, with descriptions and variants of their own."
+    "Two maps are shown side by side, each with its description and variant."
     lab.compare.click()
     lab.wait_for_maps(2)
     before = lab.pixels(1)
@@ -398,7 +400,7 @@ def test_comparison(lab):
 
 
 def test_unknown_model(lab):
-    "The error of an unknown model is shown, and goes when a known model is chosen."
+    "The error of an unknown model is shown until a known model is chosen."
     lab.set_model('no-such-model')
     lab.alert.filter(has_text='no-such-model').wait_for()
     lab.set_model('lite-clip')
@@ -406,7 +408,7 @@ def test_unknown_model(lab):
 
 
 def test_unreadable_image(lab):
-    "The error of an image that cannot be read is shown, and goes when another image is selected."
+    "The error of an image that cannot be read is shown until another image is selected."
     lab.select_image('f3.png')
     lab.alert.filter(has_text='f3.png').wait_for()
     lab.select_image('f1.png')
@@ -509,8 +511,8 @@ def test_predictions(trained, monkeypatch):
         assert list(browser_column.sort_by.options) == ['name', 'MOS', 'predicted MOS', 'predicted − MOS']
         browser_column.sort_by.value = 'predicted − MOS'
         browser_column.descending.value = True
-        shown = [item['id'] for item in explorer.wait().browser.grid.items]
-        assert (np.diff((rows.predicted - rows.mos)[shown]) <= 0).all()
+        order = [item['id'] for item in explorer.wait().browser.grid.items]
+        assert (np.diff((rows.predicted - rows.mos)[order]) <= 0).all()
         assert 'difference' in explorer.layout_parts.facts.value
     finally:
         explorer.close()
@@ -521,7 +523,7 @@ def test_predictions(trained, monkeypatch):
     [(['none'], 'there is no such folder or image'), (['bare', '--run', 'bare'], 'no run here')],
 )
 def test_app_reports_wrong_arguments(started, data, arguments, message):
-    "A folder or a run that does not exist gives one line and exit code 2."
+    "A folder or a run that does not exist gives an error and exit code 2."
     result = started('-m', 'realness.cli', 'explore', *arguments, cwd=data).end()
     assert result.code == 2
     assert message in result.err
@@ -529,7 +531,7 @@ def test_app_reports_wrong_arguments(started, data, arguments, message):
 
 
 def test_app_without_voila(monkeypatch):
-    "Without Voila one error says what to install."
+    "Without Voila the error names the package to install."
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(RealnessError, match=r'pip install "realness\[explore\]"'):
         voila_command('explorer.ipynb')

@@ -1,4 +1,4 @@
-"""The four walks of CONTRIBUTING.md: add an encoder, a head, a heatmap variant and a command."""
+"""The four extensions in CONTRIBUTING.md: an encoder, a head, a heatmap variant and a command."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Downloads that are killed, interrupted, tampered with or cut off. A local server plays the public one."""
+"""Downloads that are killed, interrupted, damaged or cut off, from a server on this machine."""
 
 import os
 import signal
@@ -54,8 +54,8 @@ def write_noise(folder, names, seed):
 class Server(ThreadingHTTPServer):
     """Serves a folder and records which files were sent completely.
 
-    Every image but the first is delayed by `delay` seconds. Half of a file in `cut` is sent. `answers` maps a
-    file name to the status codes and headers of its next answers.
+    Every image but f1.png is delayed by `delay` seconds. Of a file in `cut`, only half is sent. `answers`
+    maps a file name to the status codes and headers of its next answers.
     """
 
     daemon_threads = True
@@ -110,7 +110,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def noise(tmp_path, tmp_cache, monkeypatch):
-    """A release of noise, a server that has it, and a folder to fetch into."""
+    """A release of noise: its files, its server, and a folder to fetch into."""
     monkeypatch.setenv('no_proxy', '127.0.0.1')
     full = tmp_path / 'full'
     train = write_noise(full / 'train', ['f1.png', 'f2.png', 'f3.png', 'r1.png'], seed=0)
@@ -131,6 +131,7 @@ def read_files(folder):
 
 
 def fetch(noise):
+    """Fetch the release of noise from its server."""
     settings = DownloadSettings(pause=0.01, progress=False)
     url = noise.server.url
     return fetch_raise(noise.out, True, url, log=lambda line: None, release=noise.release, settings=settings)
@@ -209,7 +210,7 @@ def test_file_that_stays_cut_is_named(noise):
         fetch(noise)
 
 
-def test_wait_as_long_as_the_server_asks(noise):
+def test_waiting_time_of_the_server_is_used(noise):
     noise.server.answers = {TABLE: [(429, {'Retry-After': '1'})]}
     start = time.time()
     fetch(noise)

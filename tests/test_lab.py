@@ -1,4 +1,4 @@
-"""`realness lab` as a user runs it: interrupted and resumed, with groups, with bad input, with --json."""
+"""The command `realness lab`: interrupted and resumed, with groups, with bad input, with --json."""
 
 import json
 import shutil
@@ -15,12 +15,12 @@ SMALL_COMMAND = (
 
 
 def stored_units(out):
-    """The units in a folder, with the times at which they were written."""
+    """The paths of the units in a folder, and when they were written."""
     return {path: path.stat().st_mtime_ns for path in out.glob('units/*/*/*.json')}
 
 
 def assert_one_line_error(result, message):
-    """The command failed with exit code 2 and one line that contains the message."""
+    """Assert that a command failed with exit code 2 and one line that contains the message."""
     assert result.code == 2, result
     assert message in result.err
     assert len(result.err.splitlines()) == 1
@@ -99,7 +99,7 @@ BAD_OPTIONS = {
     "'tree'": ('--heads', 'tree'),
     "baseline 'best': no such row": ('--baseline', 'best'),
     'permutations is 1; it must be at least 3': ('--permutations', '1'),
-    'holds something else': ('--out', 'other'),
+    'contains other files': ('--out', 'other'),
 }
 
 

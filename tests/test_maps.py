@@ -69,12 +69,12 @@ def test_files_of_a_map(cli, images, tmp_path):
 
 
 def test_description_that_answers_no(cli, images, tmp_path):
-    """Its map is flat, and a note says so."""
+    """Its map is flat, which a note explains."""
     image = images / 'datasets/test/images/r1.png'
     result = cli('heatmap', image, *LITE, '--out', tmp_path / 'out')
     assert result.code == 0, result.err
     assert np.ptp(np.load(tmp_path / 'out/r1.npy')) == 0
-    assert 'calm by policy' in result.err
+    assert 'flat by policy' in result.err
 
 
 def test_index_page_escapes_descriptions(cli, images, tmp_path):
@@ -92,7 +92,7 @@ def test_equal_names_do_not_collide(cli, images, tmp_path):
 
 
 def test_learned_variant_needs_no_description(cli, images, tmp_path):
-    """What the README promises: an image and nothing else."""
+    """As in the README: only an image is given."""
     result = cli('heatmap', images / 'a/x.png', '--variant', 'learned', '--out', tmp_path / 'out')
     assert result.code == 0, result.err
     values = np.load(tmp_path / 'out/x.npy')

@@ -1,4 +1,4 @@
-"""The package as others use it: quick to import, with the published calls, and without surprises."""
+"""The package: quick to import, with the published calls, and without side effects."""
 
 import json
 import shutil
@@ -141,9 +141,8 @@ def test_train_as_a_script(started, cli, trained, project):
     result = started(*command, cache=trained.cache, **variables).end()
     assert result.code == 0, result.err
     run = project / 'runs/core'
-    assert {'config.json', 'model.safetensors', 'history.csv', 'curves.png'} <= {
-        p.name for p in run.iterdir()
-    }
+    names = {path.name for path in run.iterdir()}
+    assert {'config.json', 'model.safetensors', 'history.csv', 'curves.png'} <= names
     assert len((run / 'history.csv').read_text().splitlines()) == 2
     assert cli('predict', run, project / 'datasets/test', '--csv', 'o.csv').code == 0
 

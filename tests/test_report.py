@@ -4,12 +4,13 @@ import json
 import os
 import shutil
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pytest
 from browser import browser  # noqa: F401
 from system import Job, environment, write_split, write_table
 
-# texts that a careless page would run
+# a page that does not escape these texts would run them
 FILE_NAME = '<script>alert(1)<script> & "q\'.png'  # a file name cannot contain a slash
 DESCRIPTION = "Yes, the sky </td></table><script>alert(2)</script><img src=x onerror='alert(3)'> melts."
 DATA_NAME = '</title><script>alert(4)</script><a href="javascript:alert(5)">x</a>'
@@ -17,11 +18,16 @@ FORBIDDEN_TAGS = {'script', 'iframe', 'object', 'embed', 'form', 'base', 'svg'}
 
 
 class Page(HTMLParser):
-    """The parts of a page that the tests look at."""
+    """The parts of a page that the tests check."""
 
     def __init__(self, path):
         super().__init__()
-        self.tags, self.ids, self.links, self.images, self.text, self.meta = set(), [], [], [], '', {}
+        self.tags = set()
+        self.ids = []
+        self.links = []
+        self.images = []  # attributes of each image
+        self.text = ''
+        self.meta = {}
         self.source = path.read_text(encoding='utf-8')
         self.feed(self.source)
 
@@ -55,7 +61,7 @@ def add_hostile_row(split):
 
 @pytest.fixture(scope='module')
 def hostile(trained, fork_server, tmp_path_factory):
-    """(data folder, run folder, page, result of the command): all names and texts are hostile."""
+    """A report with hostile names and texts: `data`, `run`, `page` and the `result` of the command."""
     root = tmp_path_factory.mktemp('hostile')
     data = shutil.copytree(trained.data, root / 'data')
     run = shutil.copytree(trained.run, root / 'run <b>')
@@ -69,26 +75,26 @@ def hostile(trained, fork_server, tmp_path_factory):
     page = root / 'deep/page.html'
     command = ['-m', 'realness.cli', 'report', str(run), '--data', str(data), '--out', 'deep/page.html']
     result = Job(command, root, environment(trained.cache), server=fork_server).end()
-    return data, run, page, result
+    return SimpleNamespace(data=data, run=run, page=page, result=result)
 
 
 def test_hostile_texts_are_shown_as_text(hostile):
-    data, _, path, result = hostile
+    result = hostile.result
     assert result.code == 0, result
     assert 'The report is in deep/page.html' in result.out
     assert not result.err
-    assert os.listdir(path.parent) == ['page.html']  # no temporary file is left
-    page = Page(path)
+    assert os.listdir(hostile.page.parent) == ['page.html']  # no temporary file is left
+    page = Page(hostile.page)
     assert not page.tags & FORBIDDEN_TAGS
     for text in (FILE_NAME, DESCRIPTION, DATA_NAME, f'See {DATA_NAME}', f'free {DESCRIPTION}', 'run <b>'):
         assert text in page.text, text
     assert 'f3.png' in page.text
     assert '1 problem in the data' in page.text
-    assert str(data.parent) not in page.source  # folders are named by their last part only
+    assert str(hostile.data.parent) not in page.source  # folders are named by their last part only
 
 
 def test_page_is_self_contained(hostile):
-    page = Page(hostile[2])
+    page = Page(hostile.page)
     assert len(page.images) > 10
     for image in page.images:
         assert image['src'].startswith('data:image/')
@@ -102,22 +108,28 @@ def test_page_is_self_contained(hostile):
     assert len(page.source) < 3e6
 
 
-def test_same_page_again(hostile, cli, tmp_path):
-    data, run, path, _ = hostile
-    again = cli('report', run, '--data', data, '--out', 'again.html', '--json')
-    assert json.loads(again.out) == {'report': 'again.html', 'bytes': len(path.read_bytes())}
-    assert (tmp_path / 'again.html').read_bytes() == path.read_bytes()
+def test_same_page_each_time(hostile, cli, tmp_path):
+    page = hostile.page.read_bytes()
+    again = cli('report', hostile.run, '--data', hostile.data, '--out', 'again.html', '--json')
+    assert json.loads(again.out) == {'report': 'again.html', 'bytes': len(page)}
+    assert (tmp_path / 'again.html').read_bytes() == page
 
 
 @pytest.mark.parametrize('width', [900, 1400])
 def test_in_a_browser(hostile, browser, width):
     page = browser.new_page(viewport={'width': width, 'height': 900})
-    requests, messages = [], []
+    requests = []
+    messages = []
+
+    def dismiss(dialog):
+        messages.append('a dialog')
+        dialog.dismiss()
+
     page.on('request', lambda request: requests.append(request.url.split(':')[0]))
     page.on('console', lambda message: messages.append(message.text))
     page.on('pageerror', lambda error: messages.append(str(error)))
-    page.on('dialog', lambda dialog: (messages.append('a dialog'), dialog.dismiss()))
-    page.goto(hostile[2].as_uri())
+    page.on('dialog', dismiss)
+    page.goto(hostile.page.as_uri())
 
     broken_images = '[...document.images].filter(i => !i.complete || !i.naturalWidth).length'
     assert page.evaluate(broken_images) == 0
@@ -133,7 +145,7 @@ def test_in_a_browser(hostile, browser, width):
     script = 'Object.assign(document.createElement("script"), {textContent: "alert(9)"})'
     page.evaluate(f'document.body.append({script})')
     page.wait_for_timeout(100)
-    assert len(messages) == 1, messages  # only our own script was refused
+    assert len(messages) == 1, messages  # only the script of this test was refused
     assert 'Content Security Policy' in messages[0]
     assert requests.count('file') == 1
     assert set(requests) <= {'file', 'data'}

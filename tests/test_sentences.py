@@ -7,15 +7,14 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import tiny_vlm
+from browser import free_port, served
 from conftest import shared_folder
 from faults import FAULTS, Proxy
 from PIL import Image
@@ -24,12 +23,12 @@ from system import environment, noise
 from realness.describe.transfer import SIDE, small_jpeg
 
 pytest.importorskip('openai', reason='needs the extra describe: pip install "realness[describe]"')
-KEY = 'sk-loopback/Geheim+4711'
-KEY_PART = b'Geheim'  # appears in every form of the key
+KEY = 'sk-loopback/Secret+4711'
+KEY_PART = b'Secret'  # part of every encoding of the key
 MAX_TOKENS = 20
 STOPPED = 'stopped; run the same command again to resume'
 N_IMAGES = 200
-pytestmark = pytest.mark.xdist_group('vlm')  # one server is enough
+pytestmark = pytest.mark.xdist_group('vlm')  # one server for all tests of this file
 
 
 @pytest.fixture(scope='session')
@@ -41,44 +40,17 @@ def vlm(tmp_path_factory):
     return folder
 
 
-def wait_for_server(port, process, log):
-    """Wait until a server answers; fails if it ends."""
-    for _ in range(480):
-        assert process.poll() is None, log.read_text()
-        try:
-            urllib.request.urlopen(f'http://127.0.0.1:{port}/health', timeout=2)
-            return
-        except OSError:
-            time.sleep(0.25)
-    raise AssertionError(log.read_text())
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
-
-
 @pytest.fixture(scope='session')
 def server(vlm, tmp_path_factory):
     """`transformers serve` with the tiny model: `port`, `model` (its name) and `url`."""
     pytest.importorskip('fastapi', reason='needs a server: pip install "transformers[serving]"')
     port = free_port()
-    log = tmp_path_factory.mktemp('server') / 'log'
+    address = f'http://127.0.0.1:{port}'
+    folder = tmp_path_factory.mktemp('server')
     program = Path(sys.executable).with_name('transformers')
-    options = ['--host', '127.0.0.1', '--port', str(port), '--device', 'cpu']
-    with open(log, 'w') as file:
-        streams = dict(stdout=file, stderr=file, env=environment(log.parent))
-        process = subprocess.Popen([program, 'serve', *options, str(vlm)], **streams)
-    try:
-        wait_for_server(port, process, log)
-        yield SimpleNamespace(port=port, model=str(vlm), url=f'http://127.0.0.1:{port}/v1')
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
+    command = [program, 'serve', '--host', '127.0.0.1', '--port', port, '--device', 'cpu', vlm]
+    with served(command, f'{address}/health', folder, environment(folder)):
+        yield SimpleNamespace(port=port, model=str(vlm), url=f'{address}/v1')
 
 
 @pytest.fixture
@@ -127,14 +99,14 @@ def digests_as_sent(folder, names) -> set:
 
 
 def assert_no_key(folder):
-    """The key stands in no file of a folder."""
+    """Assert that no file in a folder contains the key."""
     for file in Path(folder).rglob('*'):
         if file.is_file() and not file.is_symlink():
             assert KEY_PART not in file.read_bytes(), file
 
 
 def test_two_hundred_through_faults(started, server, many_images, tmp_path):
-    """Killed on the way and started again: nothing is lost, nothing is asked twice, no key is written."""
+    """After a kill and a second start, nothing is lost, no image is sent twice, no key is written."""
     table = tmp_path / 'd.csv'
 
     def describe(url):
@@ -183,7 +155,7 @@ def test_two_hundred_through_faults(started, server, many_images, tmp_path):
 
 
 def test_answers_depend_on_image_and_prompt(server, vlm, six_images):
-    """The server and the local model answer alike; other images and other prompts get other answers."""
+    """The server and the local model give the same answers, which depend on image and prompt."""
     from realness.describe import Endpoint, LocalModel, describe
 
     endpoint = Endpoint(server.url, server.model, max_tokens=MAX_TOKENS)
@@ -198,7 +170,7 @@ def test_answers_depend_on_image_and_prompt(server, vlm, six_images):
 
 
 def test_ctrl_c(started, server, six_images, tmp_path):
-    """The table holds what was answered, and the same command describes the rest."""
+    """The table holds all answers, and the same command describes the remaining images."""
     for i in range(40):
         noise(50 + i, (160, 120)).save(six_images / f'x{i}.png')
     table = tmp_path / 'd.csv'
@@ -217,7 +189,7 @@ def test_ctrl_c(started, server, six_images, tmp_path):
     assert f'{46 - n_described} answers' in resumed.out
 
 
-def test_ctrl_c_while_nothing_answers(started, six_images, tmp_path):
+def test_ctrl_c_before_any_answer(started, six_images, tmp_path):
     """A server that accepts requests and never answers: the second Ctrl-C ends the command at once."""
     with socket.socket() as silent:
         silent.bind(('127.0.0.1', 0))
@@ -240,10 +212,10 @@ def test_ctrl_c_while_nothing_answers(started, six_images, tmp_path):
 
 
 def test_a_server_that_always_fails(realness, six_images, tmp_path):
-    """Every image gets a row with an error, and the key is in no file."""
+    """Every image gets a row with an error. No metadata is sent, and the key is in no file."""
     exif = Image.Exif()
-    exif[0x010F] = 'GEHEIM CAMERA'
-    noise(3, (1200, 900)).save(six_images / 'place.jpg', exif=exif, comment=b'GEHEIM PLACE')
+    exif[0x010F] = 'PRIVATE CAMERA'
+    noise(3, (1200, 900)).save(six_images / 'place.jpg', exif=exif, comment=b'PRIVATE PLACE')
     with Proxy(9, share=1.0, delay=0.1) as proxy:
         options = ('--csv', 'd.csv', '--base-url', proxy.url, '--model', 'm', '--retries', 0, '--timeout', 2)
         result = realness('describe', six_images, *options, OPENAI_API_KEY=KEY)
@@ -251,6 +223,8 @@ def test_a_server_that_always_fails(realness, six_images, tmp_path):
         assert 'warning: ' in result.err
         assert 'Traceback' not in result.err
         assert {entry.key for entry in proxy.log} == {f'Bearer {KEY}'}
+        assert len(proxy.log) == 7
+        assert not any(b'PRIVATE' in entry.jpeg for entry in proxy.log)
     assert_no_key(tmp_path)
     assert {row['status'] for row in read_table(tmp_path / 'd.csv').values()} == {'error'}
 
@@ -272,11 +246,11 @@ def test_unsafe_addresses(realness, six_images, url, message):
     assert result.err.count('\n') == 1
 
 
-def test_predict_describes_on_the_way(cli, trained, six_images, tmp_path):
-    own = tmp_path / 'own.csv'
-    own.write_text('filename,description\n0.png,"No. It is mine, and looks natural."\n')
+def test_predict_with_describe(cli, trained, six_images, tmp_path):
+    descriptions = tmp_path / 'own.csv'
+    descriptions.write_text('filename,description\n0.png,"No. It is mine, and looks natural."\n')
     table = tmp_path / 'o.csv'
-    options = ('--csv', table, '--descriptions', own, '--describe', '--fallback')
+    options = ('--csv', table, '--descriptions', descriptions, '--describe', '--fallback')
     result = cli('predict', trained.run, six_images, *options)
     assert result.code == 0, result.err
     assert 'note: 5 scores use descriptions of the fallback' in result.err
@@ -291,18 +265,18 @@ def test_predict_describes_on_the_way(cli, trained, six_images, tmp_path):
     assert sources == ['none', *['fallback'] * 5]
 
 
-def test_heatmap_describes_on_the_way(cli, six_images, tmp_path):
+def test_heatmap_with_describe(cli, six_images, tmp_path):
     options = ('--clip', 'lite-clip', '--window', 64, '--out', tmp_path / 'maps', '--json')
     result = cli('heatmap', six_images / '1.png', *options, '--describe', '--fallback')
     assert result.code == 0, result.err
     assert json.loads(result.out)['sentence_source'] == 'fallback'
 
 
-def test_describe_options_that_do_not_go_together(cli, trained, six_images):
+def test_describe_options_that_exclude_each_other(cli, trained, six_images):
     assert cli('predict', trained.run, six_images, '--fallback').code == 2
     result = cli('predict', trained.run, six_images, '--describe')
     assert result.code == 2
-    assert 'choose who describes' in result.err
+    assert 'choose a model that describes the images' in result.err
 
 
 def test_a_dry_run_sends_nothing(realness, six_images, tmp_path):

@@ -190,7 +190,7 @@ def test_slider_without_scripts(site, browser):
     ['index', 'tutorials/ten_minutes', 'howto/read_a_heatmap', 'how_good', 'how_it_works', 'explorer'],
 )
 def test_page_fits_a_phone(site, browser, name):
-    "A page fits a narrow screen; what is wider scrolls within its own box."
+    "A page fits a narrow screen; wider tables and code scroll within their boxes."
     with opened(browser, 390, 800) as page:
         page.goto(f'{site}{name}.html')
         assert page.evaluate('document.documentElement.scrollWidth') <= 391

@@ -1,6 +1,6 @@
 """A vision-language model with a few thousand random weights, in the form of LLaVA.
 
-It answers at once, in words, and differently for different images and prompts.
+It answers quickly, in words, and its answers depend on image and prompt.
 """
 
 WORDS = (

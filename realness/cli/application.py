@@ -50,6 +50,9 @@ def _program(
     **realness** predicts the mean opinion score (MOS) that people would give an image (higher = looks more
     real), and maps the regions that look unrealistic. Start with `realness demo`.
 
+    The base folder of data and results is PROJECT_ROOT, else the nearest folder upwards that contains
+    datasets/ or settings.ini, else the current folder.
+
     Exit codes: 0 done, 1 problems found, 2 an error that you can fix, 130 stopped with Ctrl-C.
     """
 
@@ -68,7 +71,7 @@ for function in (demo, cache):
 
 # %% ../../nbs/590_cli_app.ipynb #7c5d646b
 def _add_group(name, summary, panel, commands):
-    "A command with commands of its own."
+    "Add a group of commands."
     group = typer.Typer(no_args_is_help=True, help=summary)
     for command_name, function in commands.items():
         group.command(command_name)(function)
@@ -81,8 +84,8 @@ _add_group(
     DATA,
     dict(check=data_check, demo=data_demo, fetch=data_fetch),
 )
-_add_group('clip', 'Fit the heads of lite-clip: `fit`.', MODELS, dict(fit=clip_fit))
-_add_group('localizer', 'Fit a localizer: `fit`.', MODELS, dict(fit=localizer_fit))
+_add_group('clip', 'Fit lite-clip on your own images: `fit`.', MODELS, dict(fit=clip_fit))
+_add_group('localizer', 'Fit a localizer on your own images: `fit`.', MODELS, dict(fit=localizer_fit))
 
 # %% ../../nbs/590_cli_app.ipynb #58720a44
 def main():

@@ -18,7 +18,7 @@ from ..config import RealnessError
 # %% ../../nbs/582_cli_cache.ipynb #2cbd1194
 @command
 def cache(
-    action: Annotated[str, typer.Argument(help='info or clear.', metavar='[what]')] = 'info',
+    action: Annotated[str, typer.Argument(help='info shows the size; clear deletes all entries.')] = 'info',
     as_json: Json = False,
 ):
     "Show how much the cache holds (features of images, vectors of windows), or clear it."

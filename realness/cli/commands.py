@@ -24,10 +24,10 @@ INTERRUPTED = 130
 
 
 def exit_with(
-    code: int,
+    code: int,  # exit code
     message: str = '',  # printed on standard error
 ):
-    "End the command."
+    "End the command by raising `typer.Exit`."
     if message:
         print_error(message)
     raise typer.Exit(code)
@@ -41,7 +41,7 @@ def _prepare_process():
 
 
 def _discard_output():
-    "Send further output to nowhere: whoever read it, such as `head`, has closed the pipe."
+    "Discard further output, because the reader of the pipe, such as `head`, has closed it."
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 # %% ../../nbs/546_cli_commands.ipynb #00392901
@@ -51,7 +51,7 @@ def _file_error(e):
 
 # %% ../../nbs/546_cli_commands.ipynb #22311073
 def command(function: Callable) -> Callable:
-    "A function as a command: options from dataclasses, progress, one-line errors, exit codes."
+    "Turn a function into a command: options from dataclasses, progress, one-line errors, exit codes."
     function = expand_options(function)
 
     @functools.wraps(function)

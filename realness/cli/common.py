@@ -32,30 +32,28 @@ def flag(
     return Annotated[bool, typer.Option(*names, help=text)]
 
 # %% ../../nbs/549_cli_common.ipynb #4f591764
-DataFolder = path_option(
-    'Folder with train/ and test/. Default: datasets/ below PROJECT_ROOT or the nearest folder that has one.'
-)
+DataFolder = path_option('Folder with train/ and test/. Default: datasets/ in the base folder.')
 RunFolder = Annotated[Path, typer.Argument(help='A run folder, written by realness train.')]
 Images = Annotated[
     list[str],
     typer.Argument(help='Images and folders (searched recursively); - reads a list from standard input.'),
 ]
 Device = Annotated[str | None, typer.Option(help='cuda, mps or cpu. Default: the best available.')]
-Json = flag('Print JSON for programs.', '--json')
+Json = flag('Print JSON instead of text.', '--json')
 SkipBad = flag('Leave out rows with problems, and list them.', '--skip-bad')
 
 # %% ../../nbs/549_cli_common.ipynb #62b18f31
 def data_folder(
     data: Path | None,  # as given on the command line
 ) -> Path:
-    "The folder of the data: as given, otherwise `datasets/` below the base folder."
+    "The folder of the data: as given, otherwise `datasets/` in the base folder."
     return data or base_dir() / 'datasets'
 
 # %% ../../nbs/549_cli_common.ipynb #8e5aa89d
 def read_requested(
     arguments: list,  # images, folders and '-', as typed
 ) -> list:
-    "The images and folders that a user names; raises `RealnessError` if there are none."
+    "The images and folders to read; raises `RealnessError` if there are none."
     requested = []
     for argument in arguments:
         if argument == '-':

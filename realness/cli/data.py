@@ -21,8 +21,8 @@ from ..config import TABLE, RealnessError
 def find_shared_images(
     train,  # frame of good rows, see `check_split`
     test,
-):  # frame of notes in the form of `Problems.table`
-    "Test images that are also training images."
+):  # frame of notes, with the columns of `Problems.table`
+    "Find test images that are also training images."
     import pandas as pd
 
     names = dict(zip(train.get('digest', []), train.get('filename', []), strict=True))
@@ -92,7 +92,12 @@ def print_checked(
 # %% ../../nbs/552_cli_data.ipynb #09d8b1f3
 @command
 def data_check(
-    data: Annotated[Path | None, typer.Argument(help='Folder with train/ and test/, or one split.')] = None,
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            help='Folder with train/ and test/, or one split. Default: datasets/ in the base folder.'
+        ),
+    ] = None,
     as_json: Json = False,
 ):
     "Check tables and images, and print **all** problems: names, numbers, missing or damaged files."
@@ -111,8 +116,8 @@ def data_demo(
     out: path_option('Where to write the data. Default: a folder of the cache.') = None,
     n_train: Annotated[int, typer.Option(help='Number of training images.')] = 240,
     n_test: Annotated[int, typer.Option(help='Number of test images.')] = 60,
-    seed: Annotated[int, typer.Option(help='The same seed gives the same data.')] = 0,
-    photos: path_option('A folder of photographs of your own, in place of the included ones.') = None,
+    seed: Annotated[int, typer.Option(help='Random seed of the data.')] = 0,
+    photos: path_option('Folder of your own photographs, used in place of the included ones.') = None,
 ):
     "Write the demo data: photographs with planted defects, descriptions, masks. The MOS is **synthetic**."
     from realness.demo import NOTE, demo_data
@@ -123,11 +128,11 @@ def data_demo(
 # %% ../../nbs/552_cli_data.ipynb #387c86ed
 @command
 def data_fetch(
-    name: Annotated[str, typer.Argument(help='The data set: raise.')],
+    name: Annotated[str, typer.Argument(help='Name of the data set; only raise can be downloaded.')],
     accept_licence: flag('Accept the licence: non-commercial use only.', '--accept-licence') = False,
-    out: path_option('Where to write the data. Default: datasets/.') = None,
+    out: path_option('Where to write the data. Default: datasets/ in the base folder.') = None,
     source: Annotated[
-        str | None, typer.Option('--from', help='A copy on disk: a folder, .zip or .tar.gz.')
+        str | None, typer.Option('--from', help='Read a copy on disk instead: a folder, .zip or .tar.gz.')
     ] = None,
 ):
     "Download RAISE-TD (600 images with MOS and descriptions), verify it, and resume after an interruption."

@@ -59,11 +59,11 @@ def save_extremes(
 # %% ../../nbs/561_cli_demo.ipynb #04dd6c8c
 @command
 def demo(
-    out: path_option('The run folder. Default: runs/demo below the base folder.') = None,
+    out: path_option('The run folder. Default: runs/demo in the base folder.') = None,
     head: Annotated[str, typer.Option(help=f'Regression head: {list_names(HEADS)}.')] = 'svr',
     seed: Annotated[int, typer.Option(help='Random seed of the run.')] = 0,
 ):
-    "Make the demo data, train and evaluate on them, and show the best and worst images."
+    "Write the demo data, train and evaluate a predictor, and save a figure of the best and worst images."
     from realness.demo import NOTE, demo_data
     from realness.regression.evaluate import evaluate
     from realness.regression.runs import train_run

@@ -20,7 +20,7 @@ from ..describe.options import DescribeOptions, DescriberConfig, is_selected
 
 # %% ../../nbs/564_cli_describe.ipynb #574e9a28
 def _format_tokens(estimate):
-    "Estimated tokens and cost, or that they are unknown."
+    "A line about the estimated tokens and cost."
     tokens_in, tokens_out, cost = estimate['tokens_in'], estimate['tokens_out'], estimate['cost']
     if tokens_in is None and tokens_out is None:
         return 'tokens and cost: unknown before some images are described (try --limit 5)'
@@ -62,7 +62,7 @@ def print_described(
     table: Path | None,  # where the rows were written
     as_json: bool,
 ):
-    "Print the descriptions, or where they were written. Ends the command with 1 if an image has none."
+    "Print the descriptions, or where they were written. Exit code 1 if an image has no answer."
     from realness.describe.description_table import FAILED
 
     if as_json or table is None:
@@ -81,18 +81,20 @@ def print_described(
 @command
 def describe(  # noqa: PLR0913
     paths: Images,
-    table: path_option('Write the descriptions here, in the data format; resumes a table.', '--csv') = None,
+    table: path_option(
+        'Write the descriptions to this CSV table. An existing one is resumed.', '--csv'
+    ) = None,
     *,
-    config: Annotated[DescriberConfig, Fields(panel='Who describes')],
+    config: Annotated[DescriberConfig, Fields(panel='Model')],
     options: Annotated[DescribeOptions, Fields(panel='Requests')],
     dry_run: flag('Show what would be sent; send and write nothing.', '--dry-run') = False,
     device: Device = None,
     as_json: Json = False,
 ):
-    """Describe images: is anything unrealistic (No, Somewhat or Yes), and what? One sentence each.
+    """Describe in one sentence whether an image looks unrealistic (No, Somewhat or Yes), and where.
 
-    `predict` and `heatmap` read the table. Images are sent small and without metadata. Exit code 1: some
-    images have no description; the same command asks for these again.
+    `predict` and `heatmap` read the table. Images are sent at reduced size and without metadata. The exit
+    code is 1 if an image has no answer; run the same command again to repeat these requests.
     """
     from realness.describe.estimate import plan
     from realness.describe.options import make_describer
@@ -108,12 +110,12 @@ def describe(  # noqa: PLR0913
 
 # %% ../../nbs/564_cli_describe.ipynb #23bed349
 DescribeMissing = flag(
-    'Describe images that have no description first; choose who describes them. See realness describe.',
+    'First describe the images that have no description, with a model selected below.',
     '--describe',
 )
 DescriberChoice = Annotated[
     DescriberConfig,
-    Fields(only=('base_url', 'model', 'local', 'fallback'), panel='Who describes (with --describe)'),
+    Fields(only=('base_url', 'model', 'local', 'fallback'), panel='Model (with --describe)'),
 ]
 
 # %% ../../nbs/564_cli_describe.ipynb #9568bad8
@@ -124,7 +126,7 @@ def describe_missing(
     table: Path | None,  # where new descriptions are stored
     device: str | None = None,
 ):  # a function that finds descriptions, see `Sentences`
-    "Describe the images that have no description."
+    "Describe the images that have no description, and return a function that finds all descriptions."
     from realness.describe.missing_descriptions import fill_in
     from realness.describe.options import make_describer
     from realness.inputs import Sentences
@@ -139,10 +141,10 @@ def check_describe_options(
     config: DescriberConfig,
     description: str | None,  # one description for all images
 ):
-    "Raise `RealnessError` for options that do not go together."
+    "Raise `RealnessError` for options that exclude each other."
     if not describe and is_selected(config):
         raise RealnessError(
-            '--base-url, --model, --local and --fallback choose who describes: add --describe'
+            '--base-url, --model, --local and --fallback have no effect without --describe; add it'
         )
     if describe and description is not None:
-        raise RealnessError('--describe and one description for all images exclude each other')
+        raise RealnessError('--describe and one description for all images exclude each other: give one')

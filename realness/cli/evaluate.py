@@ -19,7 +19,7 @@ def print_evaluation(
     table,  # what `realness.regression.evaluate.evaluate` returned
     split: str,  # 'test'
 ):
-    "Print the metrics of a run, of parts of the images, and the quality of the prediction intervals."
+    "Print the metrics on all images and on parts of them, and the quality of the prediction intervals."
     from realness.regression.evaluation_tables import parts_table, short_table, uncertainty_lines
 
     title = f'{split}, n = {table.n.iloc[0]} images; value [95 % bootstrap interval], without a logistic fit'
@@ -36,10 +36,10 @@ def print_evaluation(
 def evaluate(  # noqa: PLR0913
     run: RunFolder,
     data: DataFolder = None,
-    split: Annotated[str, typer.Option(help='The split of DATA.')] = 'test',
+    split: Annotated[str, typer.Option(help='The split of DATA to evaluate on.')] = 'test',
     out: path_option('Folder for tables and figures. Default: RUN/evaluations.') = None,
     group: Annotated[
-        str | None, typer.Option(help='A column of the table: SROCC within each of its values as well.')
+        str | None, typer.Option(help='A column of the table; SROCC is computed for each of its values, too.')
     ] = None,
     skip_bad: SkipBad = False,
     device: Device = None,
@@ -47,8 +47,8 @@ def evaluate(  # noqa: PLR0913
 ):
     """Evaluate a run: correlations and errors with intervals, coverage, plots, and baseline predictors.
 
-    DATA may be any rated images: another data set, another scale of MOS (ranks are unaffected), with or
-    without descriptions.
+    DATA may hold any rated images, with or without descriptions. Their MOS may have another scale; rank
+    correlations do not depend on it.
     """
     from realness.regression.evaluate import evaluate as evaluate_run
 

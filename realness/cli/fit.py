@@ -35,7 +35,9 @@ def clip_fit(  # noqa: PLR0913
         'Folder with train/ (images and descriptions). Default: the free photographs of the demo data, with '
         'planted defects.'
     ) = None,
-    out: Annotated[Path, typer.Option(help='The folder to write, for --clip.')] = Path('lite-clip'),
+    out: Annotated[
+        Path, typer.Option(help='The folder to write, for the option --clip of realness heatmap.')
+    ] = Path('lite-clip'),
     crops: Annotated[int, typer.Option(help='Random windows per image.')] = 4,
     seed: Annotated[int, typer.Option(help='Random seed.')] = 0,
     device: Device = None,
@@ -43,7 +45,8 @@ def clip_fit(  # noqa: PLR0913
 ):
     """Fit the two heads of lite-clip on images and descriptions (InfoNCE).
 
-    Prints R@1, R@5 and the window preference on held-out images.
+    Prints R@1, R@5 and the window preference on held-out images: the share of (window, other text) pairs in
+    which the text of the window's own image is more similar; 0.5 is chance.
     """
     from realness.cache import VectorCache
     from realness.localization.clip_fit import fit_clip
@@ -66,9 +69,11 @@ def localizer_fit(  # noqa: PLR0913
             'installed.'
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help='The folder to write, for --localizer.')] = Path('localizer'),
+    out: Annotated[
+        Path, typer.Option(help='The folder to write, for the option --localizer of realness heatmap.')
+    ] = Path('localizer'),
     kind: Annotated[
-        list[str] | None, typer.Option(help='Train on this kind of defect; several allowed. Default: all.')
+        list[str] | None, typer.Option(help='Kind of defect to train on; several allowed. Default: all.')
     ] = None,
     per: Annotated[int, typer.Option(help='Training images for each kind of defect.')] = 20,
     seed: Annotated[int, typer.Option(help='Random seed.')] = 1,

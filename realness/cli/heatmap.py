@@ -25,7 +25,7 @@ from ..map_style import MapStyle
 def find_table(
     table: Path,  # a CSV table, a split, or a data folder
 ) -> Path:
-    "The table of descriptions in a folder; raises `RealnessError` if there is none."
+    "Find the table of descriptions in a folder; raises `RealnessError` if there is none."
     if table.is_dir():
         candidates = [table / TABLE, table / 'test' / TABLE]
         table = next((path for path in candidates if path.is_file()), candidates[0])
@@ -52,9 +52,11 @@ def choose_images(
     all_images: bool,  # all images of the table
     table: Path | None,  # of descriptions
 ) -> tuple:  # (images and folders, the table or None)
-    "The images to map, and the table of their descriptions."
+    "Choose the images to map, and the table of their descriptions."
     if images and not all_images:
-        return read_requested(images), table and (find_table(table) if table.is_dir() else table)
+        if table is not None and table.is_dir():
+            table = find_table(table)
+        return read_requested(images), table
     if table is None and not all_images:
         raise RealnessError('no images: name files or folders, or give --all or --data CSV')
     table = find_table(table or base_dir() / 'datasets' / 'test')
@@ -77,7 +79,7 @@ def print_maps(
     out: Path,  # the folder of the maps
     as_json: bool,
 ):
-    "Print one row per map. Ends the command with 1 if an image has none."
+    "Print one row per map. Exit code 1 if an image has no map."
     import pandas as pd
 
     errors = [row['error'] for row in rows if row['error']]
@@ -97,7 +99,7 @@ def print_maps(
 def print_stage(
     stage,  # a `Heatmap` of the progressive engine
 ):
-    "Print how far the progressive engine is."
+    "Print the progress of the progressive engine on an image."
     error = 'unknown' if stage.error is None else f'{stage.error:.3g}'
     print_error(f'{stage.source}: {stage.computed} windows, estimated error {error}')
 
@@ -127,7 +129,7 @@ def save_options(
     style: MapStyle,
     overwrite: bool,
 ) -> dict:  # keywords of `make_maps`
-    "How the maps are saved."
+    "Collect the options of drawing and saving."
     look = {f.name: getattr(style, f.name) for f in Fields().select(MapStyle)}
     on_stage = print_stage if request.engine == 'progressive' else None
     return dict(look=look, overwrite=overwrite, on_stage=on_stage)
@@ -139,7 +141,7 @@ def heatmap(  # noqa: PLR0913
         list[str] | None,
         typer.Argument(help='Images and folders (searched recursively); - reads a list from standard input.'),
     ] = None,
-    all_images: flag('Map every image of the table: of --data, otherwise of datasets/test.', '--all') = False,
+    all_images: flag('Map all images of the table in --data, by default of datasets/test.', '--all') = False,
     table: path_option(
         'A CSV table with filename and description (images in images/ beside it), or its folder.', '--data'
     ) = None,
@@ -147,7 +149,7 @@ def heatmap(  # noqa: PLR0913
     *,
     request: Annotated[MapRequest, Fields(defaults=dict(tolerance=0.05), panel='Map')],
     style: Annotated[MapStyle, Fields(panel='Style')],
-    out: path_option('The output folder. Default: heatmaps/ below the base folder.') = None,
+    out: path_option('The output folder. Default: heatmaps/ in the base folder.') = None,
     overwrite: flag('Make existing maps again.', '--overwrite') = False,
     describe: DescribeMissing = False,
     config: DescriberChoice,
@@ -155,9 +157,9 @@ def heatmap(  # noqa: PLR0913
 ):
     """Map where images look unrealistic: a figure, an array and a JSON file for each image.
 
-    STEM.png shows the map, STEM.npy holds it (float32, height x width), STEM.json says how it was made;
-    index.csv and index.html list all maps. Maps without a download: `--variant learned` (needs no description
-    either) or `--clip lite-clip`.
+    STEM.png is a figure of the map, STEM.npy the map (float32, height x width), and STEM.json records how it
+    was made. index.csv and index.html list all maps. No download is needed with `--variant learned` (which
+    needs no description either) or `--clip lite-clip`.
     """
     from realness.inputs import collect
     from realness.localization.batch_maps import make_maps

@@ -78,7 +78,7 @@ def report_record(
     report,  # a `LabReport`
     out: Path,
 ) -> dict:
-    "A report as JSON."
+    "Convert a report to a dict for JSON."
     chosen, test = report.chosen()
     control = report.parts[0].table().query('kind == "control"').iloc[0]
     return dict(
@@ -89,7 +89,7 @@ def report_record(
         chosen=chosen,
         chosen_test=None if test is None else test.srocc_pooled,
         table=nan_to_none(report.table.to_dict('records')),
-        people=None if report.people is None else report.people.to_dict('index'),
+        people=None if report.rater_agreement is None else report.rater_agreement.to_dict('index'),
     )
 
 # %% ../../nbs/576_cli_lab.ipynb #2a53429b
@@ -109,9 +109,11 @@ def print_report(
 def lab(  # noqa: PLR0913
     data: Annotated[
         Path | None,
-        typer.Argument(help='Folder with train/ (and test/), or one split. Default: datasets/.'),
+        typer.Argument(
+            help='Folder with train/ (and test/), or one split. Default: datasets/ in the base folder.'
+        ),
     ] = None,
-    out: path_option('Folder for results. Default: runs/lab below the base folder.') = None,
+    out: path_option('Folder for results. Default: runs/lab in the base folder.') = None,
     *,
     config: LabConfig,
     compare: Annotated[
@@ -127,8 +129,8 @@ def lab(  # noqa: PLR0913
 ):
     """Compare encoders, heads and inputs on the same folds, with baseline predictors and a shuffled control.
 
-    Resumable. Writes table.csv, table.md, table.png and predictions.csv. Example: `realness lab DIR --out LAB
-    --encoders lite --heads svr gp --best`
+    Writes table.csv, table.md, table.png and predictions.csv. The same command resumes after an interruption.
+    Example: `realness lab DIR --out LAB --encoders lite --heads svr gp --best`
     """
     from realness.lab.run import lab as run_lab
 

@@ -28,7 +28,7 @@ class Fields:
 
     only: tuple = ()  # names of fields; empty for all
     leave_out: tuple = ()  # names of fields
-    defaults: dict = field(default_factory=dict)  # field name -> default, where the command has another one
+    defaults: dict = field(default_factory=dict)  # field name -> default of this command, if it differs
     panel: str | None = None  # heading of these options on the help page
 
     def select(self, cls) -> list:
@@ -42,7 +42,7 @@ class Fields:
 def field_comments(
     cls,  # a dataclass
 ) -> dict:  # field name -> comment on one line
-    "The comments behind the fields of a dataclass."
+    "The comments on the fields of a dataclass."
     comments = {}
     for base in reversed(cls.__mro__):
         if is_dataclass(base):
@@ -61,17 +61,18 @@ def list_choices(
 
 # %% ../../nbs/543_cli_options.ipynb #4e1271e1
 def help_text(
-    f,  # a field
-    comment: str,
+    dataclass_field,  # see `dataclasses.fields`
+    comment: str,  # on the field
 ) -> str:
     "The help text of a field."
-    text = f.metadata.get('help') or comment
+    metadata = dataclass_field.metadata
+    text = metadata.get('help') or comment
     first_word = text.split(' ')[0]
     if first_word.isalpha():
         text = text[0].upper() + text[1:]
     if text and not text.endswith('.'):
         text += '.'
-    choices = f.metadata.get('choices')
+    choices = metadata.get('choices')
     return f'{text} Choices: {list_choices(choices)}.' if choices else text
 
 # %% ../../nbs/543_cli_options.ipynb #c8dabd8f
@@ -79,7 +80,7 @@ _SCALARS = (bool, int, float, str, Path)
 
 
 class OptionType(NamedTuple):
-    "What an option reads."
+    "The type of the value of an option."
 
     type: Any  # a scalar type, or a tuple type of fixed length such as tuple[float, float]
     repeated: bool = False  # whether it may be given several times
@@ -96,7 +97,7 @@ def _tuple_type(annotation):
 def option_type(
     annotation,  # of a field
 ) -> OptionType:
-    "What an option reads; raises `TypeError` for a type that the command line cannot read."
+    "The type of an option for a field; raises `TypeError` if the command line cannot read it."
     if get_origin(annotation) in (Union, types.UnionType):
         for member in get_args(annotation):
             if member in _SCALARS or (get_origin(member) or member) is tuple:
@@ -112,13 +113,13 @@ def option_name(
     name: str,  # of a field
     default,
 ) -> str:
-    "The option of a field."
+    "The name of the option for a field."
     flag = '--' + name.replace('_', '-')
     return f'{flag}/--no-{flag[2:]}' if default is True else flag
 
 # %% ../../nbs/543_cli_options.ipynb #55a03655
 def _convert(text, kind, option):
-    "One value of a repeated option."
+    "Convert one value of a repeated option; raises `RealnessError` if it has another type."
     try:
         return kind(text)
     except ValueError:
@@ -142,7 +143,7 @@ class FieldOption:
     name: str  # of the field
     option: str  # as it is typed, such as '--window'
     type: OptionType
-    default: Any  # None if the field has none, or makes a new one for every instance
+    default: Any  # None if the field has no default, or a `default_factory`
     help: str
     panel: str | None = None  # heading on the help page
 
@@ -150,9 +151,13 @@ class FieldOption:
         "The option as a parameter of a command."
         default = None if self.type.repeated else self.default
         kind = list[str] if self.type.repeated else self.type.type
-        shown = default is not None and default is not False
-        info = typer.Option(self.option, help=self.help, show_default=shown, rich_help_panel=self.panel)
-        annotation = Annotated[kind if default is not None else kind | None, info]
+        if default is None:
+            kind = kind | None
+        show_default = default is not None and default is not False
+        info = typer.Option(
+            self.option, help=self.help, show_default=show_default, rich_help_panel=self.panel
+        )
+        annotation = Annotated[kind, info]
         return inspect.Parameter(
             self.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
         )
@@ -187,13 +192,13 @@ def build_instance(
     options: list,  # of `FieldOption`
     values: dict,  # parameter name -> value; those of the options are removed
 ):
-    "An instance of a dataclass; fields whose option was not given keep their default."
+    "Build an instance of a dataclass; fields whose option was not given have their default."
     given = {option.name: option.read(values.pop(option.name)) for option in options}
     return cls(**{name: value for name, value in given.items() if value is not None})
 
 # %% ../../nbs/543_cli_options.ipynb #2cdbb7d3
 def _split_annotation(annotation):
-    "(dataclass, `Fields`) of the annotation of a parameter; (None, None) if it is no dataclass."
+    "The dataclass of an annotation and its `Fields`; (None, None) if the type is not a dataclass."
     cls = annotation
     settings = Fields()
     if get_origin(annotation) is Annotated:
@@ -203,6 +208,7 @@ def _split_annotation(annotation):
 
 # %% ../../nbs/543_cli_options.ipynb #48fac9b8
 def _check_unique(function, parameters):
+    "Raise `TypeError` if two parameters have the same name."
     names = [parameter.name for parameter in parameters]
     for name in names:
         if names.count(name) > 1:

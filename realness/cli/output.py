@@ -8,6 +8,7 @@ __all__ = ['make_console', 'print_table', 'print_json', 'nan_to_none', 'print_er
 
 # %% ../../nbs/540_cli_output.ipynb #f5b1820c
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -55,18 +56,20 @@ def print_table(
 
 # %% ../../nbs/540_cli_output.ipynb #72e3cde0
 def print_json(value):
-    "Print a value as one line of JSON; paths and the like become text."
+    "Print a value as one line of JSON; paths and other objects become text."
     print(json.dumps(value, ensure_ascii=False, allow_nan=False, default=str))
+
+
+def _without_nan(value):
+    is_nan = isinstance(value, float) and math.isnan(value)
+    return None if is_nan else value
 
 
 def nan_to_none(
     records: list,  # of dicts
-) -> list:
-    "Rows with None in place of NaN."
-    return [
-        {name: None if isinstance(value, float) and value != value else value for name, value in row.items()}
-        for row in records
-    ]
+) -> list:  # of dicts
+    "Replace NaN by None in rows."
+    return [{name: _without_nan(value) for name, value in row.items()} for row in records]
 
 # %% ../../nbs/540_cli_output.ipynb #085b2dce
 def print_error(text: str):
@@ -77,7 +80,7 @@ def print_error(text: str):
 def choose_log(
     as_json: bool,  # whether standard output is for programs
 ) -> Callable:
-    "The function that prints what another function logs."
+    "The function that prints log lines, for the argument `log` of other functions."
     return print_error if as_json else print
 
 # %% ../../nbs/540_cli_output.ipynb #c5069790
@@ -87,7 +90,7 @@ _MOST_WARNINGS = 20
 def print_warnings(
     errors: list,  # texts
 ):
-    "Print errors of single rows as warnings, twenty at most."
+    "Print errors of single rows as warnings, at most twenty."
     for error in errors[:_MOST_WARNINGS]:
         print_error(f'warning: {error}')
     if len(errors) > _MOST_WARNINGS:

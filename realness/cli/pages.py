@@ -24,8 +24,8 @@ def report(  # noqa: PLR0913
         'Folder with train/ and test/, or one split. Default: the data of the run, if they are in datasets/ '
         'or are the demo data.'
     ) = None,
-    out: path_option('The page, *.html. Default: RUN/report.html.') = None,
-    split: Annotated[str, typer.Option(help='The split of DATA that is evaluated.')] = 'test',
+    out: path_option('The HTML file to write. Default: RUN/report.html.') = None,
+    split: Annotated[str, typer.Option(help='The split of DATA to evaluate on.')] = 'test',
     clip: Annotated[
         str | None,
         typer.Option(
@@ -38,8 +38,8 @@ def report(  # noqa: PLR0913
 ):
     """Write an HTML page about a run: metrics, figures, best and worst images with their maps, licences.
 
-    The page is one file. It loads nothing from the network and runs no script. Without data it shows what the
-    run folder holds.
+    The page is one file. It loads nothing from the network and runs no script. Without data it shows only the
+    contents of the run folder.
     """
     from realness.report import report as write_report
 
@@ -67,13 +67,14 @@ def explore(  # noqa: PLR0913
             'lite-clip.'
         ),
     ] = None,
-    out: path_option('Where findings are exported to. Default: findings/ below the current folder.') = None,
+    out: path_option('Where findings are exported. Default: findings/ in the current folder.') = None,
     port: Annotated[int, typer.Option(help='Port on 127.0.0.1; no other address is served.')] = 8866,
     browser: Annotated[bool, typer.Option(help='Open the browser.')] = True,
 ):
     """Explore images in the browser: change the description and see where an image looks unrealistic.
 
-    Needs `realness[explore]`. The explorer serves this machine only, until Ctrl-C.
+    Needs `pip install "realness[explore]"`. The explorer is served on this machine only, until you press
+    Ctrl-C.
     """
     from realness.explorer import serve
 

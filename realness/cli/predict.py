@@ -53,7 +53,7 @@ def format_row(
 
 # %% ../../nbs/567_cli_predict.ipynb #aaee9e71
 def _note_domain(rows):
-    "How many images are out of domain; '' for none."
+    "A note about images out of domain; '' for none."
     n = sum(row['out_of_domain'] == 1 for row in rows)
     if not n:
         return ''
@@ -61,13 +61,13 @@ def _note_domain(rows):
 
 # %% ../../nbs/567_cli_predict.ipynb #59997af6
 def _note_fallback(rows):
-    "How many scores used a description of the fallback; '' for none."
+    "A note about scores that use a description of the fallback; '' for none."
     n = sum(row['sentence_source'] == 'fallback' and row['modality'] == 'both' for row in rows)
     if not n:
         return ''
     return (
-        f'note: {n} scores use descriptions of the fallback. Measured on real images these gave worse scores '
-        'than no description; leave them out unless the run was trained on such descriptions'
+        f'note: {n} scores use descriptions of the fallback. On real images, scores were worse with such '
+        'descriptions than without; leave them out unless the run was trained on them'
     )
 
 # %% ../../nbs/567_cli_predict.ipynb #eacbcab7
@@ -90,7 +90,7 @@ def print_scores(
     table: Path | None,  # where they were written
     as_json: bool,
 ):
-    "Print the rows, or where they were written. Ends the command with 1 if no image could be scored."
+    "Print the rows, or where they were written. Exit code 1 if no image could be scored."
     if as_json or table is None:
         print_rows(rows, as_json)
     if not as_json and _note_domain(rows):
@@ -111,12 +111,14 @@ def predict(  # noqa: PLR0913
     run: RunFolder,
     paths: Images,
     table: path_option(
-        'Write the rows here, as .csv or .parquet according to the name; resumes a table.', '--csv'
+        'Write the rows to this .csv or .parquet table. An existing one is resumed.', '--csv'
     ) = None,
     descriptions: path_option('A CSV table with filename and description.') = None,
     description: Annotated[str | None, typer.Option(help='One description for all images.')] = None,
     batch_size: Annotated[int, typer.Option(help='Images per batch on a GPU.')] = 16,
-    cache: Annotated[bool, typer.Option(help='Cache features: the same images are faster next time.')] = True,
+    cache: Annotated[
+        bool, typer.Option(help='Cache features, so that the same images are faster next time.')
+    ] = True,
     overwrite: flag('Delete an existing table.', '--overwrite') = False,
     describe: DescribeMissing = False,
     *,
@@ -124,11 +126,11 @@ def predict(  # noqa: PLR0913
     device: Device = None,
     as_json: Json = False,
 ):
-    """Score images: `mos` in the units of the training data; higher = looks more real.
+    """Score images: `mos` is in the units of the training data; higher = looks more real.
 
-    Where the data define it, `mos_100` is the same on 0-100. `mos_lo` and `mos_hi` are the bounds of a 90 %
-    prediction interval for images like the training images. An image is out of domain if its `domain_score`
-    exceeds 1: it is unlike the training images.
+    `mos_100` is the same score on a scale of 0-100, if the training data define it. `mos_lo` and `mos_hi` are
+    the bounds of a 90 % prediction interval for images like the training images. An image with a
+    `domain_score` over 1 is out of domain: it is unlike the training images.
 
     Descriptions come from --description, --descriptions, or the image_descriptions.csv beside an images/
     folder. An image without one is scored by the image-only head, or described first with --describe.

@@ -56,10 +56,10 @@ def best_config(
     config: RunConfig,  # as given on the command line
     encoders: str | None,  # as given on the command line
 ) -> RunConfig:
-    "The configuration of --best; raises `RealnessError` for options that it chooses itself."
+    "The configuration of --best; raises `RealnessError` if its head, modality or tune was given as well."
     default = RunConfig()
     if (config.head, config.modality, config.tune) != (default.head, default.modality, default.tune):
-        raise RealnessError('--best chooses head and inputs: leave out --head, --modality and --tune')
+        raise RealnessError('--best sets head and inputs: leave out --head, --modality and --tune')
     changes = BEST | dict(encoders=encoders or BEST['encoders'], copies=config.copies or BEST['copies'])
     return replace(config, **changes)
 
@@ -67,29 +67,30 @@ def best_config(
 @command
 def train(  # noqa: PLR0913
     data: DataFolder = None,
-    out: path_option('The run folder. Default: runs/ENCODERS-HEAD below the base folder.') = None,
+    out: path_option('The run folder. Default: runs/ENCODERS-HEAD in the base folder.') = None,
     encoders: Annotated[
         str | None, typer.Option(help=f'{pairs_help()}. Default: REALNESS_ENCODERS, else full.')
     ] = None,
     best: flag(
-        'The configuration with the best results: the lite pair (or --encoders), svr, one re-encoded copy of '
-        'each image.',
+        'Use the configuration with the best results: the lite pair (or --encoders), an svr head and one '
+        're-encoded copy of each image.',
         '--best',
     ) = False,
     *,
     config: Annotated[RunConfig, Fields(leave_out=('encoders',), panel='Configuration')],
     dataset: Annotated[
-        str | None, typer.Option(help='raise, for a part of RAISE-TD that is not recognised automatically.')
+        str | None,
+        typer.Option(help='Give raise for a part of RAISE-TD that is not recognised automatically.'),
     ] = None,
     skip_bad: SkipBad = False,
-    overwrite: flag('Delete an older run of this name.', '--overwrite') = False,
+    overwrite: flag('Delete an existing run in the run folder.', '--overwrite') = False,
     device: Device = None,
     as_json: Json = False,
 ):
     """Train a predictor on DATA/train; evaluate it on DATA/test, if there is one.
 
-    Best on a few hundred images: `realness train --best --data DIR --out RUN`. Add `--cv 5 --repeats 3` to
-    measure how good it is.
+    For a few hundred images: `realness train --best --data DIR --out RUN`. Add `--cv 5 --repeats 3` to
+    evaluate the predictor by cross-validation.
     """
     from realness.regression.evaluate import evaluate
     from realness.regression.runs import train_run

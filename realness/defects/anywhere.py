@@ -26,13 +26,20 @@ from realness.defects.base import (
 from .kinds import DEFECTS
 
 # %% ../../nbs/070_plant_anywhere.ipynb #8e0e8586
-def _random_crop(photo_size, size, rng, low):
-    "x0, y0, x1, y1 of a crop with the proportions of `size`, in pixels of the photograph."
-    (photo_width, photo_height), (height, width) = photo_size, size
+def _random_crop(
+    photo_size: tuple,  # width, height
+    size: tuple,  # height, width of the view
+    rng: np.random.Generator,
+    low: float,  # width of the narrowest crop, as a share of the widest
+) -> tuple:  # x0, y0, x1, y1 in pixels of the photograph
+    "A random crop with the proportions of `size`."
+    photo_width, photo_height = photo_size
+    height, width = size
     widest = min(photo_width, photo_height * width / height)
     crop_width = rng.uniform(max(low * widest, min(widest, 0.66 * width)), widest)
     crop_height = crop_width * height / width
-    x, y = rng.uniform(0, photo_width - crop_width), rng.uniform(0, photo_height - crop_height)
+    x = rng.uniform(0, photo_width - crop_width)
+    y = rng.uniform(0, photo_height - crop_height)
     return x, y, x + crop_width, y + crop_height
 
 # %% ../../nbs/070_plant_anywhere.ipynb #4defd9d3
@@ -78,12 +85,17 @@ def draw_place(
 ) -> tuple:  # (box, blob): x, y, width, height in pixels, and height x width
     "A random box that may extend beyond the image, and its blob."
     height, width = size
+    low, high = np.log(sides)
     while True:
-        w, h = (max(MIN_SIDE, round(side * np.exp(rng.uniform(*np.log(sides))))) for side in (width, height))
-        box = int(np.floor(rng.uniform(-w, width))), int(np.floor(rng.uniform(-h, height))), w, h
-        blob = soft_blob(h, w, rng, edge=edge)
+        box_width = max(MIN_SIDE, round(width * np.exp(rng.uniform(low, high))))
+        box_height = max(MIN_SIDE, round(height * np.exp(rng.uniform(low, high))))
+        x = int(np.floor(rng.uniform(-box_width, width)))
+        y = int(np.floor(rng.uniform(-box_height, height)))
+        box = (x, y, box_width, box_height)
+        blob = soft_blob(box_height, box_width, rng, edge=edge)
         core = blob > 0.5
-        if core[overlap_slices(box, height, width)[1]].sum() >= MIN_INSIDE * core.sum():
+        _, in_box = overlap_slices(box, height, width)
+        if core[in_box].sum() >= MIN_INSIDE * core.sum():
             return box, blob
 
 # %% ../../nbs/070_plant_anywhere.ipynb #308d8026
@@ -97,7 +109,7 @@ class _Placement:
 
 # %% ../../nbs/070_plant_anywhere.ipynb #30715e5f
 def _plant_at(image, kind, place, rng):
-    "One defect at a place, visible or not."
+    "Plant one defect at a place, whether it is visible or not."
     height, width = image.shape[:2]
     in_image, in_box = overlap_slices(place.box, height, width)
     site = DefectSite(image, place.box, read_box(image, place.box), place.blob, place.strength, rng)
@@ -114,6 +126,7 @@ def _is_visible(planted, image):
 
 # %% ../../nbs/070_plant_anywhere.ipynb #e04db1a5
 def _check_size(image):
+    "Raise `RealnessError` if an image is too small for a defect."
     height, width = image.shape[:2]
     if min(height, width) < MIN_SIDE:
         raise RealnessError(
@@ -150,7 +163,7 @@ def plant_until_visible(  # noqa: PLR0913
     strength: float | None = None,  # in (0, 1]; drawn for each place by default
     tries: int = 12,  # places
     sides: tuple = BOX_SIDES,  # of the boxes
-) -> Planted | None:  # None if the defect is visible nowhere
+) -> Planted | None:  # None if the defect is visible at none of the places
     "Plant one defect at the first random place where it is visible."
     rng = np.random.default_rng(rng)
     for _ in range(tries):

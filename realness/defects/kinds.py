@@ -25,7 +25,7 @@ _defect = partial(register_defect, DEFECTS)  # decorator: name, family, phrases 
 # %% ../../nbs/068_defect_kinds.ipynb #926bd080
 @_defect('noise', 'texture', ('the surface {} is grainy, unlike its surroundings', 'speckled noise lies {}'))
 def _noise(site):
-    "Grain, fine or a little blurred, grey or coloured."
+    "Add grain, fine or a little blurred, grey or coloured."
     coloured = site.rng.random() < 0.5
     grain = site.rng.normal(size=site.patch.shape if coloured else (*site.blob.shape, 1))
     grain = blur(grain, site.rng.uniform(0, 1.2))
@@ -38,7 +38,7 @@ def _noise(site):
     ('blocky compression squares show {}', 'the picture breaks up into square blocks {}'),
 )
 def _jpeg(site):
-    "Saved as a JPEG of very low quality and read back."
+    "Save the patch as a JPEG of very low quality and read it back."
     from PIL import Image
 
     image = Image.fromarray(np.clip(site.patch, 0, 255).astype(np.uint8))
@@ -54,7 +54,7 @@ def _jpeg(site):
     ('the shades {} break into flat steps', 'smooth tones have turned into hard bands {}'),
 )
 def _posterize(site):
-    "Each channel reduced to a few levels."
+    "Reduce each channel to a few levels."
     step = 22 + 58 * site.strength
     start = site.rng.uniform(0, step)
     return (np.floor((site.patch - start) / step) + 0.5) * step + start
@@ -62,7 +62,7 @@ def _posterize(site):
 # %% ../../nbs/068_defect_kinds.ipynb #17b47ff9
 @_defect('pixelate', 'texture', ('the detail {} has dissolved into large squares', 'coarse pixels show {}'))
 def _pixelate(site):
-    "Square blocks of one colour each."
+    "Replace the patch by square blocks of one colour each."
     size = int(4 + 12 * site.strength * site.rng.uniform(0.6, 1))
     rows, columns = (np.minimum(np.arange(n) // size * size + size // 2, n - 1) for n in site.blob.shape)
     return blur(site.patch, size / 3)[np.ix_(rows, columns)]
@@ -74,7 +74,7 @@ def _pixelate(site):
     ('the detail {} is blurred along one direction', 'only the area {} is smeared by a movement'),
 )
 def _motion(site):
-    "The mean of copies shifted along a line."
+    "Average copies that are shifted along a line."
     x, y, width, height = site.box
     angle = site.rng.uniform(0, np.pi)
     length = int(8 + 22 * site.strength)
@@ -89,7 +89,7 @@ def _motion(site):
     ('the detail {} is harsh and over-sharpened', 'edges {} have bright and dark fringes'),
 )
 def _sharpen(site):
-    "Unsharp masking, far too strong."
+    "Apply far too strong unsharp masking."
     detail = site.patch - blur(site.patch, site.rng.uniform(0.8, 2.2))
     return site.patch + (2 + 5 * site.strength) * detail
 
@@ -104,7 +104,7 @@ def _sharpen(site):
     edge=0.25,
 )
 def _erase(site):
-    "Filled in from its own rim by diffusion."
+    "Fill the area from its rim by diffusion."
     known = (site.blob < 0.25).astype(np.float32)[..., None]
     mean = (site.patch * known).sum((0, 1)) / max(known.sum(), 1)
     filled = site.patch * 0 + mean
@@ -122,7 +122,7 @@ def _erase(site):
     ('the surface {} looks as if behind frosted glass', 'pixels {} are scattered and the outlines crumble'),
 )
 def _scatter(site):
-    "Each pixel is read from a random place nearby."
+    "Read each pixel from a random position nearby."
     radius = 1.5 + 5 * site.strength
     dy, dx = np.rint(site.rng.uniform(-radius, radius, (2, *site.blob.shape)))
     return warp(site.patch, dy, dx)
@@ -134,7 +134,7 @@ def _scatter(site):
     ('the perspective {} does not fit its surroundings', 'the area {} leans and is drawn askew'),
 )
 def _shear(site):
-    "The same place, sheared, turned and narrowed to one side."
+    "Shear and rotate the area, and narrow it towards one side."
     dy, dx = site.offsets()
     y, x = site.centre()
     signs = site.rng.choice([-1, 1], 2)
@@ -152,7 +152,7 @@ def _shear(site):
     ('the texture {} is drawn out into streaks', 'things {} are stretched along one direction'),
 )
 def _stretch(site):
-    "A narrow strip, drawn out over the whole place."
+    "Stretch a narrow strip over the whole area."
     dy, dx = site.offsets()
     y, x = site.centre()
     scale = 1 - (0.55 + 0.43 * site.strength)
@@ -167,7 +167,7 @@ def _stretch(site):
     ('the lines {} break and continue beside themselves', 'strips {} have slid apart'),
 )
 def _tear(site):
-    "Strips, each shifted along itself by another amount."
+    "Shift strips along themselves, each by another amount."
     height, width = site.blob.shape
     rng = site.rng
     horizontal = rng.random() < 0.5
@@ -188,7 +188,7 @@ def _tear(site):
     ('the shapes {} swell as if under a lens', 'the proportions {} are inflated in an impossible way'),
 )
 def _bulge(site):
-    "Magnified in the middle, or shrunk there."
+    "Magnify or shrink the middle."
     dy, dx = site.offsets()
     y, x = site.centre()
     magnify = site.rng.random() < 0.6
@@ -204,7 +204,7 @@ def _bulge(site):
     edge=0.15,
 )
 def _mirror(site):
-    "One half replaced by the reflection of the other."
+    "Replace one half by the reflection of the other."
     axis = int(site.rng.random() < 0.6)  # 1: left and right, 0: up and down
     position = np.indices(site.blob.shape)[axis]
     first_half = site.rng.random() < 0.5
@@ -213,7 +213,7 @@ def _mirror(site):
 
 # %% ../../nbs/068_defect_kinds.ipynb #3461658d
 def _distant_places(site):
-    "Eight random places (y, x), without those close to the site if any remain."
+    "Up to eight random places (y, x), without those close to the site; all eight if every one is close."
     height, width = site.photo.shape[:2]
     y, x = site.centre()
     places = [(site.rng.uniform(0, height), site.rng.uniform(0, width)) for _ in range(8)]
@@ -228,7 +228,7 @@ def _distant_places(site):
     edge=0.1,
 )
 def _transplant(site):
-    "A piece from elsewhere, rotated and rescaled."
+    "Insert a piece from elsewhere in the image, rotated and rescaled."
 
     def colour_difference(place):
         sample = read_box(site.photo, (int(place[1]), int(place[0]), 24, 24))
@@ -245,7 +245,7 @@ def _transplant(site):
 # %% ../../nbs/068_defect_kinds.ipynb #c1a2e7d0
 @_defect('flatten', 'light', ('the contrast {} is gone, as if behind milk', 'the area {} is flat and faded'))
 def _flatten(site):
-    "Little contrast, around a level of its own."
+    "Reduce the contrast around a random level."
     level = site.patch.mean((0, 1)) + site.rng.uniform(-50, 50) * site.strength
     return site.patch + (level - site.patch) * (0.35 + 0.55 * site.strength)
 
@@ -256,7 +256,7 @@ def _flatten(site):
     ('coloured fringes run along the edges {}', 'the red and blue of things {} do not lie on each other'),
 )
 def _channels(site):
-    "Red and blue shifted apart."
+    "Shift red and blue apart."
     x, y, width, height = site.box
     angle = site.rng.uniform(0, 2 * np.pi)
     distance = 3 + 9 * site.strength
@@ -268,7 +268,7 @@ def _channels(site):
 # %% ../../nbs/068_defect_kinds.ipynb #106b656f
 @_defect('hue', 'light', ('the hues {} have been exchanged', 'things {} have a colour they never have'))
 def _hue(site):
-    "Colours turned around the grey axis, and a little stronger."
+    "Rotate the colours around the grey axis, and make them a little stronger."
     grey = site.patch.mean(-1, keepdims=True)
     turned = np.roll(site.patch - grey, int(site.rng.choice([1, 2])), -1)
     return grey + (site.patch - grey) * (1 - site.strength) + turned * site.strength * 1.4
@@ -276,7 +276,7 @@ def _hue(site):
 # %% ../../nbs/068_defect_kinds.ipynb #b2147501
 @_defect('shade', 'light', ('light falls {} from nowhere', 'a shadow without a cause lies {}'))
 def _shade(site):
-    "A gradient of light, up to twice or half as bright."
+    "Brighten or darken the area along a gradient."
     dy, dx = site.offsets()
     angle = site.rng.uniform(0, 2 * np.pi)
     sign = site.rng.choice([-1, 1])
@@ -287,7 +287,7 @@ def _shade(site):
 # %% ../../nbs/068_defect_kinds.ipynb #a507967b
 @_defect('outline', 'light', ('dark contours are drawn {} like in a comic', 'the outlines {} look inked'))
 def _outline(site):
-    "Edges drawn dark (or light) on smoothed surfaces."
+    "Draw dark (or light) edges on smoothed surfaces."
     grey = blur(site.patch.mean(-1), site.rng.uniform(0.7, 1.5))
     edges = np.hypot(*np.gradient(grey))
     ink = np.clip(edges * (4 + 10 * site.strength), 0, 60 + 120 * site.strength)
@@ -296,7 +296,7 @@ def _outline(site):
 # %% ../../nbs/068_defect_kinds.ipynb #1c17a194
 @_defect('stripes', 'lattice', ('regular stripes cross the surface {}', 'fine parallel lines lie {}'))
 def _stripes(site):
-    "Parallel waves in any direction."
+    "Add parallel waves in a random direction."
     dy, dx = site.offsets()
     angle, period = site.rng.uniform(0, np.pi), site.rng.uniform(4, 14)
     wave = np.sin(2 * np.pi * (np.cos(angle) * dx + np.sin(angle) * dy) / period)[..., None]
@@ -309,7 +309,7 @@ def _stripes(site):
     ('a fine chessboard of pixels lies {}', 'single pixels alternate between light and dark {}'),
 )
 def _checker(site):
-    "A chessboard of small squares."
+    "Add a chessboard of small squares."
     size = int(site.rng.integers(1, 4))
     y, x = np.mgrid[: site.blob.shape[0], : site.blob.shape[1]]
     board = (1 - 2 * ((y // size + x // size) % 2))[..., None]

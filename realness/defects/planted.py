@@ -40,7 +40,7 @@ _demo_defect = partial(register_defect, DEMO_DEFECTS)  # decorator: name, family
     severity=0.9,
 )
 def _smear(site):
-    "Fine detail gone, a soft gloss over it."
+    "Blur the patch and add a soft gloss."
     side = min(site.blob.shape)
     smooth = blur(site.patch, (0.02 + 0.10 * site.strength) * side)
     gloss = blur(site.rng.normal(size=site.blob.shape), side / 5)
@@ -64,11 +64,14 @@ def _wallpaper(tile, height, width):
     phrases=('the texture {} repeats itself like wallpaper', 'an oddly regular pattern shows {}'),
 )
 def _pattern(site):
-    "A small piece of the image, repeated as a regular texture."
+    "Repeat a small piece of the image as a regular texture."
     height, width = site.blob.shape
-    n = max(6, min(height, width) // 4)
-    corners = [[int(site.rng.integers(0, side - n + 1)) for side in (height, width)] for _ in range(4)]
-    tiles = [site.patch[y : y + n, x : x + n] for y, x in corners]
+    size = max(6, min(height, width) // 4)
+    tiles = []
+    for _ in range(4):
+        y = int(site.rng.integers(0, height - size + 1))
+        x = int(site.rng.integers(0, width - size + 1))
+        tiles.append(site.patch[y : y + size, x : x + size])
     return site.fade(_wallpaper(max(tiles, key=np.std), height, width))
 
 # %% ../../nbs/066_planted.ipynb #0d123bac
@@ -79,7 +82,7 @@ def _pattern(site):
     severity=0.8,
 )
 def _grid(site):
-    "A checked lattice of alternating brightness."
+    "Add a checked lattice of alternating brightness."
     rng = site.rng
     y, x = np.mgrid[: site.blob.shape[0], : site.blob.shape[1]]
     period = int(rng.integers(5, 9))
@@ -95,10 +98,12 @@ def _grid(site):
     severity=1.1,
 )
 def _melt(site):
-    "Sagging, rippled geometry: a smooth random displacement."
+    "Displace the pixels by a smooth random field, and downwards."
     side = min(site.blob.shape)
     fields = [blur(site.rng.normal(size=site.blob.shape), side / 9) for _ in range(2)]
-    dy, dx = (0.42 * side * site.strength * site.blob * f / (np.abs(f).max() + 1e-6) for f in fields)
+    dy, dx = (
+        0.42 * side * site.strength * site.blob * field / (np.abs(field).max() + 1e-6) for field in fields
+    )
     return warp(site.patch, dy - 0.14 * side * site.strength * site.blob, dx)
 
 # %% ../../nbs/066_planted.ipynb #7b169e03
@@ -109,7 +114,7 @@ def _melt(site):
     severity=1.2,
 )
 def _swirl(site):
-    "The middle, twisted against its surroundings."
+    "Rotate the middle against its surroundings."
     height, width = site.blob.shape
     y, x = np.mgrid[:height, :width]
     v, u = y - (height - 1) / 2, x - (width - 1) / 2
@@ -119,7 +124,7 @@ def _swirl(site):
 
 # %% ../../nbs/066_planted.ipynb #4c8034e0
 def _neighbour_corners(site, distance):
-    "Corners of the boxes left, right, above and below that lie in the photo; else one that is mirrored."
+    "Corners of the neighbouring boxes inside the photo; if there is none, of one that needs mirroring."
     x, y, width, height = site.box
     photo_height, photo_width = site.photo.shape[:2]
     directions = ((-1, 0), (1, 0), (0, -1), (0, 1))
@@ -139,7 +144,7 @@ def _neighbour_corners(site, distance):
     severity=0.8,
 )
 def _duplicate(site):
-    "A copy of what is beside the place."
+    "Replace the patch by a copy of a neighbouring area."
     corners = _neighbour_corners(site, site.rng.uniform(0.45, 0.7))
     copies = [read_box(site.photo, (*corner, *site.box[2:])) for corner in corners]
     return site.fade(max(copies, key=lambda copy: float(copy.std((0, 1)).mean())))
@@ -152,7 +157,7 @@ def _duplicate(site):
     severity=0.7,
 )
 def _ghost(site):
-    "A pale second copy, shifted a little."
+    "Add a pale second copy, shifted a little."
     x, y, width, height = site.box
     shift = int(site.rng.choice([-1, 1])) * max(3, round(0.16 * min(width, height)))
     copy = read_box(site.photo, (x + shift, y + shift // 2, width, height))
@@ -167,15 +172,18 @@ def _ghost(site):
     severity=1.1,
 )
 def _cutout(site):
-    "A mirrored piece from elsewhere in the image at the wrong scale."
-    (width, height), (photo_height, photo_width) = site.box[2:], site.photo.shape[:2]
-    w, h = min(photo_width, int(width * 1.7)), min(photo_height, int(height * 1.7))
+    "Paste a mirrored piece from elsewhere in the image at the wrong scale."
+    width, height = site.box[2:]
+    photo_height, photo_width = site.photo.shape[:2]
+    piece_width = min(photo_width, int(width * 1.7))
+    piece_height = min(photo_height, int(height * 1.7))
     pieces = []
     for _ in range(6):
-        x, y = int(site.rng.integers(0, photo_width - w + 1)), int(site.rng.integers(0, photo_height - h + 1))
-        pieces.append(site.photo[y : y + h, x : x + w])
-    rows = np.linspace(0, h - 1, height).astype(int)
-    columns = np.linspace(w - 1, 0, width).astype(int)
+        x = int(site.rng.integers(0, photo_width - piece_width + 1))
+        y = int(site.rng.integers(0, photo_height - piece_height + 1))
+        pieces.append(site.photo[y : y + piece_height, x : x + piece_width])
+    rows = np.linspace(0, piece_height - 1, height).astype(int)
+    columns = np.linspace(piece_width - 1, 0, width).astype(int)
     piece = max(pieces, key=np.std)
     return site.fade(piece[np.ix_(rows, columns)].astype(np.float32))
 
@@ -186,7 +194,7 @@ def _cutout(site):
     phrases=('the colours {} are wrong and do not fit the light', 'a strange colour cast lies {}'),
 )
 def _colour(site):
-    "A colour cast that nothing in the scene explains."
+    "Add a colour cast that nothing in the scene explains."
     cast = np.roll([1.0, -0.55, 0.35], int(site.rng.integers(3))) * site.rng.choice([-1, 1])
     grey = site.patch.mean(-1, keepdims=True)
     return site.patch + site.strength * (0.25 * (grey - site.patch) + 85 * cast)
@@ -200,7 +208,7 @@ def _colour(site):
     severity=0.8,
 )
 def _halo(site):
-    "A bright rim along the outline, as if the thing had been cut out and lit from behind."
+    "Add a bright rim along the outline, as if the area had been cut out and lit from behind."
     rim = np.exp(-(((site.blob - 0.6) / 0.28) ** 2))
     return site.patch + site.strength**0.7 * rim[..., None] * (255 - site.patch) * np.array([1, 0.96, 0.8])
 
@@ -212,7 +220,7 @@ def check_image(image: np.ndarray):
 
 # %% ../../nbs/066_planted.ipynb #685cb435
 def _check_box(image, box):
-    "The box as four integers, if it lies in the image."
+    "The box as four integers. Raises `RealnessError` if it is too small or reaches outside the image."
     x, y, width, height = box = tuple(int(value) for value in box)
     image_height, image_width = image.shape[:2]
     if min(width, height) < MIN_SIDE:

@@ -58,11 +58,11 @@ def _with_status(text, repairs):
     "The `Answer` for a text that was unwrapped and shortened."
     word = answer_word(text)
     if word and not LEADING_WORD.match(text):
-        return Answer('', 'marked', f'may or may not be an answer: {text[:60]}')
+        return Answer('', 'marked', f'ambiguous answer: {text[:60]}')
     if not word:
         return Answer(text, 'marked', '; '.join(['no answer word', *repairs]))
     if not LEADING_WORD.sub('', text):
-        return Answer(text, 'marked', '; '.join(['says nothing but its answer word', *repairs]))
+        return Answer(text, 'marked', '; '.join(['has only an answer word', *repairs]))
     return Answer(text, 'repaired' if repairs else 'ok', '; '.join(repairs))
 
 # %% ../../nbs/410_answers.ipynb #ab49c43e
@@ -71,14 +71,14 @@ def _length_repair(before, after, max_words):
     n = len(before.split())
     if n > max_words:
         return f'shortened from {n} to {len(after.split())} words'
-    return 'took off a torn end'
+    return 'removed an incomplete end'
 
 # %% ../../nbs/410_answers.ipynb #ca838638
 def _repair(text, raw, max_words, truncated):
-    "(the text with answer word and in length, what was changed)"
+    "Returns the text, with answer word and within the length limit, and a list of the changes."
     repairs = []
     if text != re.sub(r'\s+', ' ', raw.strip()):
-        repairs.append('took off what was around it')
+        repairs.append('removed wrapping')
     text, change = with_answer_word(text)
     if change:
         repairs.append(change)
@@ -94,7 +94,7 @@ def check_answer(
     truncated: bool = False,  # the model stopped at its token limit
     refused: bool = False,  # the server reports that the model declined
 ) -> Answer:
-    "Check an answer, repair what can be repaired, and record what was done."
+    "Check an answer and repair it if possible; the repairs are listed in `problem`."
     raw = raw or ''
     text = unwrap(raw)
     if refused or is_refusal(text):

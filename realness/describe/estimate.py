@@ -29,17 +29,21 @@ def _estimate_bytes(images, describer, sample=5):
     for _, path in images[::step][:sample]:
         with suppress(ImageError):
             sizes.append(len(small_jpeg(path, describer.side)) * 4 / 3)
-    return round(sum(sizes) / len(sizes) * len(images)) if sizes else 0
+    if not sizes:
+        return 0
+    return round(sum(sizes) / len(sizes) * len(images))
 
 # %% ../../nbs/443_estimate.ipynb #9cbe65dd
 def _estimate_tokens(rows, column, n):
     "Tokens of `n` requests, from the mean of the rows that have a count; None if none has."
     counts = [count_tokens(row[column]) for row in rows if row[column]]
-    return round(sum(counts) / len(counts) * n) if counts else None
+    if not counts:
+        return None
+    return round(sum(counts) / len(counts) * n)
 
 # %% ../../nbs/443_estimate.ipynb #aa15e6af
 def _find_missing(images, table, again):
-    "(images that need a description, rows that exist)"
+    "Returns the images that need a description, and the existing rows."
     if table is None:
         return images, []
     missing, _ = table.find_missing(images, again)
@@ -53,10 +57,11 @@ def plan(
     options: DescribeOptions | None = None,
     **changes,  # fields of `DescribeOptions`, in place of `options` or to change it
 ) -> dict:
-    """What `describe` would do; nothing is sent or written.
+    """Estimate what `describe` would do; nothing is sent or written.
 
-    Keys: `pictures` (images), `kept` (of these, described already), `to_ask` (requests), `bytes` (to be sent;
-    None if no image leaves this machine), `tokens_in`, `tokens_out` and `cost` (None if unknown), `prompt`.
+    Returns the keys `pictures` (number of images), `kept` (number of these that are described), `to_ask`
+    (number of requests), `bytes` (to be sent; None if no image leaves this machine), `tokens_in`,
+    `tokens_out` and `cost` (None if unknown), and `prompt`.
     """
     options = replace(options or DescribeOptions(), **changes)
     images = collect(requested)

@@ -16,22 +16,22 @@ from ..localization.clip import load_clip
 from ..localization.localizer import Localizer
 
 # %% ../../nbs/428_fallback.ipynb #fc0ab12b
-LIMITS = (
-    0.61,
-    0.72,
-)  # of `peak_level`; made by `python -m realness.experiments.fallback_descriptions --limits`
+# limits of `peak_level`, measured by `python -m realness.experiments.fallback_descriptions --limits`
+LIMITS = (0.61, 0.72)
 
 
 def find_limits(
     levels,  # `peak_level` of images
     untouched,  # whether an image is a photograph without a planted defect
-) -> tuple:  # No below the first, Yes from the second, Somewhat between
+) -> tuple:  # two limits: No below the first, Yes from the second, Somewhat between
     "Measure the limits of the answer words."
     levels = np.asarray(levels, float)
     untouched = np.asarray(untouched, bool)
     low = float(np.quantile(levels[untouched], 0.8))
-    rest = levels[~untouched & (levels >= low)]
-    return low, float(np.median(rest)) if len(rest) else low
+    others = levels[~untouched & (levels >= low)]
+    if not len(others):
+        return low, low
+    return low, float(np.median(others))
 
 # %% ../../nbs/428_fallback.ipynb #7c9ca51d
 def choose_word(
@@ -63,7 +63,7 @@ _PHRASES = {kind: defect.phrases for kind, defect in DEFECTS.items()}  # with {}
 
 
 def _phrase(region, turn):
-    "What is wrong with a region, and where."
+    "A phrase for the defect of a region and its place."
     phrases = _PHRASES[region.kind]
     return phrases[turn % len(phrases)].format(region.place)
 
@@ -71,7 +71,7 @@ def _phrase(region, turn):
 def make_description(
     word: str,  # 'No', 'Somewhat' or 'Yes'
     regions: list,  # of `Region`
-    turn: int = 0,  # which of the wordings
+    turn: int = 0,  # selects the wording
 ) -> str:  # at most 30 words
     "A description in the style of the demo data."
     if word == 'No' or not regions:
@@ -87,11 +87,11 @@ def make_description(
 
 # %% ../../nbs/428_fallback.ipynb #b40d0135
 class Fallback(Describer):
-    "Describes images by the learned localizer and CLIP; the prompt is not read."
+    "Describes images with the learned localizer and CLIP; the prompt is ignored."
 
     name = 'fallback'
     reads_prompt = False
-    _version = 2  # of the descriptions; part of `mark`
+    _version = 2  # part of `mark`; increases when the descriptions change
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class Fallback(Describer):
         )
 
     def analyse(self, image) -> tuple:  # (peak level, list of `Region`)
-        "What the localizer and CLIP find in an image."
+        "The peak level and the weak regions of an image."
         image = load_image(image)
         heatmap = self.localizer.map(image)
         return peak_level(heatmap), find_weak_regions(image, heatmap, self.matcher)

@@ -18,7 +18,7 @@ def fill_in(
     describer,  # see `describe`
     **options,  # for `describe`
 ) -> tuple:  # (a function like `find`, the `Described` of the new descriptions)
-    "Find descriptions, and describe the images for which there is none."
+    "Describe the images for which `find` has no description."
     missing = [image for image in collect(requested) if not find(*image)[0]]
     result = describe(missing, describer, **options)
     new = result.descriptions

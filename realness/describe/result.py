@@ -15,7 +15,7 @@ from .options import token_cost
 # %% ../../nbs/434_result.ipynb #be235c98
 @dataclass
 class Described:
-    "The rows of a description run, and what it used."
+    "The rows of a description run, and its time, tokens and cost."
 
     rows: list  # of dicts with the columns of a `DescriptionTable`, in the order of the request
     answered: int = 0  # requests that were answered in this run
@@ -23,8 +23,8 @@ class Described:
     tokens_in: int = 0  # of this run, as far as the server counts them
     tokens_out: int = 0
     seconds: float = 0.0
-    price: tuple | None = None  # for a million tokens in and out
-    table: Path | None = None
+    price: tuple | None = None  # for a million input tokens and a million output tokens
+    table: Path | None = None  # where the rows were written; None for nowhere
 
     @property
     def counts(self) -> dict:

@@ -45,14 +45,19 @@ class _Run:
             for _ in track(runner.run(images), 'describing', len(images)):
                 pass
         finally:
-            if self.stopped.is_set():
-                self.describer.close()  # ends requests that still wait for an answer
-            self.table.finish([name for name, _ in self.images])
-            rows = [self.table.rows[name] for name, _ in self.images if name in self.table.rows]
-            self.result.rows = [parse_row(row) for row in rows]
+            self.finish()
             self.result.remaining = len(missing) - len(images)
             self.result.seconds = time.perf_counter() - started
         return self.result
+
+    def finish(self):
+        "Complete the table and the rows of the result."
+        if self.stopped.is_set():
+            self.describer.close()  # ends requests that still wait for an answer
+        names = [name for name, _ in self.images]
+        self.table.finish(names)
+        rows = [self.table.rows[name] for name in names if name in self.table.rows]
+        self.result.rows = [parse_row(row) for row in rows]
 
     def request(self, image):
         return request_description(image, self.describer, self.prompt, self.options, self.stopped)
@@ -71,7 +76,8 @@ class _Run:
         self.failures = self.failures + 1 if row['status'] == 'error' else 0
         if self.failures >= self.options.patience:
             raise RealnessError(
-                f'the last {self.failures} requests failed, so no more are sent; the last: {row["problem"]}'
+                f'the last {self.failures} requests failed, the last with: {row["problem"]}; '
+                'check the server and run the same command again'
             )
 
 # %% ../../nbs/440_describe.ipynb #463945e9
@@ -82,10 +88,10 @@ def describe(
     options: DescribeOptions | None = None,
     **changes,  # fields of `DescribeOptions`, in place of `options` or to change it
 ) -> Described:
-    """Describe images. Each answer is on disk before the next one is handled; the same call resumes the run.
+    """Describe images. Each answer is written to disk at once, and the same call resumes an interrupted run.
 
-    Raises `RealnessError` for what concerns all images, such as a wrong key; problems with one image are
-    recorded in its row.
+    Raises `RealnessError` for a problem that concerns all images, such as a wrong key. A problem with one
+    image is recorded in its row.
     """
     options = replace(options or DescribeOptions(), **changes)
     images = collect(requested)

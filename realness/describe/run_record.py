@@ -23,14 +23,14 @@ def request_mark(
     describer,
     prompt: str,
 ) -> str:  # 12 hexadecimal digits
-    "A digest of the describer, its settings and, if it reads it, the prompt."
+    "A digest of the describer, its settings and, if the describer reads the prompt, of the prompt."
     return request_digest(*describer.mark, prompt if reads_prompt(describer) else '')
 
 # %% ../../nbs/435_run_record.ipynb #8b7a1f49
 def read_record(
     path: Path | str,  # of a table; the record has the same name and ends in .json
 ) -> dict:  # empty if there is none
-    "The record beside a table; raises `RealnessError` if the file is something else."
+    "Read the record beside a table; raises `RealnessError` if the file is something else."
     path = Path(path).with_suffix('.json')
     try:
         record = json.loads(path.read_text(encoding='utf-8'))
@@ -40,7 +40,7 @@ def read_record(
         record = None
     if not isinstance(record, dict) or 'asked' not in record:
         raise RealnessError(
-            f'{path}: is not a record of descriptions, and theirs would overwrite it; name another table'
+            f'{path}: is not a record of descriptions and would be overwritten; name another table'
         )
     return record
 
@@ -49,7 +49,7 @@ _COMPARED = ('sentence_source', 'prompt', 'side', 'clip', 'localizer', 'limits')
 
 
 def _list_differences(record, settings):
-    "What differs between a record and the settings of this run; '' if nothing does."
+    "The differences between a record and the settings of this run; '' for none."
     return '; '.join(
         f'{name} {record[name]!r}, now {settings[name]!r}'
         for name in _COMPARED
@@ -63,7 +63,7 @@ def open_table(
     prompt: str,
     overwrite: bool = False,  # delete an existing table
 ) -> DescriptionTable:
-    "A table for the answers of one describer to one prompt; raises `RealnessError` if it holds others."
+    "Open a table of the answers of one describer to one prompt. Raises `RealnessError` if it has others."
     try:
         return DescriptionTable(path, request_mark(describer, prompt), overwrite)
     except RealnessError as e:
@@ -78,7 +78,7 @@ def open_table(
 
 # %% ../../nbs/435_run_record.ipynb #983cd0be
 def _total_tokens(table, name, before, used):
-    "Tokens of all runs: those in the table, or those recorded before and used now if that is more."
+    "Tokens of all runs: the sum over the table, or the recorded sum plus `used`, whichever is larger."
     stored = sum(count_tokens(row[name]) for row in table.rows.values())
     return max(stored, before.get(name, 0) + used)
 
@@ -90,7 +90,7 @@ def write_record(
     result: Described,  # of this run
     before: dict,  # the record before this run, see `read_record`
 ) -> dict:  # the record
-    "Write the record beside a table."
+    "Write the record beside a table, and return it."
     rows = table.rows.values()
     tokens_in = _total_tokens(table, 'tokens_in', before, result.tokens_in)
     tokens_out = _total_tokens(table, 'tokens_out', before, result.tokens_out)

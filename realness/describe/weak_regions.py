@@ -20,10 +20,15 @@ from ..localization.scores import NATURAL
 from ..localization.text_vectors import embed_text
 
 # %% ../../nbs/426_weak_regions.ipynb #3f3eced7
+def _without_place(phrase):
+    "A phrase without its placeholder for a place."
+    return ' '.join(phrase.replace('{}', '').split())
+
+
+# kind of defect -> phrases that describe it, without a place
 PHRASES_BY_KIND = {
-    kind: [' '.join(phrase.replace('{}', '').split()) for phrase in defect.phrases]
-    for kind, defect in DEFECTS.items()
-}  # kind of defect -> phrases that describe it, without a place
+    kind: [_without_place(phrase) for phrase in defect.phrases] for kind, defect in DEFECTS.items()
+}
 
 # %% ../../nbs/426_weak_regions.ipynb #53794771
 class DefectMatcher:
@@ -46,8 +51,8 @@ class DefectMatcher:
     def __call__(
         self,
         windows: np.ndarray,  # n x dim, unit length
-    ) -> np.ndarray:  # n x kinds, in standard deviations of ordinary windows; higher = more similar
-        "Similarity of windows to each kind, less their similarity to prompts for natural images."
+    ) -> np.ndarray:  # n x kinds, in standard deviations over ordinary windows; higher = more similar
+        "Similarity of windows to each kind, minus their similarity to prompts for natural images."
         z = (windows @ self._vectors.T - self._mean) / self._std
         defects = z[:, : len(self._kind_of_phrase)]
         natural = z[:, len(self._kind_of_phrase) :].mean(1)
@@ -75,7 +80,7 @@ def name_place(
     width: int,  # of the image
     height: int,
 ) -> str:  # such as 'in the upper left'
-    "A place in words."
+    "The place of a region in words."
     x, y, w, h = box
     scale_x = IMAGE_SIZE[1] / width
     scale_y = IMAGE_SIZE[0] / height
@@ -89,13 +94,13 @@ class Region:
     "An unrealistic region of an image."
 
     box: tuple  # x, y, width and height in pixels
-    place: str  # 'in the upper left'
-    kind: str  # the kind of defect it resembles most
-    similarity: float  # to that kind, in standard deviations of ordinary windows
+    place: str  # in words, such as 'in the upper left'
+    kind: str  # the kind of defect that it resembles most
+    similarity: float  # to that kind, in standard deviations over ordinary windows
 
 
 def _match_region(image, box, matcher, used_kinds):
-    "(kind, similarity) of a region; each kind is used once."
+    "The most similar kind that is not in `used_kinds`, and its similarity."
     corner, size = square_window(box, image.width, image.height)
     z = matcher(embed_corners(image, matcher.clip, size, np.array([corner])))[0]
     best = next(i for i in np.argsort(-z) if matcher.kinds[i] not in used_kinds)
@@ -106,16 +111,17 @@ def find_weak_regions(
     image,  # a Pillow image, mode RGB
     heatmap: np.ndarray,  # its learned map, height x width, 0-1; higher = less real
     matcher: DefectMatcher,
-    most: int = 2,  # regions
+    most: int = 2,  # number of regions, at most
 ) -> list:  # of `Region`, largest first; no place and no kind twice
     "The least realistic regions of an image and the defect that each resembles."
     regions = []
-    for box in Heatmap(heatmap, 'chance', 'unrealism', 0.3, 1.0).boxes(most=6):
-        place = name_place(box['box'], image.width, image.height)
+    for candidate in Heatmap(heatmap, 'chance', 'unrealism', lo=0.3, hi=1.0).boxes(most=6):
+        box = candidate['box']
+        place = name_place(box, image.width, image.height)
         if place in {region.place for region in regions}:
             continue
-        kind, similarity = _match_region(image, box['box'], matcher, {region.kind for region in regions})
-        regions.append(Region(box['box'], place, kind, similarity))
+        kind, similarity = _match_region(image, box, matcher, {region.kind for region in regions})
+        regions.append(Region(box, place, kind, similarity))
         if len(regions) == most:
             break
     return regions
@@ -124,6 +130,6 @@ def find_weak_regions(
 def peak_level(
     heatmap: np.ndarray,  # a learned map, 0-1
 ) -> float:  # higher = less real
-    "How unrealistic an image is in its weakest places."
+    "How unrealistic the least realistic parts of an image are: the mean of the highest 5 % of the map."
     values = np.sort(heatmap, axis=None)
     return float(values[-max(1, values.size // 20) :].mean())

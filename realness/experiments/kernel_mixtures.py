@@ -24,7 +24,7 @@ CLIPPED = ('scene', 'length')  # blocks that are clipped at 5 standard deviation
 def standardise_columns(
     x,  # n x width
     train,  # training rows
-    clip: float | None = None,  # at so many standard deviations
+    clip: float | None = None,  # clip at this number of standard deviations
 ) -> np.ndarray:  # n x width; the squared length of a training row is about 1
     "(x - mean) / sd over the training rows, divided by √width; a constant column becomes 0."
     x = np.asarray(x, float)
@@ -40,7 +40,7 @@ def scale_block(
     x,  # n x width
     train,  # training rows
 ) -> np.ndarray:
-    "A block as a kernel uses it."
+    "A block scaled for a kernel: standardised, clipped or unchanged, depending on its name."
     if name in UNSCALED:
         return np.asarray(x, float)
     return standardise_columns(x, train, 5 if name in CLIPPED else None)
@@ -55,7 +55,7 @@ def squared_distances(
 
 # %% ../../nbs/experiments/600_kernel_mixtures.ipynb #6f123d37
 class Kernels:
-    "Radial kernels between all images, made of feature blocks. They are scaled by the training rows."
+    "Radial kernels between all images, computed from feature blocks that are scaled by the training rows."
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Kernels:
         return self._cache[key]
 
     def part(self, weights: dict, train, g: float = 1.0) -> np.ndarray:
-        "exp(-g d / length) of the weighted blocks, n x n; a larger g is a narrower kernel."
+        "The kernel of one part, n x n: exp(-g d² / length) of the weighted blocks; a larger g is narrower."
         length = 0
         distance = 0
         for name, weight in weights.items():
@@ -93,7 +93,7 @@ class Kernels:
         return np.exp(-g / max(length, 1e-12) * distance).astype(float)
 
     def __call__(self, mixture: list, train, g: float = 1.0) -> np.ndarray:
-        "The sum over the parts of a mixture, n x n."
+        "The kernel of a mixture, n x n: the sum over its parts."
         return sum(share * self.part(weights, train, g) for share, weights in mixture)
 
 # %% ../../nbs/experiments/600_kernel_mixtures.ipynb #f71ccb35
@@ -105,7 +105,8 @@ def normal_scores(
     from scipy.stats import norm, rankdata
 
     y = np.asarray(y, float)
-    return (1 - share) * y + share * norm.ppf((rankdata(y) - 0.5) / len(y)) * y.std()
+    scores = norm.ppf((rankdata(y) - 0.5) / len(y)) * y.std()
+    return (1 - share) * y + share * scores
 
 # %% ../../nbs/experiments/600_kernel_mixtures.ipynb #f9243131
 def map_back(
@@ -124,7 +125,7 @@ def svr_on_kernel(
     C: float,
     epsilon: float = 0.1,
 ) -> Callable:  # function of the kernel between new and training rows
-    "Support vector regression on a kernel."
+    "Fit a support vector regression on a kernel; return the function that predicts."
     from sklearn.svm import SVR
 
     return SVR(kernel='precomputed', C=C, epsilon=epsilon).fit(kernel, target).predict
@@ -135,7 +136,7 @@ def gp_on_kernel(
     target: np.ndarray,  # m
     noise: float,  # variance
 ) -> Callable:  # function of the kernel between new and training rows
-    "The posterior mean of a Gaussian process."
+    "Fit the posterior mean of a Gaussian process; return the function that predicts."
     from scipy.linalg import cho_factor, cho_solve
 
     mean = target.mean()
@@ -149,7 +150,7 @@ def kernel_row(  # noqa: PLR0913
     y,  # MOS, n
     C: float = 2.0,  # of the support vector regression
     epsilon: float = 0.1,  # of the support vector regression
-    noise: float | None = None,  # a Gaussian process with this noise variance instead
+    noise: float | None = None,  # noise variance of a Gaussian process; None: support vector regression
     normal: float = 0.0,  # share of the normal scores in the target
     back: bool = False,  # map predictions back to the unit of the MOS
 ) -> Callable:  # predict(train, test)
@@ -172,7 +173,7 @@ def kernel_row(  # noqa: PLR0913
 def mixture_row(
     kernels: Kernels,
     y,  # MOS, n
-    mixture: list,
+    mixture: list,  # of (share, weights)
     g: float = 1.0,  # a larger g is a narrower kernel
     **settings,  # of `kernel_row`
 ) -> Callable:  # predict(train, test)
@@ -185,11 +186,11 @@ _TEXT_PARTS = ({'text': 0.8, 'answer': 0.5}, {'text_middle': 0.8, 'answer': 0.5}
 
 def make_mixture(
     joint: dict,  # block -> weight in the part over all blocks; {} for no such part
-    image_blocks: tuple,  # a part each
+    image_blocks: tuple,  # each block is a part
     text_parts: tuple = _TEXT_PARTS,  # parts for the description; () for none
     shares: tuple = (0.3, 0.45, 0.25),  # of the joint part, of all image parts, of all text parts
 ) -> list:  # of (share, weights); the shares add up to 1
-    "A mixture of one joint part, image parts and text parts; what is missing leaves its share to the rest."
+    "A mixture of one joint part, image parts and text parts; the share of a missing kind goes to the others."
     kinds = [[joint] if joint else [], [{name: 1.0} for name in image_blocks], list(text_parts)]
     total = sum(share for share, parts in zip(shares, kinds, strict=True) if parts)
     mixture = []
@@ -205,7 +206,7 @@ SUM_MIX = make_mixture(_SUM_JOINT, IMAGE_BLOCKS)
 
 # %% ../../nbs/experiments/600_kernel_mixtures.ipynb #8d9f5d0e
 def without(
-    mixture: list,
+    mixture: list,  # of (share, weights)
     names: tuple,  # blocks to leave out
 ) -> list:  # the shares add up to 1
     "A mixture without some blocks."
@@ -217,7 +218,7 @@ def without(
     total = sum(share for share, _ in parts)
     return [(share / total, weights) for share, weights in parts]
 
-
+# %% ../../nbs/experiments/600_kernel_mixtures.ipynb #5c2d5a82
 IMAGE_MIX = without(SUM_MIX, TEXT_BLOCKS)
 TEXT_MIX = without(SUM_MIX, IMAGE_BLOCKS)
 
@@ -226,7 +227,7 @@ def input_rows(
     blocks: dict,  # block name -> n x width
     y,  # MOS, n
 ) -> dict:  # 'both', 'image', 'text' -> predict(train, test)
-    "A predictor for each input, by the sum of kernels with fixed settings."
+    "A predictor for each input, which fits the sum of kernels with fixed settings."
     kernels = Kernels(blocks, 16)
     mixtures = {'both': SUM_MIX, 'image': IMAGE_MIX, 'text': TEXT_MIX}
     return {name: mixture_row(kernels, y, mixture, C=2.0) for name, mixture in mixtures.items()}

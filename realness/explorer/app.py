@@ -26,18 +26,18 @@ from ..localization.heatmap_object import Heatmap
 
 # %% ../../nbs/530_explorer.ipynb #49c1d94a
 def _row(*widgets, **layout):
-    "Return widgets side by side; they wrap where the screen is narrow."
+    "Return widgets side by side; they wrap on a narrow screen."
     return W.HBox(widgets, layout=W.Layout(**{'flex_flow': 'row wrap', 'align_items': 'flex-start'} | layout))
 
 # %% ../../nbs/530_explorer.ipynb #f5a55b21
 class ExplorerLayout:
-    "Where the parts of the explorer stand."
+    "The arrangement of the parts of the explorer."
 
     def __init__(
         self,
         browser: ImageBrowser,
         panes: list,  # two `MapPane`s
-        panels: list,  # beside the maps
+        panels: list,  # widgets beside the maps
     ):
         self.browser = browser
         self.panes = panes
@@ -133,7 +133,7 @@ class MapLoader:
 
 # %% ../../nbs/530_explorer.ipynb #7b365525
 def _predict_all(collection: ImageCollection, is_busy: Callable):
-    "Return a job that predicts the MOS of all images and yields their row numbers."
+    "Return a job that predicts the MOS of all images, pausing while `is_busy()`, and yields row numbers."
 
     def job(token):
         for i in range(len(collection)):
@@ -151,7 +151,7 @@ class BackgroundWidget(W.VBox):
     """A widget that works in the background and shows its errors.
 
     Attributes:
-        queues: a `BackgroundQueue` for each name; their results come to the main thread
+        queues: a `BackgroundQueue` for each name; their results are passed to the main thread
         message: the line with the error or the warning
         error: the error on the screen; '' if there is none
         warning: HTML that is shown while there is no error
@@ -176,7 +176,7 @@ class BackgroundWidget(W.VBox):
         self.message.value = error_html(self.error)
 
     def clear_error(self):
-        "Take the error away; the warning stays."
+        "Remove the error, and show the warning if there is one."
         self.error = ''
         self.message.value = self.warning
 
@@ -186,7 +186,7 @@ class BackgroundWidget(W.VBox):
         return len(self.inbox) > 0 or any(queue.busy for queue in self.queues.values())
 
     def wait(self, timeout: float = 120):
-        "Wait until all background work is done. For programs."
+        "Wait for all background work, and return the widget. Raises `RealnessError` after `timeout` seconds."
         end = time.monotonic() + timeout
         self.typing.flush()
         while self.busy:
@@ -195,7 +195,7 @@ class BackgroundWidget(W.VBox):
             self.inbox.run_pending()
             self.typing.flush()
             if time.monotonic() > end:
-                raise RealnessError(f'the explorer is still busy after {timeout:.0f} s; wait longer')
+                raise RealnessError(f'the explorer is still busy after {timeout:.0f} s; set a longer timeout')
         return self
 
     def close(self):
@@ -227,8 +227,8 @@ class HeatmapExplorer(BackgroundWidget):
         self,
         folder_or_df,  # a folder of images, an image, a list of these, or a frame with path or filename
         clip: str = 'lite-clip',  # see `load_clip`
-        run=None,  # a run folder: predicted MOS beside the true one
-        out='findings',  # the folder that findings are exported to
+        run=None,  # a run folder, for predicted MOS beside the true ones
+        out='findings',  # findings are exported to this folder
         per: int = 24,  # thumbnails on a page
         cache=True,  # of windows: True for the shared cache, None for memory only
         device: str | None = None,
@@ -237,7 +237,7 @@ class HeatmapExplorer(BackgroundWidget):
         super().__init__(('maps', 'locations', 'scores'), TYPING_PAUSE)
         self.collection = None
         self.selected = None
-        self._silent = False  # while the program itself changes an input
+        self._silent = False  # True while the explorer itself changes an input
         self.controls = MapControls()
         self.panes = [MapPane(str(clip)), MapPane(str(clip))]
         self.panes[1].active = False
@@ -270,7 +270,7 @@ class HeatmapExplorer(BackgroundWidget):
         self,
         image: int | str,  # row number, name or file name
     ):
-        "Show an image and its map."
+        "Show an image and its map. Returns the explorer."
         i = image if isinstance(image, int) else self.collection.index(image)
         if i == self.selected:
             return self
@@ -288,17 +288,17 @@ class HeatmapExplorer(BackgroundWidget):
         return self
 
     def pin_location(self, x: int, y: int, pane: int = 0):
-        "Pin a location, as a click does. In pixels of the image."
+        "Pin a location, as a click does; x and y are pixels of the image. Returns the explorer."
         self.inspector.pin(self.panes[pane], x, y)
         return self
 
     def draw_box(self, x: int, y: int, w: int, h: int):
-        "Mark a box on the maps and show its mean, as dragging does. In pixels of the image."
+        "Mark a box (in pixels of the image) and show its mean, as dragging does. Returns the explorer."
         self.inspector.draw_box(x, y, w, h)
         return self
 
     def save_finding(self, note: str = ''):
-        "Save the box or the pinned location of each map on the screen."
+        "Save the box or the pinned location of each map on the screen. Returns the explorer."
         if not self.inspector.marked:
             raise RealnessError('there is nothing to save; click a location or draw a box first')
         row = self.collection.row(self.selected)
@@ -316,14 +316,14 @@ class HeatmapExplorer(BackgroundWidget):
         return self
 
     def _arrange(self):
-        "Put the rows of the explorer below each other."
+        "Place the rows of the explorer below each other."
         parts = self.layout_parts
         self.children = [parts.header, self.message, parts.body, parts.below, self.findings_panel]
         self.layout.grid_gap = '8px'
         self.add_class('rl-app')
 
     def _connect(self):
-        "Connect the controls with what they change."
+        "Connect the controls with the parts that they change."
         for pane in self.panes:
             self.controls.link(pane.view)
             pane.description.observe(functools.partial(self._on_description, pane), 'value')
@@ -377,7 +377,7 @@ class HeatmapExplorer(BackgroundWidget):
         return True
 
     def _set_descriptions(self, previous):
-        "Show the description of the image. Between two images without one, what was typed stays."
+        "Show the description of the image. If it and the previous image have none, the typed text stays."
         description = self.collection.row(self.selected).description
         if description or (previous is not None and self.collection.row(previous).description):
             for pane in self.panes:
@@ -403,7 +403,7 @@ class HeatmapExplorer(BackgroundWidget):
         self._loader.load(pane, self.collection, self.selected, request)
 
     def _on_map(self, pane, heatmap):
-        "A map has arrived, or could not be made."
+        "Update the panel after a stage of a map; `heatmap` is None if the map could not be made."
         if heatmap is None:
             self.inspector.update(pane)
         else:
@@ -411,7 +411,7 @@ class HeatmapExplorer(BackgroundWidget):
             self.inspector.update(pane, is_final(heatmap))
 
     def _on_marks(self):
-        "A box or a pinned location can be saved."
+        "Enable the button that saves a finding if there is a box or a pinned location."
         self.findings_panel.save.disabled = not self.inspector.marked
 
     def _on_description(self, pane, change):

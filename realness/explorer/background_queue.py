@@ -15,16 +15,17 @@ from functools import partial
 
 # %% ../../nbs/514_explorer_queue.ipynb #70b7447f
 class Cancelled(Exception):
-    "Raised in a job whose result is not wanted any more."
+    "Raised in a job that has been cancelled."
 
 
 class CancelToken:
-    "Tells a job whether to stop."
+    "A flag that tells a job to stop."
 
     def __init__(self):
         self.cancelled = False
 
     def cancel(self):
+        "Make the next `check` raise `Cancelled`."
         self.cancelled = True
 
     def check(self):
@@ -54,7 +55,7 @@ class Job:
 
 # %% ../../nbs/514_explorer_queue.ipynb #452e2a34
 def _call(function):
-    "Call a function without arguments, here and now."
+    "Call a function without arguments in the current thread."
     function()
 
 # %% ../../nbs/514_explorer_queue.ipynb #d90cbbaa
@@ -76,6 +77,7 @@ _open_queues = weakref.WeakSet()
 
 @atexit.register
 def _close_queues():
+    "Close all queues when Python exits."
     for queue in list(_open_queues):
         queue.close()
 
@@ -85,7 +87,7 @@ class BackgroundQueue:
 
     def __init__(
         self,
-        post=_call,  # runs a callback where results belong, for example in the main thread
+        post=_call,  # called with a callback; runs it, for example in the main thread
     ):
         self.post = post
         self._waiting = OrderedDict()  # name -> Job
@@ -97,10 +99,11 @@ class BackgroundQueue:
 
     @property
     def busy(self) -> bool:
+        "Whether a job is waiting or running."
         return bool(self._waiting or self._running)
 
     def submit(self, name: str, function, on_result=_ignore, on_error=_ignore) -> Job:
-        "Add a job, and cancel the job of the same name. See `Job` for the arguments."
+        "Add a job, cancel the job of the same name, and return the new `Job`, which documents the arguments."
         job = Job(name, function, on_result, on_error)
         with self._condition:
             self._cancel(name)
@@ -116,7 +119,7 @@ class BackgroundQueue:
             self._cancel(name)
 
     def join(self, timeout: float = 120) -> bool:
-        "Wait until nothing is left to do; False after `timeout` seconds."
+        "Wait until all jobs are done. Returns False if some are left after `timeout` seconds."
         with self._condition:
             return self._condition.wait_for(lambda: not self.busy, timeout)
 
@@ -145,7 +148,7 @@ class BackgroundQueue:
             self._thread.start()
 
     def _next_job(self):
-        "Wait for a job; None when the queue was closed or had nothing to do for a while."
+        "Wait for a job and return it; None if the queue was closed or idle for `_IDLE_SECONDS`."
         with self._condition:
             self._running = None
             self._condition.notify_all()

@@ -42,7 +42,7 @@ FINDING_COLUMNS = (
 
 # %% ../../nbs/522_explorer_findings.ipynb #0dbe3294
 def _describe_box(heatmap, box) -> dict:
-    "Return where a box lies and how high the map is there."
+    "Return the position of a box and the values of the map inside it."
     x, y, width, height = (int(value) for value in box)
     return {
         'picture': heatmap.source,
@@ -100,7 +100,7 @@ def _new_panels(heatmaps, max_columns):
 
 # %% ../../nbs/522_explorer_findings.ipynb #30ba8f30
 class Findings:
-    "Boxes of maps that were worth saving."
+    "Saved boxes of maps, with their descriptions and notes."
 
     def __init__(self):
         self.rows = []  # dicts with `FINDING_COLUMNS`
@@ -127,6 +127,7 @@ class Findings:
         return row
 
     def remove_last(self):
+        "Remove the finding that was saved last."
         for values in (self.rows, self._maps, self._styles):
             values.pop()
 

@@ -70,7 +70,7 @@ class ImageBrowser(W.VBox):
         self.show_error = show_error
         self.collection = None
         self.listed = []  # row numbers of all pages, in order
-        self._silent = False  # while the program itself changes a control
+        self._silent = False  # True while the program itself changes a control
         self.sort_by = W.Dropdown(
             options=['name'],
             description='Sort',
@@ -78,7 +78,7 @@ class ImageBrowser(W.VBox):
             style={'description_width': '34px'},
         )
         self.descending = W.ToggleButton(
-            icon='sort-amount-down', tooltip='Highest first', layout=W.Layout(width='38px')
+            icon='sort-amount-down', tooltip='Highest first', layout=W.Layout(width='44px')
         )
         self.search = W.Text(
             placeholder='Search names and descriptions',
@@ -101,7 +101,7 @@ class ImageBrowser(W.VBox):
         self.refresh()
 
     def update_orders(self):
-        "Offer the orders for which there are numbers."
+        "Update the choice of orders to those for which there are numbers."
         orders = available_orders(self.collection.rows)
         if list(self.sort_by.options) == orders:
             return

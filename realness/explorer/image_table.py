@@ -123,7 +123,7 @@ def image_table(
     notes = []
     rows = _list_rows(source, notes)
     if rows.empty:
-        raise RealnessError('there are no images; name a folder that holds some')
+        raise RealnessError('there are no images; name a folder that contains images')
     rows = rows.reset_index(drop=True)
     return rows.assign(predicted=np.nan, lo=np.nan, hi=np.nan, out_of_domain=False), notes
 
@@ -149,7 +149,7 @@ def order_images(
     images: pd.DataFrame,  # of `image_table`
     order: str = 'name',  # one of `ORDERS`
     descending: bool = False,
-    search: str = '',  # list only images whose name or description contains this, whatever the capitals
+    search: str = '',  # list only images whose name or description contains this text, ignoring case
 ) -> list:
     "Return the row numbers of the images to show, in order."
     if order not in ORDERS:

@@ -37,7 +37,7 @@ def image_uri(
 
 # %% ../../nbs/524_explorer_markup.ipynb #2c465ae9
 def _predicted_html(row) -> str:
-    "Return the predicted MOS with its interval, and a word about images unlike the training images."
+    "Return the predicted MOS with its interval, and a note if the image is out-of-domain."
     text = f'predicted <b>{format_score(row.predicted)}</b>'
     if math.isfinite(row.lo):
         text += f' [{format_score(row.lo)}, {format_score(row.hi)}]'
@@ -49,7 +49,7 @@ def _predicted_html(row) -> str:
 def facts_html(
     row,  # of `image_table`: name, path, mos, predicted, lo, hi, out_of_domain
 ) -> str:
-    "Return what is known of an image as one line of HTML."
+    "Return name, MOS and predicted MOS of an image as one line of HTML, as far as they are known."
     facts = [f'<b title="{escape(row.path)}">{escape(Path(row["name"]).name)}</b>']
     if math.isfinite(row.mos):
         facts.append(f'MOS <b>{format_score(row.mos)}</b>')
@@ -83,7 +83,7 @@ def _clauses_html(clauses) -> str:
     ]
     return (
         '<h4>Nearest clause <small>(similarity to this window, '
-        'in standard deviations above ordinary windows)</small></h4>'
+        'in standard deviations above the mean of ordinary windows)</small></h4>'
         f'<ol class="rl-clauses">{"".join(items)}</ol>'
     )
 
@@ -91,7 +91,7 @@ def _clauses_html(clauses) -> str:
 def location_html(
     location,  # a `LocationInfo`
     quantity: str,  # what the values of the map are
-    pinned: bool,  # clicked, or only under the pointer
+    pinned: bool,  # True for a pinned location, False for the one under the pointer
 ) -> str:
     "Return the window, the score and the clauses of a location."
     x, y, width, height = location.box
@@ -147,7 +147,7 @@ def _shorten(text, length) -> str:
 
 # %% ../../nbs/524_explorer_markup.ipynb #f5e077d9
 def _cell(text, title=None) -> str:
-    "Return a table cell, with a text that appears under the pointer."
+    "Return a table cell. `title` is the text that appears under the pointer."
     attribute = f' title="{escape(title)}"' if title else ''
     return f'<td{attribute}>{escape(text)}</td>'
 
@@ -201,8 +201,9 @@ def warning_html(messages: list) -> str:
 # %% ../../nbs/524_explorer_markup.ipynb #69b5b37d
 HINT = (
     '<h4>Location</h4><p class="rl-muted">Rest the pointer on a location to see its score, its window and '
-    'the nearest clause. Click to pin it, or drag to draw a box. '
-    'Keyboard: arrow keys, Enter, Shift + arrow keys; hold Space to show the image alone.</p>'
+    'the nearest clause. Click to pin the location, or drag to draw a box.</p>'
+    '<p class="rl-muted">Keyboard: arrow keys move the pointer, Enter pins the location, '
+    'Shift + arrow keys draw a box, Escape clears both. Hold Space to hide the map.</p>'
 )
 
 # %% ../../nbs/524_explorer_markup.ipynb #bfa45171
@@ -222,11 +223,12 @@ def _work_text(heatmap) -> str:
 
 # %% ../../nbs/524_explorer_markup.ipynb #6095917b
 def _time_text(seconds) -> str:
+    "Return a duration in milliseconds, or in seconds above one second."
     return f'{seconds:.1f} s' if seconds > 1 else f'{1000 * seconds:.0f} ms'
 
 # %% ../../nbs/524_explorer_markup.ipynb #1206d7e2
 def is_final(heatmap) -> bool:
-    "Whether a map is exact, not a stage that is still sharpening."
+    "Whether a map is exact rather than an early stage."
     return heatmap.engine != 'progressive' or heatmap.error == 0
 
 # %% ../../nbs/524_explorer_markup.ipynb #93c8c85f

@@ -82,7 +82,7 @@ _TEMPLATE = """{%- extends 'voila/templates/lab/index.html.j2' -%}
 
 # %% ../../nbs/535_explorer_server.ipynb #2f67325d
 def write_template(
-    folder: Path | str,  # to be named by JUPYTER_PATH
+    folder: Path | str,  # a folder in JUPYTER_PATH
 ) -> Path:
     "Write a Voila template whose page loads nothing from other hosts, and return its folder."
     template = Path(folder) / 'voila' / 'templates' / 'realness'
@@ -99,7 +99,7 @@ def _is_free(port: int) -> bool:
 
 # %% ../../nbs/535_explorer_server.ipynb #74e23f98
 def _wait_for_port(process, port: int, seconds: float = 60) -> bool:
-    "Wait until a server listens; False if it ends instead."
+    "Wait until a server listens. Returns False if it ends first, or after `seconds`."
     end = time.monotonic() + seconds
     while time.monotonic() < end and process.poll() is None:
         if not _is_free(port):
@@ -110,7 +110,7 @@ def _wait_for_port(process, port: int, seconds: float = 60) -> bool:
 # %% ../../nbs/535_explorer_server.ipynb #e5e97048
 @contextmanager
 def _sigterm_interrupts():
-    "Let SIGTERM raise `KeyboardInterrupt` in the `with` block, as Ctrl-C does. Only in the main thread."
+    "Make SIGTERM raise `KeyboardInterrupt` in the `with` block, as Ctrl-C does. Only in the main thread."
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -122,7 +122,7 @@ def _sigterm_interrupts():
 
 # %% ../../nbs/535_explorer_server.ipynb #6c5ca75c
 def _stop(process):
-    "End a process, by force if it does not react."
+    "Terminate a process, and kill it if it does not end within 15 seconds."
     if process.poll() is None:
         process.terminate()
     try:
@@ -156,26 +156,28 @@ def _check_inputs(folder, run, port):
     if not Path(folder).exists():
         raise RealnessError(f'{folder}: there is no such folder or image; check the name')
     if run is not None and not (Path(run) / 'config.json').is_file():
-        raise RealnessError(f'{run}: no run here (config.json); name a folder of realness train')
+        raise RealnessError(
+            f'{run}: no run here (config.json is missing); name a folder written by realness train'
+        )
     if not _is_free(port):
         raise RealnessError(f'port {port} is in use; choose another with --port {port + 1}')
 
 # %% ../../nbs/535_explorer_server.ipynb #03131122
 def _absolute(path):
-    "Return a path that means the same in another folder; None for None."
+    "Return a path as an absolute path; None for None."
     return None if path is None else str(Path(path).expanduser().absolute())
 
 # %% ../../nbs/535_explorer_server.ipynb #c60b3b44
 def serve(  # noqa: PLR0913
     folder: Path | str,  # images
     clip: str | None = None,  # see `load_clip`; default: lite-clip
-    run: Path | str | None = None,  # a run folder: predicted MOS beside the true one
-    out: Path | str | None = None,  # where findings are exported to; default: the folder findings
+    run: Path | str | None = None,  # a run folder, for predicted MOS beside the true ones
+    out: Path | str | None = None,  # findings are exported to this folder; default: findings
     port: int = 8866,
     browser: bool = True,  # open the browser
     log: Callable = print,  # called with one line of text
 ) -> int:  # exit code
-    "Serve the explorer until the user stops it."
+    "Serve the explorer until the user stops it, and return the exit code of the server."
     _check_inputs(folder, run, port)
     url = f'http://127.0.0.1:{port}/'
 

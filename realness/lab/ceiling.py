@@ -20,14 +20,14 @@ RATINGS_COLUMNS = ('filename', 'rater', 'rating')
 
 
 def _read_long(path: Path) -> pd.DataFrame:
-    "The checked rows of a CSV of ratings."
+    "The rows of a CSV of ratings; raise if a column is missing or a rating is not a number."
     if not path.is_file():
         raise RealnessError(f'{path}: no such file; give a CSV with the columns {", ".join(RATINGS_COLUMNS)}')
     rows = pd.read_csv(path, dtype=str, keep_default_na=False)
     missing = [name for name in RATINGS_COLUMNS if name not in rows]
     if missing:
         raise RealnessError(
-            f'{path}: no column {", ".join(missing)}; the header is {", ".join(rows.columns)}'
+            f'{path}: no column {", ".join(missing)}; the columns are {", ".join(rows.columns)}'
         )
     rows['rating'] = pd.to_numeric(rows.rating, errors='coerce')
     bad = np.flatnonzero(~np.isfinite(rows.rating))
@@ -40,7 +40,7 @@ def read_ratings(
     path: Path | str,  # a CSV with filename, rater, rating
     names=None,  # file names of the images to use; None uses all
 ) -> pd.DataFrame:  # images x raters; NaN where a rater did not rate an image
-    "Read raw ratings; if a rater rated an image several times, the mean counts."
+    "Read raw ratings; several ratings of an image by the same rater are averaged."
     rows = _read_long(Path(path))
     table = rows.pivot_table('rating', 'filename', 'rater', 'mean')
     if names is not None:
@@ -68,7 +68,7 @@ def _agreement(a: np.ndarray, b: np.ndarray) -> list:
 
 # %% ../../nbs/343_lab_ceiling.ipynb #bd33d3ff
 def _half_panels(ratings: np.ndarray, draws: int, rng) -> list:
-    "Agreement of two random half panels, many times."
+    "SROCC and PLCC of two random half panels, for each of many draws."
     raters = ratings.shape[1]
     agreements = []
     for _ in range(draws):
@@ -78,7 +78,7 @@ def _half_panels(ratings: np.ndarray, draws: int, rng) -> list:
 
 # %% ../../nbs/343_lab_ceiling.ipynb #18c4a146
 def _single_raters(ratings: np.ndarray) -> list:
-    "Agreement of each rater with the mean of the others."
+    "SROCC and PLCC of each rater and the mean of the others."
     raters = range(ratings.shape[1])
     return [_agreement(ratings[:, i], _mean_rating(np.delete(ratings, i, 1))) for i in raters]
 
@@ -88,7 +88,7 @@ def human_ceiling(
     draws: int = 200,  # number of random half panels
     seed: int = 0,
 ) -> pd.DataFrame:  # rows srocc and plcc; standard deviations are over draws and over raters
-    "Agreement of half panels, reliability, ceiling of a perfect predictor, and agreement of one rater."
+    "Agreement of half panels, reliability, ceiling of a perfect predictor, and agreement of single raters."
     values = ratings.to_numpy(float)
     halves = _half_panels(values, draws, np.random.default_rng(seed))
     singles = _single_raters(values)

@@ -28,10 +28,10 @@ class Fold(NamedTuple):
 # %% ../../nbs/325_lab_folds.ipynb #bae2c601
 def _assign_groups(
     sizes: np.ndarray,  # number of rows in each group
-    folds: int,
+    folds: int,  # number of folds
     rng: np.random.Generator,  # decides the order of groups of the same size
 ) -> np.ndarray:  # the fold of each group
-    "Give each group, the largest first, to the fold that has the fewest rows so far."
+    "Assign each group, the largest first, to the fold that has the fewest rows so far."
     order = rng.permutation(len(sizes))
     order = order[np.argsort(-sizes[order], kind='stable')]
     assigned = np.zeros(len(sizes), int)
@@ -43,7 +43,7 @@ def _assign_groups(
 
 # %% ../../nbs/325_lab_folds.ipynb #b15afd70
 def _group_folds(groups, folds: int, repeats: int, seed: int) -> list:
-    "Folds that keep the rows of a group together."
+    "Folds that keep the rows of a group together; raise if there are fewer groups than folds."
     names, group_of_row, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     if len(names) < folds:
         raise RealnessError(f'{len(names)} groups are too few for {folds} folds; use fewer folds')
@@ -59,7 +59,7 @@ def _group_folds(groups, folds: int, repeats: int, seed: int) -> list:
 
 # %% ../../nbs/325_lab_folds.ipynb #506a1453
 def _stratified_folds(n: int, folds: int, repeats: int, seed: int, strata) -> list:
-    "Folds that keep the share of each class where the classes are large enough."
+    "Folds stratified by class; not stratified if a class has fewer rows than there are folds."
     if strata is not None:
         _, counts = np.unique(strata, return_counts=True)
         strata = strata if counts.min() >= folds else None
@@ -75,7 +75,7 @@ def make_folds(  # noqa: PLR0913
     strata=None,  # the class of each row; every fold has the same share of each class
     groups=None,  # the group of each row; groups stay together, and `strata` is ignored
 ) -> list:  # of `Fold`, the folds of the first repeat first
-    "Make the folds of a repeated k-fold cross-validation."
+    "Make the folds of a repeated k-fold cross-validation; raise if there are fewer groups than folds."
     if folds < 2 or repeats < 1:
         raise RealnessError(f'{folds} folds x {repeats} repeats; use at least 2 folds and 1 repeat')
     if groups is None:
@@ -87,14 +87,15 @@ def leave_group_out(
     groups,  # the group of each row
     seed: int = 0,  # passed to predictors that take a seed
 ) -> list:  # of `Fold`, one for each group, in the order of their names
-    "Test on each group in turn and train on all the others."
+    "Folds that test on each group in turn and train on all others; raise if there is only one group."
     groups = np.asarray(groups).astype(str)
     names = np.unique(groups)
     if len(names) < 2:
         raise RealnessError(f'{len(names)} group; at least 2 are needed to leave one out')
     result = []
     for number, name in enumerate(names):
-        train, test = np.flatnonzero(groups != name), np.flatnonzero(groups == name)
+        train = np.flatnonzero(groups != name)
+        test = np.flatnonzero(groups == name)
         result.append(Fold(0, number, train, test, seed, str(name)))
     return result
 
@@ -104,7 +105,7 @@ def official_folds(
     n_test: int,  # the rows after them are test rows
     seeds: int = 5,
 ) -> list:  # of `Fold`, one for each seed
-    "Repeat an official split for each seed."
+    "The folds of an official split, repeated for each seed."
     train = np.arange(n_train)
     test = np.arange(n_train, n_train + n_test)
     return [Fold(seed, 0, train, test, seed) for seed in range(seeds)]

@@ -36,10 +36,11 @@ class Row:
     version: str = ''  # change it when `predict` changes; units of another version are computed again
     y: np.ndarray | None = None  # MOS to evaluate against, if not that of the images (for a control)
     once: bool = False  # run on the folds of the first repeat only
-    unit: bool = True  # predicts in the unit of the MOS; otherwise RMSE is left out
+    on_mos_scale: bool = True  # predictions are on the scale of the MOS; otherwise RMSE is left out
 
 # %% ../../nbs/340_lab_protocol.ipynb #978abc6b
 def _digest_folds(folds: list) -> str:
+    "A digest of the rows, numbers and seeds of all folds."
     digest = hashlib.blake2b(digest_size=8)
     for fold in folds:
         digest.update(fold.train.astype(int).tobytes() + b'|')
@@ -49,7 +50,7 @@ def _digest_folds(folds: list) -> str:
 
 # %% ../../nbs/340_lab_protocol.ipynb #f8d4b7aa
 def _digest_data(df: pd.DataFrame) -> str:
-    "A digest of file names and MOS, and of descriptions and image contents where the table has them."
+    "A digest of file names and MOS, and of descriptions and image contents if the table has them."
     columns = [name for name in ('description', 'digest') if name in df]
     more = ''.join(f'{value}\n' for name in columns for value in df[name])
     return hashlib.blake2b((table_digest(df) + more).encode(), digest_size=8).hexdigest()
@@ -58,7 +59,7 @@ def _digest_data(df: pd.DataFrame) -> str:
 def _check_settings(
     path: Path,  # settings.json of the stored units
     settings: dict,
-    where: str,  # start of the error message
+    owner: str,  # what the settings belong to, for the error message
 ):
     "Write the settings, or raise if the folder holds units of other settings."
     if not path.is_file():
@@ -69,13 +70,13 @@ def _check_settings(
     for name, value in settings.items():
         if stored.get(name) != value:
             raise RealnessError(
-                f'{where} was made with {name} = {stored.get(name)}, not {value}; '
-                'name another folder or use --overwrite'
+                f'{owner} was made with {name} = {stored.get(name)}, not {value}; '
+                'choose another folder or use --overwrite'
             )
 
 # %% ../../nbs/340_lab_protocol.ipynb #d011ba67
 def _as_table(mos) -> pd.DataFrame:
-    "A table of images of which only the MOS is known."
+    "A table of images with MOS alone; their file names are numbers."
     mos = np.asarray(mos, float)
     return pd.DataFrame({'MOS': mos, 'filename': [str(i) for i in range(len(mos))]})
 
@@ -92,8 +93,8 @@ class Protocol:
         out: Path | str | None = None,  # folder that stores the units; None stores nothing
         groups=None,  # the group of each image; groups stay in one fold
         baseline: str | None = None,  # row that the others are compared with; default: the first model
-        part: str = 'cross-validation',  # title of the table
-        command: str = '',  # the command that made it, for the record
+        part: str = 'cross-validation',  # name of this part of the experiment
+        command: str = '',  # command line, saved in the table
         overwrite: bool = False,  # delete stored units of other data or settings
     ):
         df = df if isinstance(df, pd.DataFrame) else _as_table(df)
@@ -115,14 +116,14 @@ class Protocol:
         self._metrics = {}  # name -> metrics; (name, baseline) -> paired difference
 
     def add(self, name: str, predict: Callable, kind: str = 'model', **options):
-        "Add a predictor; the options are the other fields of `Row`."
+        "Add a predictor; the options are the other fields of `Row`. Return the protocol."
         if name in self.rows:
             raise RealnessError(f'there is already a row {name!r}; give each row a different name')
         self.rows[name] = Row(name, predict, kind, **options)
         return self
 
     def run(self):
-        "Compute all units that are not stored yet."
+        "Compute all units that are not stored yet. Return the protocol."
         self.check_folder()
         store = UnitStore(self.unit_folder) if self.out else None
         for once in (False, True):
@@ -144,17 +145,24 @@ class Protocol:
 
     @property
     def unit_folder(self) -> Path:
+        "The folder of the stored units of this part."
         return self.out / 'units' / folder_name(self.part)
 
     @property
     def settings(self) -> dict:
-        "What the units depend on, apart from their predictor."
+        "The data, folds and seed for which the units are computed."
         settings = {'rows': len(self.df), 'repeats': self.repeats, 'fits': len(self.folds), 'seed': self.seed}
         return settings | {'data': _digest_data(self.df), 'folds': _digest_folds(self.folds)}
 
     @property
     def repeats(self) -> int:
+        "Number of repeats."
         return len({fold.repeat for fold in self.folds})
+
+    @property
+    def is_official(self) -> bool:
+        "Whether this part is an official test, whose folds differ in the seed alone."
+        return self.part.startswith('official')
 
     @property
     def first_repeat(self) -> list:
@@ -199,17 +207,17 @@ class Protocol:
         return protocol_table(self)
 
     def show(self, metrics: tuple = ('srocc', 'plcc')) -> pd.DataFrame:
-        "The table in the form that people read."
+        "The table in a short form, see `readable_table`."
         return readable_table(self.table(), metrics)
 
     def figure(self, **lines):
-        "Pooled SROCC with intervals; `lines` are drawn across, such as `human_ceiling=0.93`."
+        "A figure of pooled SROCC with intervals; `human_ceiling=0.93` draws a vertical line with that name."
         lines = {name.replace('_', ' '): value for name, value in lines.items()}
         return plot_results(self.table(), lines=lines, title=self.title)
 
     @property
     def title(self) -> str:
-        "Part, folds and number of images."
+        "Part, number of folds, repeats and images."
         folds = len(self.first_repeat)
         tested = np.unique(np.concatenate([fold.test for fold in self.folds]))
         size = f'{folds} folds x {self.repeats}' if folds > 1 else f'{self.repeats} seeds'
@@ -223,25 +231,25 @@ class Protocol:
 
 # %% ../../nbs/340_lab_protocol.ipynb #4f5175c5
 def _row_columns(protocol: Protocol, row: Row) -> dict:
-    "The metrics of a row; RMSE is undefined if the row does not predict in the unit of the MOS."
+    "The metrics of a row; RMSE is undefined if its predictions are not on the scale of the MOS."
     if row.name not in protocol._metrics:
         parts = {} if protocol.ai is None else {'ai': protocol.ai, 'photo': ~protocol.ai}
         tests = [fold.test for fold in protocol.folds_of(row.name)]
         metrics = row_metrics(protocol.y, tests, protocol.results[row.name], parts)
-        if not row.unit:
+        if not row.on_mos_scale:
             metrics |= {name: np.nan for name in metrics if name.startswith('rmse')}
         protocol._metrics[row.name] = metrics
     return protocol._metrics[row.name]
 
 # %% ../../nbs/340_lab_protocol.ipynb #bd9560a1
 def baseline_of(protocol: Protocol) -> str | None:
-    "The row that others are compared with: the one that was named, or the first model."
+    "The row that others are compared with: `protocol.baseline`, or the first model, or None."
     models = [name for name in protocol.results if protocol.rows[name].kind == 'model']
     return protocol.baseline or next(iter(models), None)
 
 # %% ../../nbs/340_lab_protocol.ipynb #73167039
 def _difference_columns(protocol: Protocol, name: str) -> dict:
-    "The paired difference of a row from the baseline row; NaN where one of the two has no correlation."
+    "The paired difference of a row from the baseline row; NaN if one of the two has no correlation."
     columns = ('diff', 'diff_lo', 'diff_hi', 'diff_p')
     baseline = baseline_of(protocol)
     if name == baseline or baseline not in protocol.results:
@@ -263,8 +271,8 @@ def _control_line(protocol: Protocol) -> list:
     if names[0] not in protocol._metrics:
         pairs = [pair for name in names for pair in protocol.pairs(name)]
         protocol._metrics[names[0]] = control_metrics(pairs)
-    count = f'{len(names)} permutation{"s" if len(names) > 1 else ""}'
-    line = {'part': protocol.part, 'row': f'shuffled MOS ({count})', 'kind': 'control'}
+    permutations = '1 permutation' if len(names) == 1 else f'{len(names)} permutations'
+    line = {'part': protocol.part, 'row': f'shuffled MOS ({permutations})', 'kind': 'control'}
     return [line | protocol._metrics[names[0]] | {'n': len(protocol.y), 'repeats': len(names)}]
 
 # %% ../../nbs/340_lab_protocol.ipynb #50bb30a0

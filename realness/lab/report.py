@@ -45,6 +45,7 @@ def group_table(
 
 # %% ../../nbs/346_lab_report.ipynb #863802f1
 def _has_groups(protocol: Protocol) -> bool:
+    "Return whether the folds of a protocol are left-out groups."
     return any(fold.name for fold in protocol.folds)
 
 
@@ -68,6 +69,7 @@ def control_passed(
 
 # %% ../../nbs/346_lab_report.ipynb #be86822c
 def _control_finding(table: pd.DataFrame) -> str:
+    "Whether the control passed, and its interval."
     control = table[table.kind == 'control'].iloc[0]
     interval = interval_cell(control.srocc_pooled, control.srocc_lo, control.srocc_hi)
     outcome = '**passed**' if control_passed(table) else '**FAILED**: the interval does not contain 0'
@@ -82,7 +84,7 @@ def _best_model(protocol: Protocol) -> str | None:
 
 # %% ../../nbs/346_lab_report.ipynb #fde7d6d0
 def _choice_finding(part: str, name: str, test) -> str:
-    "Which model is best, and its line in the official test (or None)."
+    "Which model is best, and its values in the official test if there is one."
     sentence = f'Best model by {part} (highest pooled SROCC): **{name}**.'
     if test is None:
         return sentence
@@ -94,9 +96,9 @@ def _choice_finding(part: str, name: str, test) -> str:
     )
 
 # %% ../../nbs/346_lab_report.ipynb #ee90f87c
-def _people_finding(people: pd.DataFrame) -> str:
+def _rater_finding(rater_agreement: pd.DataFrame) -> str:
     "How well raters agree, see `human_ceiling`."
-    line = people.loc['srocc']
+    line = rater_agreement.loc['srocc']
     return (
         f'Agreement of the raters (SROCC): two half panels {line.half:.3f}, '
         f'whole panel {line.reliability:.3f} (Spearman-Brown), '
@@ -112,14 +114,15 @@ _TABLE_NOTE = (
     '(the same images) and relative to the baseline row, {baseline}.'
 )
 _CEILING_NOTE = (
-    'half: two random half panels, r; reliability: R = 2r/(1+r) (Spearman-Brown); ceiling: √R, the '
-    'correlation of a perfect predictor; one_rater: one rater against the mean of the others.'
+    'half: correlation r of two random half panels; reliability: R = 2r/(1+r) (Spearman-Brown); '
+    'ceiling: √R, the correlation of a perfect predictor; one_rater: one rater against the mean of all '
+    'others.'
 )
 
 
 def _part_text(protocol: Protocol) -> list:
-    "The paragraphs of one part."
-    units = 'seeds' if protocol.part.startswith('official') else 'test folds'
+    "The paragraphs of one part: title, table, note, and values of left-out groups."
+    units = 'seeds' if protocol.is_official else 'test folds'
     note = _TABLE_NOTE.format(units=units, baseline=baseline_of(protocol) or 'none')
     paragraphs = [
         f'## {protocol.title}, seed {protocol.seed}',
@@ -133,12 +136,12 @@ def _part_text(protocol: Protocol) -> list:
 # %% ../../nbs/346_lab_report.ipynb #ff9735bf
 @dataclass
 class LabReport:
-    "The parts of an experiment and their findings. It shows itself as Markdown."
+    "The parts of an experiment and their findings; a notebook shows it as Markdown."
 
     parts: list  # of `Protocol`, after `run`; the first is used to choose the best model
-    people: pd.DataFrame | None = None  # of `human_ceiling`
+    rater_agreement: pd.DataFrame | None = None  # of `human_ceiling`
     title: str = 'Laboratory'
-    command: str = ''  # the command that made it
+    command: str = ''  # command line that made the report
     notes: list = field(default_factory=list)  # further findings, a sentence each
 
     @property
@@ -155,7 +158,7 @@ class LabReport:
         "(name of the best model or None, its line in the official test or None)."
         best = _best_model(self.parts[0])
         for protocol in self.parts[1:]:
-            if protocol.part.startswith('official') and best in protocol.results:
+            if protocol.is_official and best in protocol.results:
                 return best, protocol.table().set_index('row').loc[best]
         return best, None
 
@@ -168,8 +171,8 @@ class LabReport:
             sentences.append(_control_finding(table))
         if best:
             sentences.append(_choice_finding(self.parts[0].part, best, test))
-        if self.people is not None:
-            sentences.append(_people_finding(self.people))
+        if self.rater_agreement is not None:
+            sentences.append(_rater_finding(self.rater_agreement))
         return [*sentences, *self.notes]
 
     def markdown(self) -> str:
@@ -180,8 +183,8 @@ class LabReport:
         paragraphs.append('\n'.join(f'- {sentence}' for sentence in self.findings()))
         for protocol in self.parts:
             paragraphs += _part_text(protocol)
-        if self.people is not None:
-            paragraphs += ['## Raters', markdown_table(self.people), _CEILING_NOTE]
+        if self.rater_agreement is not None:
+            paragraphs += ['## Raters', markdown_table(self.rater_agreement), _CEILING_NOTE]
         return '\n\n'.join(paragraphs) + '\n'
 
     _repr_markdown_ = markdown
@@ -190,13 +193,13 @@ class LabReport:
         "Pooled SROCC of a part (by default the first), with the agreement of the raters."
         protocol = protocol or self.parts[0]
         lines = {}
-        if self.people is not None:
-            lines['human ceiling'] = self.people.ceiling['srocc']
-            lines['one rater against the rest'] = self.people.one_rater['srocc']
+        if self.rater_agreement is not None:
+            lines['human ceiling'] = self.rater_agreement.ceiling['srocc']
+            lines['one rater against the rest'] = self.rater_agreement.one_rater['srocc']
         return plot_results(protocol.table(), lines=lines, title=protocol.title)
 
     def write(self, out: Path | str) -> Path:
-        "Write table.csv and table.md, and a figure and the predictions of each part; see `write_report`."
+        "Write the report to a folder, see `write_report`. Return the folder."
         return write_report(self, Path(out))
 
 # %% ../../nbs/346_lab_report.ipynb #383d2924
@@ -211,15 +214,16 @@ def _predictions_table(protocol: Protocol) -> pd.DataFrame:
 def write_report(
     report: LabReport,
     out: Path,  # a folder
-) -> Path:
-    "Write table.csv, table.md, table.png and predictions.csv; further parts get files with their name."
+) -> Path:  # the folder
+    "Write table.csv, table.md, table.png and predictions.csv, with a suffix for further parts. Return `out`."
     with atomic_write(out / 'table.csv') as tmp:
         report.table.to_csv(tmp, index=False)
     with atomic_write(out / 'table.md') as tmp:
         tmp.write_text(report.markdown(), encoding='utf-8')
     for protocol in report.parts:
-        suffix = '-' + re.sub(r'[^a-z0-9]+', '-', protocol.part.lower()).strip('-')
-        suffix = '' if protocol is report.parts[0] else suffix
+        suffix = ''
+        if protocol is not report.parts[0]:
+            suffix = '-' + re.sub(r'[^a-z0-9]+', '-', protocol.part.lower()).strip('-')
         with atomic_write(out / f'predictions{suffix}.csv') as tmp:
             _predictions_table(protocol).to_csv(tmp, index=False)
         save_figure(report.figure(protocol), out / f'table{suffix}.png')
@@ -232,7 +236,7 @@ def paired(
     b: str,  # name of another row
     metric: str = 'srocc',
 ) -> Paired:  # difference a - b of the pooled metric, its interval, p-value and n
-    "Paired bootstrap of the difference of two rows of a finished folder."
+    "Paired bootstrap of the difference of two rows of a finished folder; raise if a row is missing."
     path = Path(out) / 'predictions.csv'
     if not path.is_file():
         raise RealnessError(f'{path}: no such file; run `realness lab` into this folder first')

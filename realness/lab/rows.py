@@ -29,7 +29,7 @@ def head_row(
     y,  # MOS, n
     head: str = 'svr',  # name of the head
     modality: str = 'both',  # 'both', 'image' or 'text'
-    copies: tuple = (),  # image blocks of re-encoded copies, as further training rows
+    copies: tuple = (),  # image blocks of re-encoded copies, used as further training rows
     **settings,  # other fields of `RunConfig`, such as epochs
 ) -> Callable:  # predict(train, test, seed)
     "A predictor that fits a head of `realness train`."
@@ -45,7 +45,7 @@ def head_row(
 def head_version(
     fingerprints: tuple = (),  # of the encoders
 ) -> str:
-    "A digest of everything but data and folds that the predictions of a head depend on."
+    "A digest of the package version, the encoders and the fixed choices of the kernel heads."
     recipe = DEFAULT_RECIPE
     shares = (
         recipe.joint_share,
@@ -89,7 +89,7 @@ def plain_row(
 
 # %% ../../nbs/350_lab_rows.ipynb #9cc46c3b
 def _fitted_baseline(df: pd.DataFrame, name: str, cache: dict) -> Callable:
-    "A baseline predictor that is fitted in each fold; the cache is shared by all of them."
+    "A baseline predictor that is fitted in each fold; several share the cache of predictions."
 
     def predict(train, test):
         key = train.tobytes(), test.tobytes()
@@ -107,8 +107,8 @@ def _fixed_baseline(values: np.ndarray) -> Callable:
 # %% ../../nbs/350_lab_rows.ipynb #4f1e6a08
 def baseline_rows(
     df: pd.DataFrame,  # filename, MOS, description
-) -> dict:  # name -> (predictor, whether it predicts in the unit of the MOS)
-    "All baseline predictors that the data allow."
+) -> dict:  # name -> (predictor, whether its predictions are on the scale of the MOS)
+    "All baseline predictors; 'photograph or not' only if the file names tell photographs apart."
     cache = {}
     generated = is_ai(df)
     answers = np.asarray(answer_score(df.description.tolist()), float)  # No 2, Somewhat 1, Yes 0

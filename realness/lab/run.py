@@ -31,18 +31,19 @@ from ..regression.run_config import BEST
 
 # %% ../../nbs/355_lab.ipynb #c343ec03
 def _load(folder: Path, skip_bad: bool, log) -> pd.DataFrame:
+    "The checked table of a split; digests of images come from the cache."
     return load_split(folder, skip_bad, known=VectorCache(), log=log)
 
 
 def _has_mos(table: Path) -> bool:
-    "Return whether the header of a table names a MOS."
+    "Return whether the header of a table has a column MOS."
     return 'MOS' in table.read_text(encoding='utf-8-sig', errors='replace').split('\n', 1)[0]
 
 # %% ../../nbs/355_lab.ipynb #000d8f6b
 def load_lab(
     data: Path | str,  # holds train/ (and test/), or is one split
     skip_bad: bool = False,  # leave out rows with problems
-    log=print,
+    log=print,  # gets each message
 ) -> tuple:  # (training rows, test rows or None)
     "Read the checked tables of a data folder."
     data = Path(data)
@@ -79,7 +80,7 @@ def group_labels(
 # %% ../../nbs/355_lab.ipynb #f9792eb9
 @dataclass(frozen=True)
 class LabFeatures:
-    "Feature blocks of all images by one encoder pair."
+    "Feature blocks of all images from one encoder pair."
 
     blocks: dict  # block name -> n x width
     fingerprints: tuple  # of the image and the text encoder
@@ -95,7 +96,7 @@ class LabFeatures:
 def lab_features(
     df: pd.DataFrame,  # rows with path and description
     encoders: str,  # an encoder pair
-    device: str | None = None,
+    device: str | None = None,  # of the encoders; None chooses the best available
     copies: int = 0,  # number of re-encoded copies of the images
 ) -> LabFeatures:
     "Compute the feature blocks of all images, or read them from the cache."
@@ -112,17 +113,19 @@ def lab_features(
 # %% ../../nbs/355_lab.ipynb #031dd6d3
 def _add_models(protocol: Protocol, encoders: str, features: LabFeatures, cfg: LabConfig):
     "Add the rows of one encoder pair."
-    blocks, marks = features.blocks, features.fingerprints
-    official = protocol.part.startswith('official')  # rows without a seed run only once there
+    blocks = features.blocks
+    fingerprints = features.fingerprints
     plain = plain_row(blocks, protocol.y)
-    protocol.add(f'{encoders} plain', plain, version=head_version(marks), once=official)
+    once = protocol.is_official  # there only the seed varies, and this row has none
+    protocol.add(f'{encoders} plain', plain, version=head_version(fingerprints), once=once)
     for head in cfg.heads:
-        version = head_version((*marks, cfg.epochs if HEADS[head].trains_in_epochs else ''))
+        epochs = cfg.epochs if HEADS[head].trains_in_epochs else ''
+        version = head_version((*fingerprints, epochs))
         for modality in cfg.modalities:
             predict = head_row(blocks, protocol.y, head, modality, epochs=cfg.epochs)
             protocol.add(f'{encoders} {head} {modality}', predict, version=version)
     if features.copies:
-        version = head_version((*marks, len(features.copies)))
+        version = head_version((*fingerprints, len(features.copies)))
         for modality in ('both', 'image'):
             predict = head_row(blocks, protocol.y, BEST['head'], modality, features.copies)
             protocol.add(f'{encoders} best {modality}', predict, version=version)
@@ -130,13 +133,13 @@ def _add_models(protocol: Protocol, encoders: str, features: LabFeatures, cfg: L
 # %% ../../nbs/355_lab.ipynb #97b2b989
 def _add_baselines(protocol: Protocol):
     "Add the baseline predictors."
-    once = protocol.part.startswith('official')
-    for name, (predict, unit) in baseline_rows(protocol.df).items():
-        protocol.add(name, predict, 'trivial', version=f'{__version__} 1', once=once, unit=unit)
+    options = {'version': f'{__version__} 1', 'once': protocol.is_official}
+    for name, (predict, on_mos_scale) in baseline_rows(protocol.df).items():
+        protocol.add(name, predict, 'trivial', on_mos_scale=on_mos_scale, **options)
 
 # %% ../../nbs/355_lab.ipynb #04ccae55
 def _add_controls(protocol: Protocol, features: LabFeatures, cfg: LabConfig):
-    "Add heads that are trained on shuffled MOS."
+    "Add heads that are trained and evaluated on shuffled MOS."
     for number in range(cfg.permutations):
         rng = np.random.default_rng([cfg.seed, number])
         y = protocol.y[rng.permutation(len(protocol.y))]
@@ -154,8 +157,8 @@ def _add_rows(protocol: Protocol, features: dict, cfg: LabConfig) -> Protocol:
 
 # %% ../../nbs/355_lab.ipynb #5019ff0c
 def make_protocols(
-    train: pd.DataFrame,
-    test: pd.DataFrame | None,  # the official test, if it is to be run
+    train: pd.DataFrame,  # training rows
+    test: pd.DataFrame | None,  # test rows; None: no official test
     features: dict,  # encoder pair -> `LabFeatures` of the training rows and then the test rows
     cfg: LabConfig,
     out: Path | None = None,  # where units are stored
@@ -181,15 +184,15 @@ def make_protocols(
 
 # %% ../../nbs/355_lab.ipynb #e6ed2773
 def _check_out(out: Path):
-    "Raise if a folder may not be used for the results."
+    "Raise if the results cannot be written to a folder."
     if out.exists() and not out.is_dir():
-        raise RealnessError(f'{out}: this is a file; name a folder')
+        raise RealnessError(f'{out}: this is a file; choose a folder')
     if out.is_dir() and any(out.iterdir()) and not (out / 'units').is_dir():
-        raise RealnessError(f'{out}: this folder holds something else; name a new folder')
+        raise RealnessError(f'{out}: this folder contains other files; choose a new folder')
 
 # %% ../../nbs/355_lab.ipynb #7b4c50bf
 def _read_ceiling(data: Path, cfg: LabConfig, train: pd.DataFrame) -> pd.DataFrame | None:
-    "The agreement of the raters, if there are raw ratings."
+    "The agreement of the raters; None without raw ratings."
     path = Path(cfg.ratings) if cfg.ratings else Path(data) / RATINGS_FILE
     if not cfg.ratings and not path.is_file():
         return None
@@ -209,11 +212,11 @@ def lab(  # noqa: PLR0913
     out: Path | str,  # folder for units, tables and figures
     cfg: LabConfig | None = None,
     skip_bad: bool = False,  # leave out rows with problems
-    overwrite: bool = False,  # delete what other data or settings left in `out`
+    overwrite: bool = False,  # delete stored units in `out`, such as those of other data or settings
     device: str | None = None,  # of the encoders
     log=print,  # gets each message; None is silent
 ) -> LabReport:
-    "Run the whole protocol on a data folder. A run that was stopped resumes."
+    "Run the whole protocol on a data folder and write its report to `out`. A stopped run resumes."
     cfg = (cfg or LabConfig()).check()
     out = Path(out)
     log = log or (lambda message: None)
@@ -222,7 +225,7 @@ def lab(  # noqa: PLR0913
     test = test if cfg.seeds else None
     for name in filter(None, (cfg.group, cfg.leave_out)):
         group_labels(train, name)
-    people = _read_ceiling(data, cfg, train)
+    rater_agreement = _read_ceiling(data, cfg, train)
     if overwrite:
         shutil.rmtree(out / 'units', ignore_errors=True)
     rows = train if test is None else pd.concat([train, test], ignore_index=True)
@@ -235,6 +238,6 @@ def lab(  # noqa: PLR0913
     for protocol in parts:
         protocol.run()
     title = f'Laboratory: {Path(data).resolve().name}'
-    report = LabReport(parts, people, title, cfg.command, _duplicate_note(train))
+    report = LabReport(parts, rater_agreement, title, cfg.command, _duplicate_note(train))
     report.write(out)
     return report

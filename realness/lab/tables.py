@@ -14,7 +14,7 @@ UNDEFINED = '–'
 
 
 def number_cell(value: float) -> str:
-    "A number with three decimals."
+    "A number with three decimals, or a dash."
     return f'{value:.3f}' if np.isfinite(value) else UNDEFINED
 
 # %% ../../nbs/335_lab_tables.ipynb #bf2e6851
@@ -24,7 +24,7 @@ def interval_cell(
     hi: float,  # upper bound
     sign: str = '',  # '+' shows the sign of positive numbers, for differences
 ) -> str:
-    "A number and its interval."
+    "A number and its interval, or a dash."
     if not np.isfinite(value):
         return UNDEFINED
     return f'{value:{sign}.3f} [{lo:{sign}.3f}, {hi:{sign}.3f}]'
@@ -64,16 +64,19 @@ def readable_table(
         cells['SROCC – baseline'] = [interval_cell(*row, sign='+') for row in differences]
     return pd.DataFrame(cells | {'n': table.n.astype(int).tolist()}, index=table.row.rename(None))
 
-# %% ../../nbs/335_lab_tables.ipynb #1baa7033
+# %% ../../nbs/335_lab_tables.ipynb #f489c8b2
 def _markdown_cell(value) -> str:
-    return number_cell(value) if isinstance(value, float) else str(value).replace('|', '\\|')
+    "A number or text as a cell of a Markdown table; a bar in a text is escaped."
+    if isinstance(value, float):
+        return number_cell(value)
+    return str(value).replace('|', '\\|')
 
-
+# %% ../../nbs/335_lab_tables.ipynb #1baa7033
 def markdown_table(
     df: pd.DataFrame,  # its index becomes the first column
 ) -> str:
     "A frame as a Markdown table."
-    lines = [['', *df.columns], ['---'] * (df.shape[1] + 1)]
-    for label, values in zip(df.index, df.itertuples(index=False), strict=True):
-        lines.append([_markdown_cell(value) for value in (label, *values)])
-    return '\n'.join(f'| {" | ".join(map(str, line))} |' for line in lines)
+    lines = [['', *map(str, df.columns)], ['---'] * (df.shape[1] + 1)]
+    for values in df.itertuples():  # the label of the row, then its values
+        lines.append([_markdown_cell(value) for value in values])
+    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)

@@ -33,7 +33,7 @@ def read_mask(
 
 # %% ../../nbs/308_benchmark_folder.ipynb #841f70f6
 def _rows_by_name(path, column):
-    "filename -> its rows as dictionaries; empty if there is no such table. Raises `DataError` for a bad one."
+    "filename -> its rows as dictionaries; empty without a table. Raises `DataError` for an invalid table."
     if not Path(path).is_file():
         return {}
     problems = Problems()
@@ -47,13 +47,13 @@ def _rows_by_name(path, column):
 
 # %% ../../nbs/308_benchmark_folder.ipynb #3cf4cc7d
 def _files_by_stem(folder):
-    "Name without its ending -> file. Raises `RealnessError` when two files share a name."
+    "Name without its extension -> file. Raises `RealnessError` if two files share a name."
     files = {}
     for file in find_images(folder):
         name = file.relative_to(folder).with_suffix('').as_posix()
         if name in files:
             raise RealnessError(
-                f'{files[name]} and {file} differ only in their ending: '
+                f'{files[name]} and {file} differ only in their extension: '
                 'masks are found by name, so rename one'
             )
         files[name] = file
@@ -61,11 +61,12 @@ def _files_by_stem(folder):
 
 # %% ../../nbs/308_benchmark_folder.ipynb #968b837f
 def _check_partners(folder, names, partners, what):
-    "Raise `RealnessError` if some names of a folder have no partner."
-    alone = sorted(names - partners)
-    if alone:
+    "Raise `RealnessError` if some names in a folder have no partner."
+    unmatched = sorted(names - partners)
+    if unmatched:
         raise RealnessError(
-            f'{folder}: {len(alone)} without {what}: {", ".join(alone[:5])} (a clean image gets a black mask)'
+            f'{folder}: {len(unmatched)} without {what}: {", ".join(unmatched[:5])} '
+            '(a clean image gets a black mask)'
         )
 
 # %% ../../nbs/308_benchmark_folder.ipynb #9537d117
@@ -81,7 +82,7 @@ def _find_pairs(folder):
     _check_partners(folder / 'images', images.keys(), masks.keys(), 'a mask in masks/')
     _check_partners(folder / 'masks', masks.keys(), images.keys(), 'an image in images/')
     if not images:
-        raise RealnessError(f'{folder / "images"} holds no images')
+        raise RealnessError(f'{folder / "images"} contains no images')
     return images, masks
 
 # %% ../../nbs/308_benchmark_folder.ipynb #7a88e766
@@ -96,7 +97,7 @@ def _kind_of(mask, defects):
 
 # %% ../../nbs/308_benchmark_folder.ipynb #b02f5fff
 def _read_same_size(image, mask):
-    "The pixels of an image and its mask. Raises `RealnessError` when they differ in size."
+    "The pixels of an image and its mask. Raises `RealnessError` if they differ in size."
     pixels, values = np.asarray(load_image(image)), read_mask(mask)
     (h, w), (mask_h, mask_w) = pixels.shape[:2], values.shape
     if (h, w) != (mask_h, mask_w):
@@ -113,7 +114,7 @@ def _read_pair(
     descriptions: list = (),  # its rows of image_descriptions.csv
     defects: list = (),  # its rows of defects.csv
 ) -> BenchmarkImage:
-    "An image with its mask. Raises `RealnessError` when they differ in size."
+    "An image with its mask. Raises `RealnessError` if they differ in size."
     pixels, mask_values = _read_same_size(image, mask)
     kind = _kind_of(mask_values, defects)
     return BenchmarkImage(
@@ -128,9 +129,9 @@ def _read_pair(
 
 # %% ../../nbs/308_benchmark_folder.ipynb #d0a546ec
 def read_folder(
-    folder: Path | str,  # with images/ and masks/, perhaps image_descriptions.csv and defects.csv
+    folder: Path | str,  # contains images/, masks/ and optionally image_descriptions.csv and defects.csv
 ) -> list:  # of `BenchmarkImage`
-    "Images with your own masks. Raises `RealnessError` for files that do not fit together."
+    "Read images with masks. Raises `RealnessError` for missing or mismatched files."
     folder = Path(folder).expanduser()
     images, masks = _find_pairs(folder)
     descriptions = _rows_by_name(folder / 'image_descriptions.csv', 'description')

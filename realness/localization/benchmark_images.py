@@ -24,7 +24,7 @@ from ..photographs import photographs
 # %% ../../nbs/306_benchmark_images.ipynb #b6cac568
 @dataclass
 class BenchmarkImage:
-    "An image with its mask, and what is known about it."
+    "An image with its mask, its description, and facts about its defect."
 
     name: str  # unique within a benchmark
     image: np.ndarray  # H x W x 3 uint8
@@ -38,6 +38,7 @@ class BenchmarkImage:
 
     @property
     def clean(self) -> bool:
+        "Whether the image has no defect."
         return not self.mask.any()
 
     def __repr__(self):
@@ -88,7 +89,7 @@ def _planted_image(name, photo, view, planted, rng):
     )
 
 # %% ../../nbs/306_benchmark_images.ipynb #85f6432d
-_MAX_VIEWS = 4  # views that are tried until a defect shows
+_MAX_VIEWS = 4  # views that are tried until the defect is visible
 
 
 def _make_image(
@@ -97,8 +98,8 @@ def _make_image(
     kind: str,  # of the defect; '' = clean
     seed: list,  # of this image
     name: str,
-) -> BenchmarkImage | None:  # None when the defect shows in no view
-    "A view of a photograph with a planted defect and a description."
+) -> BenchmarkImage | None:  # None if the defect is invisible in all views
+    "A view of a photograph with a planted defect, or without one, and a description."
     rng = np.random.default_rng(seed)
     for _ in range(_MAX_VIEWS):
         view = take_view(opened, rng)
@@ -111,7 +112,7 @@ def _make_image(
 
 # %% ../../nbs/306_benchmark_images.ipynb #c7a51a78
 def _photo_turns(kind, number, per_kind, photos):
-    "The photographs for the images of a kind, taking turns among those in which it shows."
+    "The photographs for the images of a kind: in turn, those in which it is visible."
     suitable = [photo for photo in photos if shows_in(kind, photo.name)]
     if not suitable:
         return []
@@ -119,7 +120,7 @@ def _photo_turns(kind, number, per_kind, photos):
 
 # %% ../../nbs/306_benchmark_images.ipynb #6461441d
 def _benchmark_photographs(photos):
-    "Photographs by the name of their split, or those given. Raises `RealnessError` if there are none."
+    "The demo's photographs of a split, or `photos` if it is a list. Raises `RealnessError` for none."
     if photos is None or isinstance(photos, str):
         split = photos or 'test'
         photos = [photo for photo in photographs() if photo.split == split]
@@ -151,7 +152,8 @@ def make_benchmark(
     kinds: list | None = None,  # names out of `DEFECTS`; all by default
     per_kind: int = 4,  # images of each kind
     seed: int = 0,  # the same seed makes the same images
-    photos: list | str | None = None,  # `Photograph`s, or 'train' or 'test' for those of the demo (default)
+    # a list of `Photograph`, or the split of the demo's photographs: 'train' or 'test' (default)
+    photos: list | str | None = None,
     clean: int = 2,  # images without a defect of each photograph
 ) -> list:  # of `BenchmarkImage`
     "The images of the benchmark. Raises `RealnessError` for an unknown kind."
@@ -170,7 +172,7 @@ def defect_areas(
     images: list,  # of `BenchmarkImage`
     at: float = MASK_THRESHOLD,  # a pixel belongs to the defect where the mask is above this
 ) -> pd.Series:  # quantiles, mean, and number of images
-    "The distribution of defect areas without clean images."
+    "The distribution of defect areas over the images with a defect."
     areas = np.array([binarise_mask(image.mask, at).mean() for image in images if not image.clean])
     quantiles = {f'{q:.0%}': np.quantile(areas, q) for q in (0.1, 0.25, 0.5, 0.75, 0.9)}
     return pd.Series(quantiles | {'mean': areas.mean(), 'n': len(areas)})

@@ -28,7 +28,7 @@ PLACES = _read_places()  # name of a photograph -> name of a place -> x0, y0, x1
 # %% ../../nbs/303_benchmark_places.ipynb #5c433f27
 def mask_box(
     mask: np.ndarray,  # H x W, not empty
-    at: float = 0.5,  # the box goes around the values above this
+    at: float = 0.5,  # the box encloses the values above this
 ) -> tuple:  # x, y, width, height in pixels
     "The smallest box around a mask."
     ys = np.flatnonzero((mask > at).any(1))
@@ -37,6 +37,7 @@ def mask_box(
 
 # %% ../../nbs/303_benchmark_places.ipynb #f0f842eb
 def _area(box):
+    "Area of a box (x0, y0, x1, y1)."
     return (box[2] - box[0]) * (box[3] - box[1])
 
 # %% ../../nbs/303_benchmark_places.ipynb #9ccebbbc
@@ -44,7 +45,7 @@ def intersection_over_union(
     a: tuple,  # x0, y0, x1, y1
     b: tuple,  # x0, y0, x1, y1
 ) -> float:  # 0-1
-    "How much two boxes overlap."
+    "Area of the intersection of two boxes divided by the area of their union."
     w = min(a[2], b[2]) - max(a[0], b[0])
     h = min(a[3], b[3]) - max(a[1], b[1])
     if w <= 0 or h <= 0:
@@ -52,7 +53,7 @@ def intersection_over_union(
     return w * h / (_area(a) + _area(b) - w * h)
 
 # %% ../../nbs/303_benchmark_places.ipynb #6e02cd9b
-_MIN_OVERLAP = 0.08  # intersection over union above which a defect is named after a place
+_MIN_OVERLAP = 0.08  # intersection over union above which a labelled place is used
 
 
 def best_place(
@@ -60,7 +61,7 @@ def best_place(
     view,  # the `realness.demo_images.View` that it lies in
     places: dict,  # name -> box as shares of the photograph, as in `PLACES`
 ) -> str:  # 'on the spoon', 'in the upper left'
-    "Where a defect is, in words."
+    "The place of a defect in words."
     x, y, w, h = box
     corners = (x, y, x + w, y + h)
     overlaps = {name: intersection_over_union(corners, view.place(region)) for name, region in places.items()}

@@ -52,13 +52,13 @@ class KindMean(NamedTuple):
     lo: float  # NaN with a single photograph
     hi: float
 
-
+# %% ../../nbs/313_benchmark_tables.ipynb #c551c2b5
 def mean_over_kinds(
     rows: pd.DataFrame,  # of `run_benchmark`, one variant
-    metric: str = 'auc_judd',
-    n_boot: int = 2000,
+    metric: str = 'auc_judd',  # a column of `rows`
+    n_boot: int = 2000,  # bootstrap samples
     seed: int = 0,
-    level: float = 0.95,
+    level: float = 0.95,  # nominal coverage of the interval
 ) -> KindMean:
     "Mean over kinds with its bootstrap interval over source photographs."
     sums = _sum_by_photo(rows, metric)
@@ -76,12 +76,12 @@ def _kind_columns(rows, metric, seen):
     sums = _sum_by_photo(rows, metric)
     kinds = pd.Series(_kind_means(sums, np.ones((1, len(sums.sums))))[0], sums.sums.columns)
     worst = kinds.idxmin() if MAP_METRIC_DIRECTION[metric] == 'higher' else kinds.idxmax()
-    known = kinds.index.isin(list(seen))
+    is_seen = kinds.index.isin(list(seen))
     return {
         'worst': kinds[worst],
         'worst_kind': worst,
-        'seen': kinds[known].mean(),
-        'unseen': kinds[~known].mean(),
+        'seen': kinds[is_seen].mean(),
+        'unseen': kinds[~is_seen].mean(),
     }
 
 # %% ../../nbs/313_benchmark_tables.ipynb #d23c4ff0
@@ -106,10 +106,10 @@ def _summary_row(name, rows, metric, seen, seed):
 # %% ../../nbs/313_benchmark_tables.ipynb #33eb8dd6
 def summarise_variants(
     rows: pd.DataFrame,  # of `run_benchmark`
-    # variant -> kinds that it was trained on; for variants that are not in it, all kinds are unseen
+    # variant -> kinds that it was trained on; all kinds are unseen for variants that are missing here
     seen: dict | None = None,
-    metric: str = 'auc_judd',
-    seed: int = 0,
+    metric: str = 'auc_judd',  # a column of `rows`
+    seed: int = 0,  # of the bootstrap
 ) -> pd.DataFrame:  # one row for each variant
     "Value, interval over photographs, worst kind, seen and unseen kinds, other metrics, seconds."
     seen = seen or {}
@@ -143,13 +143,13 @@ def _rows_of(rows, variant):
 # %% ../../nbs/313_benchmark_tables.ipynb #692df5c4
 def compare_variants(  # noqa: PLR0913
     rows: pd.DataFrame,  # of `run_benchmark`
-    variant: str,
-    control: str,  # another variant
-    metric: str = 'auc_judd',
+    variant: str,  # name of a variant
+    control: str,  # name of another variant
+    metric: str = 'auc_judd',  # a column of `rows`
     kinds=None,  # compare on these kinds only, such as those that `variant` was not trained on
-    seed: int = 0,
+    seed: int = 0,  # of the bootstrap
 ) -> dict:  # variant, control, difference, lo, hi, beyond (whether the interval excludes 0)
-    "Difference `variant` minus `control` on the same images, with its interval over photographs."
+    "The metric of `variant` minus that of `control` on the same images, with its interval over photographs."
     a, b = _rows_of(rows, variant), _rows_of(rows, control)
     if set(a.index) != set(b.index):
         raise RealnessError(f'{variant} and {control} were not run on the same images')

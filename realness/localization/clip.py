@@ -52,7 +52,7 @@ CLIPS = Registry('CLIP model')
 
 # %% ../../nbs/204_clip.ipynb #698a7204
 def _build_lite_model(text_folder):
-    "Return a CustomTextCLIP of the lite encoders. The text encoder has its weights, the rest has none yet."
+    "Return a CustomTextCLIP of the lite encoders. Only the text encoder has its weights; the rest is random."
     from open_clip import CustomTextCLIP
 
     vision = {
@@ -75,7 +75,7 @@ def _build_lite_model(text_folder):
 
 # %% ../../nbs/204_clip.ipynb #e8e06bcf
 def _copy_heads(model, heads, folder):
-    "Copy the fitted heads and the logit scale into the model."
+    "Copy the fitted heads and the logit scale into the model. `folder` is named in error messages."
     targets = {'image': model.visual.head.proj.weight, 'text': model.text.proj.weight}
     with torch.no_grad():
         for name, target in targets.items():
@@ -96,7 +96,7 @@ def load_lite_clip(
     from safetensors.torch import load_file
 
     heads_file = folder / 'heads.safetensors'
-    about = json.loads((folder / 'clip.json').read_text())
+    facts = json.loads((folder / 'clip.json').read_text())
     text_folder = str(lite_text_folder())
     model = _build_lite_model(text_folder)
     model.visual.trunk.load_state_dict(build_lite_network().state_dict())
@@ -104,11 +104,12 @@ def load_lite_clip(
     with quiet_hub(True):
         tokenizer = HFTokenizer(text_folder, context_length=77)
     tag = hashlib.sha256(heads_file.read_bytes()).hexdigest()[:8]
-    licence = about.get('licence', 'unknown')
+    licence = facts.get('licence', 'unknown')
     return model, tokenizer, ClipInfo('lite-clip', tag, licence, folder, mean=(0.5,) * 3, std=(0.5,) * 3)
 
 # %% ../../nbs/204_clip.ipynb #908a299b
 def _load_package_clip():
+    "Load lite-clip with the heads in the package."
     return load_lite_clip(package_weights('lite-clip'))
 
 
@@ -128,7 +129,7 @@ def _check_open_clip_name(name):
 
 # %% ../../nbs/204_clip.ipynb #326430ee
 def _create_pretrained(name, tag):
-    "Return an open_clip model with the weights of a tag."
+    "Return an open_clip model with the weights of a tag. Raises `RealnessError` if they cannot be loaded."
     import open_clip
 
     quick_gelu = bool(open_clip.get_pretrained_cfg(name, tag).get('quick_gelu', False))
@@ -144,7 +145,7 @@ def _create_pretrained(name, tag):
 
 # %% ../../nbs/204_clip.ipynb #9125e52a
 def _create_from_file(name, path):
-    "Return an open_clip model with the weights of a checkpoint."
+    "Return an open_clip model with the weights of a checkpoint. Raises `RealnessError` if they do not fit."
     import open_clip
 
     model = open_clip.create_model(name, force_quick_gelu='openai' in Path(path).name.lower())
@@ -157,7 +158,7 @@ def _create_from_file(name, path):
 
 # %% ../../nbs/204_clip.ipynb #960c6244
 def _create_random(name):
-    "Return an open_clip model with random weights, the same every time."
+    "Return an open_clip model with random weights; the seed is fixed."
     import open_clip
 
     with torch.random.fork_rng(devices=[]):
@@ -166,10 +167,10 @@ def _create_random(name):
 
 # %% ../../nbs/204_clip.ipynb #fb07adea
 def _load_open_clip(
-    name: str,  # of an architecture
-    tag: str,  # of its weights, a checkpoint file, or 'random'
+    name: str,  # an architecture of open_clip
+    tag: str,  # name of its weights, a checkpoint file, or 'random'
 ) -> tuple:  # (model, tokenizer, `ClipInfo`)
-    "Load a model of open_clip."
+    "Load a model of open_clip. Raises `RealnessError` for an unknown name or tag."
     import open_clip
 
     _check_open_clip_name(name)
@@ -192,14 +193,14 @@ def _load_open_clip(
 
 # %% ../../nbs/204_clip.ipynb #84686d4a
 def _load_folder(folder):
-    "Return (model, tokenizer, `ClipInfo`) of a folder."
+    "Load a folder as (model, tokenizer, `ClipInfo`). Raises `RealnessError` if it contains no CLIP model."
     import open_clip
 
     if (folder / 'clip.json').is_file():
         return load_lite_clip(folder)
     if not (folder / 'open_clip_config.json').is_file():
         raise RealnessError(
-            f'{folder}: there are neither lite-clip heads (clip.json) nor an open_clip model '
+            f'{folder}: contains neither lite-clip heads (clip.json) nor an open_clip model '
             '(open_clip_config.json); name another folder'
         )
     source = f'local-dir:{folder}'
@@ -214,7 +215,7 @@ def _load_folder(folder):
 
 # %% ../../nbs/204_clip.ipynb #a79b9be5
 def _check_is_no_path(name):
-    "Raise `RealnessError` for a path that is no folder, rather than look it up in open_clip."
+    "Raise `RealnessError` for the path of a missing folder or of a bare checkpoint file."
     architecture, _, tag = name.partition('@')
     is_bare_file = not tag and name.endswith(('.pt', '.safetensors'))
     if architecture.startswith(('.', '/', '~')) or is_bare_file:
@@ -225,6 +226,7 @@ def _check_is_no_path(name):
 # %% ../../nbs/204_clip.ipynb #7508c796
 @cache
 def _load_once(name, device):
+    "Load a CLIP model by its name, or return the object of an earlier call."
     folder = Path(name).expanduser()
     if name in CLIPS:
         parts = load_function(CLIPS[name].load)()
@@ -238,8 +240,8 @@ def _load_once(name, device):
 
 
 def load_clip(
-    name: str | CLIP | None = None,  # in `CLIPS`, NAME@TAG, NAME@FILE, a folder; None: see `clip_name`
+    name: str | CLIP | None = None,  # a name in `CLIPS`, NAME@TAG, NAME@FILE or a folder; see `clip_name`
     device: str | None = None,  # 'cuda', 'mps' or 'cpu'; by default the best available
 ) -> CLIP:
-    "Load a CLIP model, once for each name. Raises `RealnessError` within seconds if weights are missing."
+    "Load a CLIP model, once for each name. Raises `RealnessError` if there are no weights."
     return name if isinstance(name, CLIP) else _load_once(clip_name(name), device)

@@ -30,11 +30,11 @@ from .clip_windows import LiteEncoders, reference_windows, row_windows
 
 # %% ../../nbs/275_clip_fit.ipynb #5bfd7263
 def _holdout_rows(
-    df,  # rows; a column `photograph` keeps its images together
+    df,  # rows; those with the same value in a column `photograph` stay together
     share: float,  # of the images, or of the photographs
     rng: np.random.Generator,
 ) -> np.ndarray:  # bool
-    "Which rows are held out."
+    "Whether each row is held out."
     if not share:
         return np.zeros(len(df), bool)
     key = df.photograph.astype(str).to_numpy() if 'photograph' in df else df.index.to_numpy()
@@ -43,7 +43,7 @@ def _holdout_rows(
 
 # %% ../../nbs/275_clip_fit.ipynb #a30b4b33
 def _add_photographs(folder, df):
-    "The table with a column `photograph` where defects.csv of the folder knows it for all images."
+    "The table with a column `photograph` if defects.csv in the folder names it for all images."
     file = Path(folder) / 'defects.csv'
     if 'photograph' in df or not file.is_file():
         return df
@@ -57,10 +57,13 @@ def _reference_paths(
     df,  # rows of `load_split`
 ) -> list:  # of paths
     "Images to take reference windows from."
+    candidates = []
     generated = is_ai(df)
-    answers_no = np.array([answer_word(description) == 'no' for description in df.description])
-    for ordinary in (None if generated is None else ~generated, answers_no):
-        if ordinary is not None and ordinary.sum() >= 4:
+    if generated is not None:
+        candidates.append(~generated)
+    candidates.append(np.array([answer_word(description) == 'no' for description in df.description]))
+    for ordinary in candidates:
+        if ordinary.sum() >= 4:
             return df.path[ordinary].tolist()
     return df.path.tolist()
 
@@ -72,17 +75,17 @@ class FitOptions:
     crops: int = 4  # random windows of each image of a data set
     views: int = 36  # planted views of each of the demo's photographs
     seed: int = 0
-    holdout: float = 0.18  # share of the images that the evaluation uses
+    holdout: float = 0.18  # share of the images that are held out for the evaluation
     per_size: int = 100  # reference windows of each size
     recipe: HeadRecipe = field(default_factory=HeadRecipe)
 
 
 class FittedHeads(NamedTuple):
-    "Fitted heads with what belongs to them."
+    "Fitted heads with their reference windows and their record."
 
     heads: ClipHeads
     reference: tuple  # vectors and sizes of reference windows
-    about: dict  # for clip.json
+    about: dict  # entries of clip.json
 
 # %% ../../nbs/275_clip_fit.ipynb #5cd1effc
 _DEMO_LICENCE = (
@@ -110,7 +113,7 @@ def fit_on_demo(
     encoders: LiteEncoders,
     options: FitOptions,
 ) -> FittedHeads:
-    "Fit heads to the demo's training photographs with planted defects, as the heads of the package were."
+    "Fit heads to planted defects in the demo's training photographs, like the heads in the package."
     windows, texts = demo_pairs(encoders, options.views, options.seed)
     vectors = encoders.encode_texts([text.text for text in texts])
     heads = fit_heads(windows, texts, vectors, options.seed, options.recipe)
@@ -126,7 +129,7 @@ def _load_rows(data, log):
     if 'MOS' in df:
         df = df.assign(MOS=pd.to_numeric(df.MOS, errors='coerce').astype(float))
     if len(df) < 10:
-        raise RealnessError(f'{folder}: {len(df)} usable rows are too few to fit on; ten are the least')
+        raise RealnessError(f'{folder}: {len(df)} usable rows are too few for a fit; use at least ten')
     return df
 
 # %% ../../nbs/275_clip_fit.ipynb #e52df905
@@ -142,8 +145,8 @@ class _RowData:
         "Fit heads to some rows, given by their numbers."
         windows = np.isin(self.windows.group, rows)
         texts = np.flatnonzero(np.isin([text.group for text in self.texts], [ANY_GROUP, *rows]))
-        kept = [self.texts[i] for i in texts]
-        return fit_heads(self.windows[windows], kept, self.vectors[texts], options.seed, options.recipe)
+        selected = [self.texts[i] for i in texts]
+        return fit_heads(self.windows[windows], selected, self.vectors[texts], options.seed, options.recipe)
 
 # %% ../../nbs/275_clip_fit.ipynb #48e1255a
 def fit_on_data(
@@ -184,7 +187,7 @@ def fit_clip(  # noqa: PLR0913
     crops: int = 4,  # random windows of each image of `data`
     views: int = 36,  # planted views of each photograph, without `data`
     seed: int = 0,
-    # share of the images for the evaluation; afterwards the heads are fitted to all images
+    # share of the images that are held out for the evaluation; the saved heads are fitted to all images
     holdout: float = 0.18,
     device: str | None = None,  # 'cuda', 'mps' or 'cpu'; the best available by default
     per_size: int = 100,  # reference windows of each size
@@ -196,8 +199,8 @@ def fit_clip(  # noqa: PLR0913
     check_heads_folder(out)
     if data is not None and not Path(data).is_dir():
         raise RealnessError(
-            f'{data}: there is no such folder; name the one that holds train/, '
-            'or none to use the free photographs'
+            f'{data}: there is no such folder; name the one that contains train/, '
+            'or leave it out to fit to the free photographs'
         )
     options = FitOptions(crops, views, seed, holdout, per_size, HeadRecipe(**recipe))
     fitted = _fit(LiteEncoders(device, cache), data, options)

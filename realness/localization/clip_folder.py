@@ -19,7 +19,7 @@ from .clip_heads import ClipHeads
 def load_heads(
     folder: Path | str,  # of `save_heads`
 ) -> ClipHeads:
-    "The heads of a folder. Raises `RealnessError` if there are none."
+    "The heads in a folder. Raises `RealnessError` if there are none."
     from safetensors.numpy import load_file
 
     file = Path(folder) / 'heads.safetensors'
@@ -44,7 +44,7 @@ def check_heads_folder(
     if extra or not (out / 'clip.json').is_file():
         content = ', '.join(extra[:3]) or 'no clip.json'
         raise RealnessError(
-            f'{out} holds something else than lite-clip heads ({content}); name a new or empty folder'
+            f'{out} contains something other than lite-clip heads ({content}); name a new or empty folder'
         )
 
 # %% ../../nbs/272_clip_folder.ipynb #0f356f15
@@ -67,9 +67,9 @@ def save_heads(
     out: Path | str,  # the folder; an existing folder of heads is replaced
     heads: ClipHeads,
     reference: tuple,  # vectors (n x 1280) and sizes (n), of `reference_windows`
-    about: dict,  # more for clip.json: trained_on, licence, command, metrics ...
+    about: dict,  # further entries of clip.json: trained_on, licence, command, metrics ...
 ) -> Path:  # the folder
-    "Write a folder of heads. Raises `RealnessError` if `out` holds something else."
+    "Write a folder of heads. Raises `RealnessError` if `out` contains something else."
     from safetensors.numpy import save_file
 
     check_heads_folder(out)

@@ -18,7 +18,7 @@ from .clip_windows import LabelledWindows
 
 # %% ../../nbs/271_clip_heads.ipynb #fae2a280
 def _ones_direction(mean, second_moment):
-    "A direction on which every vector has a product of about 1 (ridge regression of 1 on the vectors)."
+    "Direction whose dot product with every vector is about 1 (ridge regression of 1 on the vectors)."
     d = len(mean)
     return np.linalg.solve(second_moment + 1e-4 * np.eye(d) * np.trace(second_moment) / d, mean)
 
@@ -28,7 +28,7 @@ def whitening(
     keep: int,  # number of directions
     shrink: float,  # share of the largest spread that is added to every one
 ) -> np.ndarray:  # at most keep x d: x @ result.T is nearly centred and white
-    "A linear map that whitens, without a bias."
+    "Matrix that whitens vectors without a bias."
     x = x.astype(np.float64)
     mean = x.mean(0)
     second_moment = x.T @ x / len(x)
@@ -40,9 +40,9 @@ def whitening(
 # %% ../../nbs/271_clip_heads.ipynb #d9dd40c0
 def _cross_entropy(
     logits,  # n x m
-    matches,  # n x m, 1 where they go together
+    matches,  # n x m, 1 where they match
 ):
-    "Cross-entropy of the rows with the even distribution over their matches."
+    "Mean cross-entropy between each row and the uniform distribution over its matches."
     n = matches.sum(1, keepdim=True)
     losses = -(matches / n.clamp(min=1) * log_softmax(logits, 1)).sum(1)
     return losses[n[:, 0] > 0].mean()
@@ -50,7 +50,7 @@ def _cross_entropy(
 # %% ../../nbs/271_clip_heads.ipynb #9ae88f96
 def info_nce(
     logits: torch.Tensor,  # n x m, windows by texts
-    matches: torch.Tensor,  # n x m, 1 where they go together
+    matches: torch.Tensor,  # n x m, 1 where they match
 ) -> torch.Tensor:
     "Mean of the cross-entropies over windows and over texts."
     return (_cross_entropy(logits, matches) + _cross_entropy(logits.T, matches.T)) / 2
@@ -93,7 +93,7 @@ class HeadRecipe:
     "How heads are fitted."
 
     steps: int = 300  # of AdamW with a one-cycle learning rate
-    batch: int = 256  # windows, and texts, of a step
+    batch: int = 256  # windows in a step, and also texts
     keep: tuple = (128, 96)  # directions of windows and of texts after whitening
     shrink: float = 0.1  # see `whitening`
     drop: float = 0.1  # dropout of the whitened vectors
@@ -128,13 +128,15 @@ class _Sampler:
         self.duplicates = near_duplicates(text_vectors, texts)
         self.probabilities = _sampling_probabilities(windows)
 
-    def draw(self):  # rows of windows, rows of texts, their matches
+    def draw(self):
+        "Numbers of the windows (n), numbers of the texts (m) and their matches (n x m) for a batch."
         n, m = len(self.windows), len(self.duplicates)
-        i = self.rng.choice(n, min(self.batch, n), False, self.probabilities)
-        j = self.rng.choice(m, min(self.batch, m), False)
-        labels = TextLabels(self.labels.group[j], self.labels.kinds[j])
-        matches = match_pairs(self.windows[i], labels, self.duplicates[np.ix_(j, j)])
-        return i, j, torch.from_numpy(matches.astype(np.float32))
+        window_rows = self.rng.choice(n, min(self.batch, n), False, self.probabilities)
+        text_rows = self.rng.choice(m, min(self.batch, m), False)
+        labels = TextLabels(self.labels.group[text_rows], self.labels.kinds[text_rows])
+        duplicates = self.duplicates[np.ix_(text_rows, text_rows)]
+        matches = match_pairs(self.windows[window_rows], labels, duplicates)
+        return window_rows, text_rows, torch.from_numpy(matches.astype(np.float32))
 
 # %% ../../nbs/271_clip_heads.ipynb #8c5d8536
 def _train(towers, x, t, sampler, recipe):
@@ -143,8 +145,9 @@ def _train(towers, x, t, sampler, recipe):
     optimizer = torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=recipe.steps)
     for _ in track(range(recipe.steps), 'fitting'):
-        i, j, matches = sampler.draw()
-        loss = info_nce(towers(x[i], t[j], recipe.drop), matches)
+        window_rows, text_rows, matches = sampler.draw()
+        logits = towers(x[window_rows], t[text_rows], recipe.drop)
+        loss = info_nce(logits, matches)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -155,6 +158,12 @@ def _fold(layer, whitener):
     "Head and whitening as one matrix."
     matrix = layer.weight.detach().numpy() @ whitener
     return matrix / np.abs(matrix).max()
+
+# %% ../../nbs/271_clip_heads.ipynb #2b51f6c0
+def _whiten(vectors, keep, shrink):
+    "The whitening matrix, and the whitened vectors as a float32 tensor."
+    matrix = whitening(vectors, keep, shrink)
+    return matrix, torch.from_numpy((vectors @ matrix.T).astype(np.float32))
 
 # %% ../../nbs/271_clip_heads.ipynb #c45e3f14
 def fit_heads(
@@ -167,12 +176,12 @@ def fit_heads(
     "Fit the two heads by contrastive training."
     recipe = recipe or HeadRecipe()
     sampler = _Sampler(windows, texts, text_vectors, recipe.batch, np.random.default_rng(seed))
-    vectors = (windows.vectors, text_vectors)
-    whiteners = [whitening(v, keep, recipe.shrink) for v, keep in zip(vectors, recipe.keep, strict=True)]
-    x, t = (torch.from_numpy((v @ w.T).astype(np.float32)) for v, w in zip(vectors, whiteners, strict=True))
+    keep_windows, keep_texts = recipe.keep
+    window_whitener, x = _whiten(windows.vectors, keep_windows, recipe.shrink)
+    text_whitener, t = _whiten(text_vectors, keep_texts, recipe.shrink)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         towers = _Towers((x.shape[1], t.shape[1]), recipe.dim)
         _train(towers, x, t, sampler, recipe)
     scale = float(towers.logit_scale.detach().clamp(max=_MAX_LOGIT_SCALE))
-    return ClipHeads(_fold(towers.image, whiteners[0]), _fold(towers.text, whiteners[1]), scale)
+    return ClipHeads(_fold(towers.image, window_whitener), _fold(towers.text, text_whitener), scale)

@@ -27,11 +27,11 @@ class ClipInfo:
     "Facts about a CLIP model."
 
     name: str
-    tag: str = ''  # which weights
+    tag: str = ''  # name of the weights
     licence: str = 'unknown'  # of the weights
-    folder: Path | None = None  # where they came from
-    mean: tuple | None = None  # of the pixels, for values in 0-1; None = what open_clip records
-    std: tuple | None = None
+    folder: Path | None = None  # from which the weights were loaded, if any
+    mean: tuple | None = None  # of the pixels, for values in 0-1; None = as recorded by open_clip
+    std: tuple | None = None  # standard deviation of the pixels; None = as recorded by open_clip
 
 # %% ../../nbs/202_clip_model.ipynb #6131a9df
 _OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -44,7 +44,7 @@ def _channel_tensor(values):
 
 
 def _pixel_statistics(info, visual):
-    "Return mean and standard deviation of the pixels that a model expects."
+    "Return the mean and standard deviation with which a model standardises pixels, each 1 x 3 x 1 x 1."
     recorded = getattr(visual, 'preprocess_cfg', {})
     mean = info.mean or recorded.get('mean', _OPENAI_MEAN)
     std = info.std or recorded.get('std', _OPENAI_STD)
@@ -71,7 +71,8 @@ _GROUP = 16  # windows in one forward pass on a CPU
 class CLIP:
     """A CLIP model for windows and texts.
 
-    Attributes: input `size` in pixels, vector length `dim`, token limit `context`, is bfloat16 `fast`.
+    Attributes: `size`, the side of the input in pixels; `dim`, the length of a vector; `context`, the largest
+    number of tokens of a text; `fast`, whether the device computes bfloat16 quickly.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class CLIP:
         return fingerprint_weights(self.model, self.name, self.size, mean, std)
 
     def _prepare(self):
-        "Fold what can be folded and move everything to the device."
+        "Fold batch normalisations on a CPU, and move the model to the device."
         example = torch.zeros(1, 3, self.size, self.size)
         with quiet_open_clip(), torch.inference_mode():
             self.dim = int(self.model.encode_image(example).shape[-1])
@@ -118,18 +119,18 @@ class CLIP:
             self.fast = self.device.type == 'cpu' and bfloat16_is_fast()
 
     def fingerprint(self) -> str:
-        "A digest of the weights and of everything done to a window before them."
+        "Return a digest of the weights, the name, the input size and the pixel statistics."
         return self._fingerprint
 
     @property
     def trunk(self):
-        "The convolutional network of timm inside the image encoder, or None."
+        "The convolutional timm network inside the image encoder, or None."
         trunk = getattr(self.model.visual, 'trunk', None)
         return trunk if hasattr(trunk, 'conv_head') else None
 
     @property
     def plain_model(self):
-        "The model as open_clip made it, nothing folded; the yardstick of `plain_loop`."
+        "The open_clip model without folded normalisations; the reference in `plain_loop`."
         if self._plain_visual is None:
             return self.model
         model = copy.copy(self.model)
@@ -137,6 +138,7 @@ class CLIP:
         return model
 
     def _forward(self, windows, fast):
+        "Standardise windows and encode them in one forward pass."
         inputs = (windows.to(self.device) - self.mean) / self.std
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=fast):
@@ -164,7 +166,7 @@ class CLIP:
         return torch.cat([self._forward_group(group, fast) for group in groups])
 
     def count_tokens(self, text: str) -> int:
-        "Count the tokens of a text with its start and end tokens; the model drops those beyond `context`."
+        "Return the number of tokens of a text with start and end. The model drops tokens beyond `context`."
         if hasattr(self.tokenizer, 'encode'):
             return len(self.tokenizer.encode(text)) + 2
         return len(self.tokenizer.tokenizer(text)['input_ids'])
@@ -173,10 +175,12 @@ class CLIP:
         self,
         texts: list,  # of strings
     ) -> torch.Tensor:  # B x dim, float32, unit length, on the device
-        "Encode texts as unit vectors, one at a time, so that no other text changes a digit."
+        "Encode texts as unit vectors, one at a time, so that a vector does not depend on the other texts."
         if isinstance(texts, str):
             raise RealnessError('encode_text takes a list of texts, not a string; write [text]')
-        vectors = [torch.zeros(0, self.dim)] if not texts else []
+        if not texts:
+            return torch.zeros(0, self.dim)
+        vectors = []
         with torch.inference_mode(), quiet_open_clip():
             for text in texts:
                 tokens = self.tokenizer([text]).to(self.device)

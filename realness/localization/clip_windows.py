@@ -56,7 +56,7 @@ def boxes_on_mask(
     n: int,  # number of windows
     rng: np.random.Generator,
 ) -> list:  # of (x0, y0, x1, y1)
-    "Random windows whose middle lies on the defect, as far as the border of the image allows."
+    "Random windows centred on the defect, as far as the border of the image allows."
     ys, xs = np.nonzero(mask > 0.5)
     boxes = []
     for side in rng.choice(_CROP_SIDES, n):
@@ -72,7 +72,7 @@ def _crop_window(
     image,  # a PIL image, mode RGB
     box: tuple,  # x0, y0, x1, y1 in pixels
 ) -> np.ndarray:  # 224 x 224 x 3 uint8
-    "A window in the size of the image encoder's input."
+    "A window, resized to the input of the image encoder."
     from PIL import Image
 
     return np.asarray(image.crop(box).resize((_INPUT_SIDE, _INPUT_SIDE), Image.Resampling.BICUBIC))
@@ -85,7 +85,7 @@ def _batches(items, size):
 
 # %% ../../nbs/267_clip_windows.ipynb #8e9460b5
 def _to_pixels(windows, device):
-    "Windows as the image encoder takes them: n x 3 x 224 x 224 in 0-1."
+    "Windows as input of the image encoder: n x 3 x 224 x 224 in 0-1."
     pixels = torch.from_numpy(np.stack(windows)).to(device)
     return pixels.permute(0, 3, 1, 2).float().div_(255)
 
@@ -143,7 +143,7 @@ class LiteEncoders:
         return vectors
 
 # %% ../../nbs/267_clip_windows.ipynb #35ecd476
-UNKNOWN = -1  # kind of a window of which nobody knows whether it shows a defect
+UNKNOWN = -1  # kind of a window that may or may not show a defect
 
 
 @dataclass
@@ -151,7 +151,7 @@ class LabelledWindows:
     "Vectors of windows with their labels, row by row."
 
     vectors: np.ndarray  # n x 1280 float32
-    group: np.ndarray  # n int: the image or photograph
+    group: np.ndarray  # n int: number of the image or photograph
     kind: np.ndarray  # n int: 0 natural, 1 and up a defect, -1 unknown
     size: np.ndarray  # n int: side in pixels, 0 = the whole image
 
@@ -163,13 +163,13 @@ class LabelledWindows:
 
     @classmethod
     def join(cls, parts):
-        "One table from several."
+        "Concatenate several of these tables."
         return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
 
 # %% ../../nbs/267_clip_windows.ipynb #63bf6869
-_MIN_DEFECT_SHARE = 0.25  # share of a window under the mask from which it shows the defect
-_MAX_CLEAN_SHARE = 0.02  # share below which it is natural
-_UNCLEAR = -2  # label of a window in between
+_MIN_DEFECT_SHARE = 0.25  # a window shows the defect if the mask covers more than this share of it
+_MAX_CLEAN_SHARE = 0.02  # a window is natural if the mask covers less than this share of it
+_UNCLEAR = -2  # kind of a window in between
 
 
 def label_windows(
@@ -177,7 +177,7 @@ def label_windows(
     boxes: list,  # of (x0, y0, x1, y1)
     kind: int,  # of the defect
 ) -> np.ndarray:  # n int: `kind`, 0 for natural, -2 for neither
-    "What each window of a planted image shows."
+    "The kind of each window of an image with a planted defect."
     share = np.array([mask[y0:y1, x0:x1].mean() for x0, y0, x1, y1 in boxes])
     clean = np.where(share < _MAX_CLEAN_SHARE, 0, _UNCLEAR)
     return np.where(share > _MIN_DEFECT_SHARE, kind, clean)
@@ -187,7 +187,7 @@ ANSWER_KINDS = {'no': 0, 'yes': 1}  # kind of the windows of an image by the ans
 
 
 def _answer_kind(description):
-    "What the windows of an image show according to its description."
+    "Kind of the windows of an image with this description."
     return ANSWER_KINDS.get(answer_word(description), UNKNOWN)
 
 # %% ../../nbs/267_clip_windows.ipynb #c7e3d393
@@ -198,7 +198,7 @@ def row_windows(
     rng: np.random.Generator,
     first: int = 0,  # group of the first row
 ) -> LabelledWindows:
-    "The whole of every image of a table, and random windows of it."
+    "Embed each image of a table as a whole, and random windows of it."
     parts = []
     for group, row in enumerate(track(list(df.itertuples()), 'embedding windows'), first):
         size = load_image(row.path).size
@@ -229,8 +229,8 @@ def reference_windows(
 ) -> tuple:  # vectors (n x 1280) and sizes (n int32)
     "Vectors of ordinary windows of every reference size."
     vectors, sizes = [], []
-    for open_one in track(list(islice(cycle(images), per_size)), 'reference windows'):
-        image = open_one()
+    for open_image in track(list(islice(cycle(images), per_size)), 'reference windows'):
+        image = open_image()
         vectors.append(encoders.encode_windows(image, _reference_boxes(image, rng)))
         sizes += _REFERENCE_SIDES
     return np.concatenate(vectors), np.array(sizes, np.int32)

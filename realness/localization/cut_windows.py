@@ -29,7 +29,7 @@ def resize_matrix(
     n: int,  # pixels before
     size: int,  # pixels after
 ) -> torch.Tensor:  # size x n, float64, rows sum to 1
-    "Return Pillow's bicubic resize along one axis; the kernel is widened when the image shrinks."
+    "Return the matrix of Pillow's bicubic resize along one axis. It widens the kernel to shrink an image."
     scale = n / size
     width = max(scale, 1.0)
     centres = (np.arange(size) + 0.5) * scale
@@ -38,11 +38,12 @@ def resize_matrix(
     pixels = np.arange(n)
     weights = _bicubic(np.abs((pixels[None] - centres[:, None] + 0.5) / width))
     weights[(pixels[None] < first[:, None]) | (pixels[None] >= end[:, None])] = 0
-    return torch.from_numpy(np.rint(weights / weights.sum(1, keepdims=True) * 2**22) / 2**22)
+    weights /= weights.sum(1, keepdims=True)
+    return torch.from_numpy(np.rint(weights * 2**22) / 2**22)
 
 # %% ../../nbs/207_cut_windows.ipynb #c44ca109
 def _round_grey(x):
-    "Round to grey levels 0-255, in place."
+    "Round to whole grey levels between 0 and 255."
     return (x + 0.5).floor_().clamp_(0, 255)
 
 # %% ../../nbs/207_cut_windows.ipynb #e7aa8262
@@ -66,35 +67,35 @@ def _check_inside(corners, window_shape, image_shape):
 class WindowCutter:
     "Cuts windows and resizes them to the input size of a model."
 
-    size: int  # side that the model takes, pixels
+    size: int  # side of the model's input, pixels
     batch: int = 32  # windows in a batch
-    device: str = 'cpu'  # where the windows are computed
+    device: str = 'cpu'  # where the windows are resized
 
     def _columns(self, pixels, window, corners):
-        "Yield (indices, windows) for parts of columns, none of which crosses the end of a batch."
+        "Yield (indices, windows) for parts of columns; a part ends with its column or when a batch is full."
         height, width = min(window, pixels.shape[1]), min(window, pixels.shape[2])
         _check_inside(corners, (height, width), tuple(pixels.shape[1:]))
         precision = torch.float32 if torch.device(self.device).type == 'mps' else torch.float64
-        to_rows = resize_matrix(height, self.size).to(self.device, precision)
-        to_columns = resize_matrix(width, self.size).T.contiguous().to(self.device, precision)
-        space = self.batch
+        resize_height = resize_matrix(height, self.size).to(self.device, precision)
+        resize_width = resize_matrix(width, self.size).T.contiguous().to(self.device, precision)
+        space = self.batch  # windows that still fit into the current batch
         for x in np.unique(corners[:, 1]).tolist():
             column = np.flatnonzero(corners[:, 1] == x)
             top, bottom = corners[column, 0].min(), corners[column, 0].max() + height
             strip = pixels[:, top:bottom, x : x + width].to(self.device, precision)
-            strip = _round_grey(strip @ to_columns)
+            strip = _round_grey(strip @ resize_width)
             while len(column):
                 part, column = np.split(column, [space])
                 offsets = (corners[part, 0] - top).tolist()
                 crops = torch.stack([strip[:, y : y + height] for y in offsets])
-                yield part, _round_grey(to_rows @ crops).float() / 255
+                yield part, _round_grey(resize_height @ crops).float() / 255
                 space = (space - len(part)) or self.batch
 
     def cut(
         self,
         pixels: torch.Tensor,  # 3 x H x W, 0-255
         window: int,  # side in pixels; cut to the image where that is smaller
-        corners: np.ndarray,  # n x 2: y, x
+        corners: np.ndarray,  # n x 2: y, x of the upper left pixels
     ) -> Iterator:  # of (indices into `corners`, B x 3 x size x size in 0-1)
         "Yield windows in batches, column by column. Raises `RealnessError` for one outside the image."
         indices, parts = [], []

@@ -25,19 +25,19 @@ def _resize_image(pixels, height, width):
     return ((rows @ (pixels @ columns.T) + 0.5).floor().clamp(0, 255) / 255)[None]
 
 # %% ../../nbs/224_dense_engine.ipynb #d58e5715
-def _interpolate(a, positions, axis):
-    "Return the values of `a` at fractional positions along an axis."
-    positions = np.clip(positions, 0, a.shape[axis] - 1)
-    below = np.minimum(positions.astype(int), a.shape[axis] - 2)
+def _interpolate(values, positions, axis):
+    "Interpolate an array of three axes linearly, at fractional positions along one axis."
+    positions = np.clip(positions, 0, values.shape[axis] - 1)
+    below = np.minimum(positions.astype(int), values.shape[axis] - 2)
     shape = [1, 1, 1]
     shape[axis] = -1
     weight = (positions - below).reshape(shape)
-    return np.take(a, below, axis) * (1 - weight) + np.take(a, below + 1, axis) * weight
+    return np.take(values, below, axis) * (1 - weight) + np.take(values, below + 1, axis) * weight
 
 # %% ../../nbs/224_dense_engine.ipynb #7fb5007b
 @dataclass(frozen=True)
 class _BoxEdges:
-    "The edges of a grid of boxes, in cells of a feature map; fractions are allowed."
+    "The edges of a grid of boxes, in cells of a feature map (fractions are allowed)."
 
     top: np.ndarray  # one for each row of boxes
     bottom: np.ndarray
@@ -74,7 +74,7 @@ def _project_cells(clip, images):
 
 # %% ../../nbs/224_dense_engine.ipynb #bcd62579
 def _convolutional_vectors(clip, pixels, grid):
-    "Return the vectors of all windows from one pass: n x dim."
+    "Return the vectors of all windows from one pass of a convolutional network: n x dim."
     factor = clip.size / grid.window
     height, width = (max(32, round(n * factor)) for n in pixels.shape[1:])
     cells = _project_cells(clip, _resize_image(pixels, height, width))
@@ -117,21 +117,21 @@ def _subset_starts(grid, shape, cell):
     y = np.clip(np.rint(grid.ys / cell).astype(int), 0, shape[0] - PATCHES)
     x = np.clip(np.rint(grid.xs / cell).astype(int), 0, shape[1] - PATCHES)
     pairs = np.stack(np.meshgrid(y, x, indexing='ij'), -1).reshape(-1, 2)
-    places, index = np.unique(pairs, axis=0, return_inverse=True)
-    return places, index.ravel()
+    starts, index = np.unique(pairs, axis=0, return_inverse=True)
+    return starts, index.ravel()
 
 # %% ../../nbs/224_dense_engine.ipynb #cfddea1a
 _CHUNK = 128  # windows in one pass of the transformer
 
 
-def _encode_subsets(visual, tokens, places):
+def _encode_subsets(visual, tokens, starts):
     "Run the transformer on the patches of each window: n x dim."
     position, patch_positions = _positions(visual)
     first = (visual.class_embedding + position)[None]
     vectors = []
-    for i in range(0, len(places), _CHUNK):
+    for i in range(0, len(starts), _CHUNK):
         sequences = []
-        for y, x in places[i : i + _CHUNK].tolist():
+        for y, x in starts[i : i + _CHUNK].tolist():
             patches = tokens[y : y + PATCHES, x : x + PATCHES].reshape(PATCHES * PATCHES, -1)
             sequences.append(torch.cat([first, patches + patch_positions]))
         encoded = visual.transformer(visual.ln_pre(torch.stack(sequences)))
@@ -140,19 +140,19 @@ def _encode_subsets(visual, tokens, places):
 
 # %% ../../nbs/224_dense_engine.ipynb #314a4349
 def _transformer_vectors(clip, pixels, grid):
-    "Return the vectors of all windows from one grid of patches: n x dim."
+    "Return the vectors of all windows from one grid of patches of a transformer: n x dim."
     cell = min(grid.window_shape) / PATCHES  # pixels of the image that a patch covers
     tokens = _patch_tokens(clip, pixels, cell)
-    places, index = _subset_starts(grid, tokens.shape[:2], cell)
+    starts, index = _subset_starts(grid, tokens.shape[:2], cell)
     with torch.inference_mode():
-        return _encode_subsets(clip.model.visual, tokens, places)[index]
+        return _encode_subsets(clip.model.visual, tokens, starts)[index]
 
 # %% ../../nbs/224_dense_engine.ipynb #784fa720
 _MAX_PIXELS = 24_000_000  # of an enlarged image
 
 
 def _check_size(clip, grid):
-    "Raise `RealnessError` where the dense engine cannot be used."
+    "Raise `RealnessError` if windows are too small or the enlarged image would be too large."
     smallest = min(grid.window_shape)
     if smallest < 8:
         raise RealnessError(
@@ -169,7 +169,7 @@ def _dense_vectors(
     windows: WindowVectors,  # of one image
     grid: Grid,
 ) -> np.ndarray:  # n x dim, unit length
-    "Return vectors of all windows of a grid from one pass. Raises `RealnessError` where that fails."
+    "Return the vectors of all windows from one pass. Raises `RealnessError` for an unsuitable model or grid."
     clip = windows.clip
     visual = clip.model.visual
     _check_size(clip, grid)
@@ -186,7 +186,7 @@ def _dense_vectors(
 def rank_agreement(
     a: np.ndarray,  # n scores
     b: np.ndarray,  # n scores
-) -> float:  # Spearman's correlation; with a constant side, 1 if both are constant, else 0
+) -> float:  # Spearman's correlation; if a set is constant, 1 if both are and 0 otherwise
     "Return the rank correlation of two sets of scores."
     from scipy.stats import spearmanr
 
@@ -195,13 +195,17 @@ def rank_agreement(
     return float(spearmanr(a, b).statistic)
 
 # %% ../../nbs/224_dense_engine.ipynb #f0a2b996
-SAMPLE = 24  # exact windows of each size
+SAMPLE = 24  # windows of each size that are computed exactly
 
 
-def _rescale(scores, sample, exact_scores):
-    "Give scores the mean and spread that the exact scores have on a sample of the windows."
-    spread = max(scores[sample].std(), 1e-9)
-    return (scores - scores[sample].mean()) / spread * exact_scores.std() + exact_scores.mean()
+def _rescale(
+    scores,  # n dense scores
+    sample,  # m indices of windows
+    exact_scores,  # m exact scores of these windows
+):
+    "Return dense scores with the mean and standard deviation of the exact scores on the sample."
+    deviation = max(scores[sample].std(), 1e-9)
+    return (scores - scores[sample].mean()) / deviation * exact_scores.std() + exact_scores.mean()
 
 # %% ../../nbs/224_dense_engine.ipynb #a4a5b753
 def _dense_scores(task, grid):
@@ -209,7 +213,7 @@ def _dense_scores(task, grid):
     scores = task.query(_dense_vectors(task.vectors, grid) @ task.query.vectors.T)
     sample = np.sort(spread_windows(grid, SAMPLE))
     exact_scores = task.scores(grid, grid.corners()[sample])
-    note = 'not measured'
+    note = 'not measured'  # too few windows for a correlation
     if len(sample) > 3:
         note = f'{rank_agreement(scores[sample], exact_scores):.2f} (window {grid.window})'
     return _rescale(scores, sample, exact_scores), note
@@ -218,7 +222,11 @@ def _dense_scores(task, grid):
 def dense(
     task: EngineInput,
 ):  # yields one `Stage`
-    "Read the image in one pass for each window size."
-    scores, notes = zip(*[_dense_scores(task, grid) for grid in task.grids], strict=True)
-    note = f'dense engine: rank correlation with {SAMPLE} exact windows {", ".join(notes)}'
-    yield Stage(task.to_map(list(scores)), None, task.n_windows, [note])
+    "Map an image from one pass of the network for each window size."
+    scores, agreements = [], []
+    for grid in task.grids:
+        grid_scores, agreement = _dense_scores(task, grid)
+        scores.append(grid_scores)
+        agreements.append(agreement)
+    note = f'dense engine: rank correlation with {SAMPLE} exact windows {", ".join(agreements)}'
+    yield Stage(task.to_map(scores), None, task.n_windows, [note])

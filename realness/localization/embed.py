@@ -24,7 +24,7 @@ BATCH_SIZES = {'cpu': 32, 'cuda': 256, 'mps': 64}  # windows in a batch
 
 @dataclass(frozen=True)
 class EmbedOptions:
-    "How windows are embedded. Raises `RealnessError` for a batch of less than 1."
+    "Batch size and precision. Raises `RealnessError` for a batch size below 1."
 
     batch: int | None = None  # windows in a batch; None = chosen for the device
     fast: bool = False  # bfloat16, where the hardware computes it quickly

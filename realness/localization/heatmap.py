@@ -14,7 +14,7 @@ from .map_request import MapRequest, make_request
 
 # %% ../../nbs/248_heatmap.ipynb #100ac24d
 def _open(image, text, options):
-    "Return the input of a map; takes `answer` and `source` out of the options."
+    "Return the `MapInput` of an image. Removes `answer` and `source` from the options."
     return MapInput.open(image, text, options.pop('answer', None), options.pop('source', None))
 
 
@@ -23,8 +23,8 @@ def stages(
     text: str | None = None,  # a description; None compares with prompts alone
     clip=None,  # see `load_clip`
     request: MapRequest | None = None,  # options to start from
-    **options,  # see `MapRequest`; also `source`, the image's name, and `answer`, the whole description
-) -> Iterator:  # of `Heatmap`s, each nearer to the exact one
+    **options,  # see `MapRequest`; also `source` (name of the image) and `answer` (the whole description)
+) -> Iterator:  # of `Heatmap`s; the last one is the most accurate
     "Make the map of an image, stage by stage."
     item = _open(image, text, options)
     if clip is not None:
@@ -37,10 +37,10 @@ def heatmap(
     text: str | None = None,  # a description; None compares with prompts alone
     clip=None,  # see `load_clip`
     request: MapRequest | None = None,  # options to start from
-    on_stage: Callable | None = None,  # called with every stage as it comes
+    on_stage: Callable | None = None,  # called with each stage as soon as it is made
     **options,  # see `stages`
 ) -> Heatmap:
-    "Map where an image stops looking real. Raises `RealnessError` for a bad image or impossible options."
+    "Map where an image stops looking real. Raises `RealnessError` for an unreadable image or bad options."
     item = _open(image, text, options)
     if clip is not None:
         options['clip'] = clip

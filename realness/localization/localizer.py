@@ -8,6 +8,7 @@ __all__ = ['CellNetwork', 'Localizer', 'fit_cells', 'leave_kinds_out', 'fit_loca
 # %% ../../nbs/230_localizer.ipynb #7cf4ae23
 import hashlib
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from ..pretrained import package_weights
 
 # %% ../../nbs/230_localizer.ipynb #ee0dd6bc
 class CellNetwork(nn.Module):
-    "From the features of a cell to one logit."
+    "Multilayer perceptron from the features of a cell to one logit."
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ _LEARNING_RATE = 2e-3  # the highest of the one-cycle schedule
 
 
 def _optimizer(network, steps):
-    "AdamW, and the schedule of its learning rate over `steps` steps."
+    "AdamW and its one-cycle schedule over `steps` steps."
     optimizer = torch.optim.AdamW(network.parameters(), lr=_LEARNING_RATE, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=steps)
     return optimizer, schedule
@@ -74,7 +75,8 @@ def _fit_network(
     "Train one network."
     torch.manual_seed(seed)
     network = CellNetwork(x.shape[1])
-    optimizer, schedule = _optimizer(network, epochs * -(-len(x) // batch) + 1)
+    n_batches = math.ceil(len(x) / batch)
+    optimizer, schedule = _optimizer(network, epochs * n_batches + 1)
     for _ in range(epochs):
         for rows in torch.randperm(len(x)).split(batch):
             loss = F.binary_cross_entropy_with_logits(network(x[rows].float()), y[rows])
@@ -95,12 +97,12 @@ def _average_logits(networks, inputs):
     return logits.view(1, 1, *inputs.shape[1:])
 
 # %% ../../nbs/230_localizer.ipynb #17a5fa74
-def _stretch(
+def _smooth_and_resize(
     logits,  # 1 x 1 x h x w
     part,  # height and width of the part without padding, in pixels of the prepared image
     size,  # height and width of the map
 ):
-    "Smoothed logits for every pixel: H x W."
+    "Smoothed logits at every pixel: H x W."
     smooth = box_mean(logits, _SMOOTH)
     pixels = F.interpolate(smooth, scale_factor=CELL, mode='bilinear', align_corners=False)
     pixels = pixels[..., : part[0], : part[1]]
@@ -154,7 +156,7 @@ def _read_folder(folder):
     except OSError:
         raise RealnessError(
             f'{folder}: no localizer here (localizer.json and localizer.safetensors); '
-            'make one with: realness localizer fit'
+            'fit one with: realness localizer fit'
         ) from None
     except Exception as e:
         raise RealnessError(f'{folder}: damaged localizer ({e}); fit it again') from e
@@ -181,20 +183,20 @@ class Localizer:
         self,
         relative: RelativeFeatures,
         networks: list,  # of `CellNetwork`; their logits are averaged
-        about: dict,  # what is known about the training data, stored in localizer.json
+        about: dict,  # entries of localizer.json about the training data
     ):
         self.relative, self.networks, self.about = relative, networks, about
         self._features = None
 
     @property
     def features(self) -> CellFeatures:
-        "What describes the cells. Raises `RealnessError` if the localizer was fitted with another encoder."
+        "Computes cell features. Raises `RealnessError` if the localizer was fitted with another encoder."
         if self._features is None:
             features = CellFeatures()
             encoder = features.encoder.fingerprint()
             if self.about.get('encoder', encoder) != encoder:
                 raise RealnessError(
-                    'this localizer was fitted on another encoder; fit it again (realness localizer fit)'
+                    'this localizer was fitted with another encoder; fit it again (realness localizer fit)'
                 )
             self._features = features
         return self._features
@@ -211,18 +213,18 @@ class Localizer:
         logits = _average_logits(self.networks, self.relative(self.features(x)))
         if x.std() < 1e-3:  # one colour
             logits = torch.full_like(logits, logits.median())
-        return _stretch(logits, part, image.size[::-1]).numpy()
+        return _smooth_and_resize(logits, part, image.size[::-1]).numpy()
 
     def map(
         self,
         image,  # anything `load_image` takes, of any size
         max_side: int = MAX_SIDE,  # pixels; a larger image is reduced before it is described
     ) -> np.ndarray:  # H x W float32 in 0-1, higher = less real
-        "Where the image looks unreal."
+        "Probability at every pixel that the image looks unreal there."
         return (1 / (1 + np.exp(-self.logits(image, max_side)))).astype(np.float32)
 
     def score(self, image) -> float:
-        "Mean of the map, 0-1, higher = less real. It is no estimate of how real people find the image."
+        "Mean of the map, 0-1, higher = less real. This does not predict the MOS."
         return float(self.map(image).mean())
 
     def fingerprint(self) -> str:
@@ -288,19 +290,17 @@ def _training_record(localizer, cells, photos, licence):
 
 # %% ../../nbs/230_localizer.ipynb #a10d81ef
 def fit_localizer(  # noqa: PLR0913
-    photos: Path
-    | str
-    | list
-    | None = None,  # photographs: folders or files; None for `installed_photographs`
+    # photographs: folders or files; None for `installed_photographs`
+    photos: Path | str | list | None = None,
     out: Path | str | None = None,  # folder to save it to; None = do not save
     kinds: list | None = None,  # names in `DEFECTS` to train on; None for all
     per: int = 20,  # training images of each kind
     nets: int = 3,  # networks to average
     seed: int = 1,
     licence: str | None = None,  # of the weights, for localizer.json
-    cells: TrainingCells | None = None,  # of `make_training_cells`, for a second fit without the slow part
+    cells: TrainingCells | None = None,  # of `make_training_cells`; made from `photos` by default
 ) -> Localizer:
-    "Plant defects in photographs, learn to find them, and save the head."
+    "Plant defects in photographs, fit a localizer to them, and save it."
     cells = cells or make_training_cells(photos, kinds, per, seed=seed)
     without = [kind for kind in cells.about['kinds'] if kinds and kind not in kinds]
     localizer = fit_cells(cells, without, nets)

@@ -43,7 +43,7 @@ _MAX_PHOTOGRAPH_SIDE = 1400  # pixels; larger photographs are reduced
 
 
 def _load_photograph(file, licence):
-    "A photograph from a file, reduced to a side of at most 1,400 pixels."
+    "A photograph from a file, its longer side reduced to at most 1,400 pixels."
     image = load_image(file)
     image.thumbnail((_MAX_PHOTOGRAPH_SIDE, _MAX_PHOTOGRAPH_SIDE))
     return LicensedPhotograph(file.stem, licence, image)
@@ -82,10 +82,10 @@ def _pywavelets_photograph():
 
 # %% ../../nbs/227_localizer_data.ipynb #6a02f6ab
 def installed_photographs(
-    # the folder of lomiri-wallpapers-16.04; also one to which the package was unpacked
+    # where the package lomiri-wallpapers-16.04 is installed, or the folder to which it was unpacked
     wallpapers: Path | str = WALLPAPER_FOLDER,
 ) -> list:  # of `LicensedPhotograph`, none of them a test photograph of the demo
-    "Photographs of free licence in the packages installed on this machine."
+    "Freely licensed photographs in the packages installed on this machine."
     demo = [
         LicensedPhotograph(photo.name, photo.licence, photo.open())
         for photo in photographs()
@@ -100,18 +100,18 @@ def open_photographs(
     "Open the photographs to train on. Raises `RealnessError` if there are none."
     if photos is None:
         return installed_photographs()
-    places = [photos] if isinstance(photos, (str, Path)) else list(photos)
+    paths = [photos] if isinstance(photos, (str, Path)) else list(photos)
     files = []
-    for place in map(Path, places):
-        files += find_images(place) if place.is_dir() else [place]
+    for path in map(Path, paths):
+        files += find_images(path) if path.is_dir() else [path]
     if not files:
-        names = ', '.join(map(str, places))
-        raise RealnessError(f'no photographs in {names}; name a folder that holds some')
+        names = ', '.join(map(str, paths))
+        raise RealnessError(f'no photographs in {names}; give a folder that contains some')
     return [_load_photograph(file, 'that of its owner') for file in files]
 
 # %% ../../nbs/227_localizer_data.ipynb #1d052617
 def _add_grain(image, rng):
-    "Gaussian noise, one value for each colour channel or one for all."
+    "Add Gaussian noise, either independent for each colour channel or the same for all."
     deviation = rng.uniform(1, 7)
     shape = image.shape if rng.random() < 0.5 else (*image.shape[:2], 1)
     return np.clip(image + rng.normal(0, deviation, shape), 0, 255).astype(np.uint8)
@@ -152,7 +152,7 @@ def _make_training_image(
     rng: np.random.Generator,
     size: tuple = _TRAIN_SIZE,  # height, width
 ) -> tuple | None:  # image (h x w x 3 uint8) and mask (h x w in 0-1), or None if the defect is invisible
-    "A view of a photograph with a planted defect, perhaps degraded as a whole."
+    "A random view of a photograph, randomly degraded, with a planted defect if `kind` is given."
     image = _degrade_image(random_view(photo, rng, size), rng)
     mask = np.zeros(size, np.float32)
     if kind:
@@ -173,14 +173,15 @@ def _image_kinds(kinds, per, seed):
 
 # %% ../../nbs/227_localizer_data.ipynb #12ddb2b4
 def _training_images(photos, order, seed):
-    "Yield (kind, image, mask); another view is tried until the defect shows."
+    "Yield (kind, image, mask); other views are tried until the defect is visible."
     for i, kind in enumerate(order):
         rng = np.random.default_rng([seed, i])
-        made = None
-        while made is None:
+        pair = None
+        while pair is None:
             photo = photos[int(rng.integers(len(photos)))]
-            made = _make_training_image(photo.image, kind, rng)
-        yield kind, *made
+            pair = _make_training_image(photo.image, kind, rng)
+        image, mask = pair
+        yield kind, image, mask
 
 # %% ../../nbs/227_localizer_data.ipynb #2ee034d7
 _CELLS_PER_IMAGE = 256
@@ -194,12 +195,10 @@ def _sample_cells(
     "Sample cells inside a defect, on its rim and outside."
     truth = average_cells(torch.from_numpy(mask)[None, None]).flatten().numpy()
     inside, outside = truth > 0.5, truth < 0.02
-    counts = [
-        (inside, n // 2),
-        (~inside & ~outside, n // 8),
-        (outside, n * 3 // 8 if truth.max() > 0.02 else n // 2),
-    ]
-    drawn = [rng.choice(np.flatnonzero(group), count) for group, count in counts if group.any()]
+    rim = ~inside & ~outside
+    n_outside = n * 3 // 8 if truth.max() > 0.02 else n // 2
+    groups = [(inside, n // 2), (rim, n // 8), (outside, n_outside)]
+    drawn = [rng.choice(np.flatnonzero(group), count) for group, count in groups if group.any()]
     indices = np.concatenate(drawn)
     return indices, truth[indices]
 
@@ -211,7 +210,7 @@ class TrainingCells:
     x: torch.Tensor  # n x D float16, of `RelativeFeatures`
     y: torch.Tensor  # n float32: truth in 0-1
     kind: np.ndarray  # n names of defects, '' for images without one
-    relative: RelativeFeatures  # what made `x`
+    relative: RelativeFeatures  # converts cell features to rows of `x`
     about: dict = field(default_factory=dict)  # photographs, kinds, number of images, seed, encoder
 
     def __repr__(self):
@@ -219,22 +218,24 @@ class TrainingCells:
         return f'TrainingCells({n} cells of {self.about["pictures"]} images, {width} features)'
 
 # %% ../../nbs/227_localizer_data.ipynb #f3c66b5e
-_RELATIVE_FIT_IMAGES = 48  # images from which `RelativeFeatures` is fitted
+_RELATIVE_FIT_IMAGES = 48  # images to which `RelativeFeatures` is fitted
 
 
-class _DescribedImage(NamedTuple):
+class _SampledImage(NamedTuple):
+    "Features of a training image with its sampled cells."
+
     kind: str
     features: torch.Tensor  # C x h x w float16
     indices: np.ndarray  # of the sampled cells
     truth: np.ndarray  # of the sampled cells
 
 # %% ../../nbs/227_localizer_data.ipynb #6811e1d7
-def _describe_images(describe, images, seed) -> Iterator[_DescribedImage]:
-    "Describe training images and sample their cells."
+def _sample_images(cell_features, images, seed) -> Iterator[_SampledImage]:
+    "Compute the features of training images and sample their cells."
     for i, (kind, image, mask) in enumerate(images):
         indices, truth = _sample_cells(mask, np.random.default_rng([seed, i, 7]))
-        features = describe(prepare_image(image)[0]).half()
-        yield _DescribedImage(kind, features, indices, truth)
+        pixels, _ = prepare_image(image)
+        yield _SampledImage(kind, cell_features(pixels).half(), indices, truth)
 
 # %% ../../nbs/227_localizer_data.ipynb #6c751d95
 def _cell_inputs(relative, image):
@@ -243,13 +244,13 @@ def _cell_inputs(relative, image):
     return inputs[torch.from_numpy(image.indices)].half()
 
 # %% ../../nbs/227_localizer_data.ipynb #a760d087
-def _join_cells(described, describe, deep):
-    "`TrainingCells` from described images, without `about`."
-    first = list(islice(described, _RELATIVE_FIT_IMAGES))
+def _join_cells(images, cell_features, deep):
+    "`TrainingCells` from an iterator over `_SampledImage`, without `about`."
+    first = list(islice(images, _RELATIVE_FIT_IMAGES))
     features = [image.features for image in first]
-    relative = RelativeFeatures.fit(features, describe.groups[2], deep)
+    relative = RelativeFeatures.fit(features, cell_features.groups[2], deep)
     x, y, kinds = [], [], []
-    for image in chain(first, described):
+    for image in chain(first, images):
         x.append(_cell_inputs(relative, image))
         y.append(image.truth)
         kinds += [image.kind] * len(image.truth)
@@ -260,25 +261,25 @@ def _join_cells(described, describe, deep):
 def make_training_cells(
     photos: Path | str | list | None = None,  # folders or files; None for `installed_photographs`
     kinds: list | None = None,  # names out of `DEFECTS`; None for all
-    per: int = 20,  # images of each kind
+    per: int = 20,  # images of each kind; twice as many have no defect
     deep: int = 16,  # principal components of the deep features
     seed: int = 1,
 ) -> TrainingCells:
-    "Plant defects, describe the images and sample their cells. Raises `RealnessError` for an unknown kind."
+    "Plant defects, compute features and sample cells. Raises `RealnessError` for an unknown kind."
     kinds = list(kinds or DEFECTS)
     photos = open_photographs(photos)
     unknown = set(kinds) - set(DEFECTS)
     if unknown:
         raise RealnessError(f'unknown defect {min(unknown)!r}; the kinds are: {", ".join(DEFECTS)}')
-    describe = CellFeatures()
+    cell_features = CellFeatures()
     order = _image_kinds(kinds, per, seed)
-    images = track(_training_images(photos, order, seed), 'planting and describing', len(order))
-    cells = _join_cells(_describe_images(describe, images, seed), describe, deep)
+    images = track(_training_images(photos, order, seed), 'planting defects', len(order))
+    cells = _join_cells(_sample_images(cell_features, images, seed), cell_features, deep)
     cells.about = {
         'photographs': [[photo.name, photo.licence] for photo in photos],
         'kinds': kinds,
         'pictures': len(order),
         'seed': seed,
-        'encoder': describe.encoder.fingerprint(),
+        'encoder': cell_features.encoder.fingerprint(),
     }
     return cells

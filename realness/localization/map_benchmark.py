@@ -36,18 +36,18 @@ from ..result_plots import plot_table
 
 # %% ../../nbs/315_map_benchmark.ipynb #5bab61b2
 def _all_described(images):
-    "Whether all images have a description. Raises `RealnessError` when only some have."
-    silent = [image.name for image in images if not image.description]
-    if silent and len(silent) < len(images):
+    "Whether all images have a description. Raises `RealnessError` if only some have one."
+    undescribed = [image.name for image in images if not image.description]
+    if undescribed and len(undescribed) < len(images):
         raise RealnessError(
-            f'{len(silent)} images have no sentence: {", ".join(silent[:5])}; '
-            'add them to image_descriptions.csv, or take it away to leave text out'
+            f'{len(undescribed)} images have no description: {", ".join(undescribed[:5])}; '
+            'add them to image_descriptions.csv, or remove this file to leave out text-driven variants'
         )
-    return not silent
+    return not undescribed
 
 # %% ../../nbs/315_map_benchmark.ipynb #12fe19b6
 def _choose(text, choosing, progress):
-    "Name of the best text-driven variant on training images; None without text-driven variants."
+    "Name of the text-driven variant that is best on the images `choosing`; None if there is none."
     if len(text) < 2:
         return next(iter(text), None)
     if choosing is None:
@@ -55,20 +55,20 @@ def _choose(text, choosing, progress):
     return choose_variant(run_benchmark(choosing, text, progress=progress))
 
 # %% ../../nbs/315_map_benchmark.ipynb #c7543d83
-_SHUFFLES = 5  # times that the descriptions are dealt out anew
+_SHUFFLES = 5  # how often the descriptions are shuffled
 
 
-def _own_controls(chosen):
-    "Names of the controls that are made from the chosen variant."
-    return f'{chosen}, whole image', f'{chosen}, shuffled sentences'
+def _derived_controls(chosen):
+    "Names of the two controls that are derived from the chosen variant."
+    return f'{chosen}, whole image', f'{chosen}, shuffled descriptions'
 
-
+# %% ../../nbs/315_map_benchmark.ipynb #d43c3574
 def _roles(contestants, chosen):
     "Role of every variant, in the order of the table."
     roles = dict.fromkeys(CONTROLS, 'control')
     roles |= dict.fromkeys(contestants.text, 'text')
-    roles |= dict.fromkeys(contestants.others, 'no sentence')
-    return roles | dict.fromkeys(_own_controls(chosen) if chosen else (), 'control')
+    roles |= dict.fromkeys(contestants.others, 'no description')
+    return roles | dict.fromkeys(_derived_controls(chosen) if chosen else (), 'control')
 
 # %% ../../nbs/315_map_benchmark.ipynb #8245707b
 def _run_all(contestants, chosen, images, seed, progress):
@@ -76,7 +76,7 @@ def _run_all(contestants, chosen, images, seed, progress):
     variants = {**CONTROLS, **contestants.text, **contestants.others}
     if not chosen:
         return run_benchmark(images, variants, progress=progress)
-    whole, shuffled = _own_controls(chosen)
+    whole, shuffled = _derived_controls(chosen)
     variant = contestants.text[chosen]
     runs = {f'shuffled {i}': shuffled_control(variant, images, seed + i) for i in range(_SHUFFLES)}
     variants |= {whole: whole_image_control(variant)} | runs
@@ -86,7 +86,7 @@ def _run_all(contestants, chosen, images, seed, progress):
 # %% ../../nbs/315_map_benchmark.ipynb #670903ef
 def _text_comparisons(rows, chosen, seed):
     "The chosen variant against its controls."
-    whole, shuffled = _own_controls(chosen)
+    whole, shuffled = _derived_controls(chosen)
     controls = (shuffled, whole, 'centre', 'scene statistics')
     return [{'kinds': 'all'} | compare_variants(rows, chosen, control, seed=seed) for control in controls]
 
@@ -94,10 +94,10 @@ def _text_comparisons(rows, chosen, seed):
 def _other_comparisons(rows, name, seen, chosen, seed):
     "A variant that reads no description against controls and the chosen variant."
     unseen = [kind for kind in rows.kind.unique() if kind and kind not in seen]
-    which = {'kinds': 'unseen' if unseen else 'seen'}
+    used = {'kinds': 'unseen' if unseen else 'seen'}
     controls = [control for control in ('centre', 'scene statistics', chosen) if control]
     return [
-        which | compare_variants(rows, name, control, kinds=unseen or None, seed=seed) for control in controls
+        used | compare_variants(rows, name, control, kinds=unseen or None, seed=seed) for control in controls
     ]
 
 # %% ../../nbs/315_map_benchmark.ipynb #2a20b198
@@ -108,16 +108,16 @@ class BenchmarkResult(NamedTuple):
     differences: pd.DataFrame  # one row for each comparison
     rows: pd.DataFrame  # one row for each image and variant, with the maps
 
-
+# %% ../../nbs/315_map_benchmark.ipynb #c69487c9
 def full_table(
     contestants: Contestants,
     images: list | None = None,  # of `BenchmarkImage`; `make_benchmark()` by default
-    # images to choose the text-driven variant by; by default one of each kind on the training photographs
+    # images for the choice of the text-driven variant; by default one of each kind in training photographs
     choosing: list | None = None,
     seed: int = 0,  # of shuffling and intervals
-    progress=None,  # called with the share that is done of choosing, then of the evaluation
+    progress=None,  # called with the share of images that is done, of the choice and then of the evaluation
 ) -> BenchmarkResult:
-    "Choose a text-driven variant on training images, then evaluate everything."
+    "Choose a text-driven variant on training images, then evaluate all variants and controls."
     images = make_benchmark() if images is None else images
     if not _all_described(images):
         contestants = contestants._replace(text={})
@@ -134,10 +134,10 @@ def full_table(
 # %% ../../nbs/315_map_benchmark.ipynb #305d51fe
 def plot_benchmark(
     table: pd.DataFrame,  # of `full_table` or `summarise_variants`
-    metric: str = 'auc_judd',  # the metric that the interval belongs to
+    metric: str = 'auc_judd',  # the metric of the intervals
     title: str | None = None,
 ):  # a Figure
-    "Every variant with its interval over photographs; a line at chance."
+    "Forest plot of all variants with their intervals over photographs, and a line at chance."
     name = 'AUC-Judd' if metric == 'auc_judd' else metric
     df = pd.DataFrame(
         {
@@ -154,12 +154,13 @@ def plot_benchmark(
 
 # %% ../../nbs/315_map_benchmark.ipynb #80f9b814
 def _parse(argv):
+    "The options of the command."
     parser = argparse.ArgumentParser(
         prog='python -m realness.localization.map_benchmark',
         description='Compare map variants and controls on images with masks.',
     )
     parser.add_argument(
-        '--per-kind', type=int, default=1, help='images of each kind of defect on the test photographs'
+        '--per-kind', type=int, default=1, help='images of each kind of defect in the test photographs'
     )
     parser.add_argument('--clip', default='lite-clip', help='the CLIP model')
     parser.add_argument('--held-out', help='a folder of localizers, each fitted without some kinds')
@@ -167,7 +168,7 @@ def _parse(argv):
     parser.add_argument(
         '--out',
         default='nbs/results/map_benchmark.csv',
-        help='the table; the differences go beside it (…_differences.csv)',
+        help='file for the table; the differences are written beside it (…_differences.csv)',
     )
     return parser.parse_args(argv)
 
@@ -179,11 +180,11 @@ def _save_table(df, path):
 
 # %% ../../nbs/315_map_benchmark.ipynb #201fc5a4
 def _show_progress(share):
-    "Overwrite the last line on the terminal with a percentage."
+    "Overwrite the current line of the terminal with a percentage."
     print(f'\r{share:4.0%}', end='', file=sys.stderr)
 
 # %% ../../nbs/315_map_benchmark.ipynb #50b635d2
-_SHOWN = [
+_PRINTED_COLUMNS = [
     'variant',
     'role',
     'chosen',
@@ -197,7 +198,7 @@ _SHOWN = [
     'seconds',
 ]
 
-
+# %% ../../nbs/315_map_benchmark.ipynb #1155f505
 def main(argv: list | None = None):
     "Run the benchmark and write its tables."
     from realness.localization.clip import load_clip
@@ -212,7 +213,7 @@ def main(argv: list | None = None):
     out = Path(options.out)
     _save_table(table, out)
     _save_table(differences, out.with_name(f'{out.stem}_differences{out.suffix}'))
-    print(table[_SHOWN].round(3).to_string(index=False))
+    print(table[_PRINTED_COLUMNS].round(3).to_string(index=False))
     print(differences.round(3).to_string(index=False))
 
 

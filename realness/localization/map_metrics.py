@@ -25,7 +25,7 @@ from realness.localization.pixel_metrics import (
 
 # %% ../../nbs/300_map_metrics.ipynb #8bcd3ed3
 def _is_constant(values):
-    "Do the values vary by rounding errors only?"
+    "Whether the values vary only by rounding errors."
     return values.std() <= 1e-12 * np.abs(values).max()
 
 
@@ -59,7 +59,7 @@ def _densities(heatmap, mask):
     "Map and mask as distributions. Raises `RealnessError` for an empty mask."
     heatmap, mask = check_single(heatmap, mask)
     if not mask.any():
-        raise RealnessError('the mask is empty: it is no distribution')
+        raise RealnessError('the mask is empty: SIM and KLD need a defect')
     return to_density(heatmap), mask.astype(np.float64) / mask.sum(dtype=np.float64)
 
 # %% ../../nbs/300_map_metrics.ipynb #b6d442a5
@@ -106,7 +106,7 @@ def colour_position(
 ) -> np.ndarray:  # H x W, 0-1
     "Where the values lie in a fixed colour range, clipped. Raises `RealnessError` unless `hi` is above `lo`."
     if not (np.isfinite([lo, hi]).all() and hi > lo):
-        raise RealnessError(f'the colour range {lo:g} to {hi:g} is none: hi must be above lo')
+        raise RealnessError(f'the colour range {lo:g} to {hi:g} is empty: hi must be above lo')
     return np.clip((check_map(heatmap).astype(np.float64) - lo) / (hi - lo), 0, 1)
 
 # %% ../../nbs/300_map_metrics.ipynb #e7d40867
@@ -116,7 +116,7 @@ def map_mse(
     lo: float = 0.0,  # colour range of the map
     hi: float = 1.0,
 ) -> float:  # 0-1, lower is better
-    "Mean squared difference of `colour_position` and mask over pixels."
+    "Mean squared difference between `colour_position` and mask over pixels."
     heatmap, mask = check_single(heatmap, mask)
     return float(((colour_position(heatmap, lo, hi) - mask) ** 2).mean())
 
@@ -188,11 +188,11 @@ def _value_metrics(heatmap, mask, lo, hi, clean):
 def image_metrics(  # noqa: PLR0913
     heatmap,  # H x W, higher = less real
     mask,  # H x W, 0-1; all 0 for a clean image
-    lo: float | None = 0.0,  # colour range of the map; None when it has none
+    lo: float | None = 0.0,  # colour range of the map; None if it has none
     hi: float | None = 1.0,
     at: float = MASK_THRESHOLD,  # a pixel belongs to the defect where mask > at
     limit: float = 0.3,  # highest false-alarm rate of AUPRO, over the clean pixels of this image
-) -> dict:  # the names of `MAP_METRIC_DIRECTION` but `pixel_auroc` (here `auc_judd`) -> float
+) -> dict:  # names of `MAP_METRIC_DIRECTION` except `pixel_auroc` (the same as `auc_judd` here) -> float
     "Every map metric of one image; NaN where it is undefined."
     heatmap, mask = check_single(heatmap, mask)
     defect = binarise_mask(mask, at)

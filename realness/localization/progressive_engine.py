@@ -18,22 +18,22 @@ _FIRST_WINDOWS = 48  # windows of each size in the first stage, on average
 
 
 def _share_windows(grids, total):
-    "Return how many windows of each grid a stage of about `total` windows takes."
+    "Return the number of windows of each grid in a stage of about `total` windows."
     weights = np.array([1 / grid.window for grid in grids])
     shares = weights / weights.sum()
     return [min(len(grid), max(8, round(total * share))) for grid, share in zip(grids, shares, strict=True)]
 
 # %% ../../nbs/222_progressive_engine.ipynb #c8a5d9a9
-_MAX_FITTED = 3000  # beyond so many windows of one size, all of them are computed
+_MAX_FITTED = 3000  # largest number of scores that a surface is fitted to
 
 
 def _round_up(grid, n):
-    "Return n, or all windows of a grid where a surface is not worth its cost."
+    "Return n, or the size of the grid if fitting a surface would not save time."
     return len(grid) if n > _MAX_FITTED or n > 0.7 * len(grid) else n
 
 # %% ../../nbs/222_progressive_engine.ipynb #22e9d6af
 def _fill_in(task, grid, n, smoothness):
-    "Return the scores of all windows of a grid, n of them computed. Adds the grid's entry to `smoothness`."
+    "Return the scores of all windows of a grid: all exact, or fitted to n of them. Updates `smoothness`."
     if n >= len(grid):
         return task.scores(grid)
     corners = grid.corners()
@@ -45,8 +45,9 @@ def _fill_in(task, grid, n, smoothness):
 
 # %% ../../nbs/222_progressive_engine.ipynb #f3243570
 def _check_tolerance(tolerance):
+    "Raise `RealnessError` for a negative tolerance."
     if tolerance < 0:
-        raise RealnessError(f"tolerance {tolerance}: give a share of the map's spread, 0 or more")
+        raise RealnessError(f'tolerance {tolerance}: give a number of standard deviations, 0 or more')
 
 
 def _estimate_error(array, previous):
@@ -60,10 +61,12 @@ def progressive(
     "Compute some windows, then twice as many, until two stages agree or all windows are computed."
     _check_tolerance(task.tolerance)
     total = _FIRST_WINDOWS * len(task.grids)
-    previous, smoothness = None, {}
+    previous = None
+    smoothness = {}  # `Grid` -> length scale and noise variance of its surface
     while True:
-        counts = [_round_up(g, n) for g, n in zip(task.grids, _share_windows(task.grids, total), strict=True)]
-        scores = [_fill_in(task, g, n, smoothness) for g, n in zip(task.grids, counts, strict=True)]
+        shares = _share_windows(task.grids, total)
+        counts = [_round_up(grid, n) for grid, n in zip(task.grids, shares, strict=True)]
+        scores = [_fill_in(task, grid, n, smoothness) for grid, n in zip(task.grids, counts, strict=True)]
         array = task.to_map(scores)
         is_exact = sum(counts) == task.n_windows
         error = 0.0 if is_exact else _estimate_error(array, previous)

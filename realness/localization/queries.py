@@ -20,14 +20,14 @@ from .text_vectors import embed_text, split_to_fit
 # %% ../../nbs/215_queries.ipynb #ebe3f0b2
 @dataclass
 class Query:
-    "What every window is compared with. Called with similarities (windows x texts), it returns scores."
+    "The texts to compare windows with, and a score. A call turns similarities (n x texts) into n scores."
 
     score: Score
     text: str | None  # the description; None where only prompts are used
     vectors: np.ndarray  # texts x dim, unit length
-    n_unreal: int  # how many of the texts are prompts for failed images
-    parts: int = 1  # in how many parts the description was read
-    clip: CLIP = field(default=None, repr=False)
+    n_unreal: int  # number of texts that are prompts for failed images
+    parts: int = 1  # number of parts into which the description was split to fit the token limit
+    clip: CLIP = field(default=None, repr=False)  # the model that embedded the texts
 
     def values(self, similarities):
         "Return what the score's function returns: n values, or n x components."
@@ -35,7 +35,7 @@ class Query:
 
     @cached_property
     def component_statistics(self):
-        "Mean and standard deviation of each component over windows of ordinary photographs."
+        "Mean and standard deviation of each component over windows from ordinary photographs."
         values = self.values(load_reference(self.clip).vectors @ self.vectors.T)
         return values.mean(0), np.maximum(values.std(0), 1e-4)
 
@@ -48,7 +48,7 @@ class Query:
 
 # %% ../../nbs/215_queries.ipynb #aad15f1b
 def _choose_score(name, text):
-    "Return the score to use, or its replacement without a description."
+    "Return a score by name, or its replacement without a description. Raises `RealnessError` without both."
     score = SCORES[name]
     if score.needs_text and not text and score.without_text:
         score = SCORES[score.without_text]
@@ -75,9 +75,9 @@ def make_query(
 # %% ../../nbs/215_queries.ipynb #2a21bcd3
 def reference_scores(
     query: Query,
-    window: int,  # pixels; windows of the nearest size are used
-) -> tuple:  # mean and standard deviation
-    "Return what windows of ordinary photographs score."
+    window: int,  # side in pixels; reference windows of the nearest size are used
+) -> tuple:  # two floats; the standard deviation is at least 0.0001
+    "Return the mean and standard deviation of the scores of windows from ordinary photographs."
     scores = query(load_reference(query.clip).near(window) @ query.vectors.T)
     return float(scores.mean()), float(max(scores.std(), 1e-4))
 
@@ -86,7 +86,7 @@ def standardise(
     scores: np.ndarray,  # of windows
     query: Query,
     window: int,  # their side, pixels
-) -> np.ndarray:  # in standard deviations above the mean of windows of ordinary photographs
-    "Measure scores against those of ordinary photographs."
+) -> np.ndarray:  # in standard deviations above the mean of the reference windows
+    "Standardise scores by those of windows from ordinary photographs."
     mean, deviation = reference_scores(query, window)
     return (scores - mean) / deviation

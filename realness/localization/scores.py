@@ -53,14 +53,14 @@ class Similarities:
 # %% ../../nbs/212_scores.ipynb #740a56a2
 @dataclass(frozen=True)
 class Score:
-    "One way to turn similarities into a value per window."
+    "A function that turns similarities into one value per window, and what the value means."
 
     name: str
     function: Callable  # `Similarities` of n windows -> n values, or n x components to be averaged
     quantity: str  # what a value is
     direction: str = 'unrealism'  # what a higher value means: 'unrealism' or 'realness'
-    needs_text: bool = True  # does it read the description?
-    without_text: str = ''  # the score that replaces it where there is no description
+    needs_text: bool = True  # whether the function uses the description
+    without_text: str = ''  # name of the score to use instead if there is no description
     unreal: tuple = ()  # prompts for failed images
     natural: tuple = ()  # prompts for ordinary images
     bounds: tuple | None = None  # lowest and highest possible value, where both exist
@@ -76,7 +76,7 @@ def register_score(
     name: str,
     **facts,  # the other fields of `Score`
 ):
-    "Register a function of `Similarities` as a score; a decorator."
+    "Return a decorator that registers a function of `Similarities` as a score."
 
     def register(function):
         SCORES.register(name, Score(name, function, **facts))

@@ -16,7 +16,7 @@ from .clip_model import CLIP
 
 # %% ../../nbs/213_text_vectors.ipynb #83d9bfb8
 def _clauses_or_words(text, clip):
-    "Cut a text into clauses, and those that are too long into words."
+    "Yield the clauses of a text; a clause beyond the token limit is cut into words."
     for clause in split_text(text):
         if clip.count_tokens(clause) <= clip.context:
             yield clause.strip()
@@ -26,7 +26,7 @@ def _clauses_or_words(text, clip):
 # %% ../../nbs/213_text_vectors.ipynb #d57a27be
 def split_to_fit(
     text: str,  # of any length
-    clip: CLIP,  # knows its token limit
+    clip: CLIP,  # the model whose token limit applies
 ) -> list:  # of strings, each within the limit
     "Cut a text into as few parts as the token limit of the model allows."
     if clip.count_tokens(text) <= clip.context:
@@ -44,6 +44,7 @@ def split_to_fit(
 # %% ../../nbs/213_text_vectors.ipynb #88079b0a
 @lru_cache(2048)
 def _embed_one(text, clip):
+    "Return the unit vector of one text, the mean over its parts."
     mean = clip.encode_text(split_to_fit(text, clip)).cpu().numpy().mean(0)
     return (mean / np.linalg.norm(mean)).astype(np.float32)
 

@@ -36,7 +36,7 @@ def make_grids(
 
 # %% ../../nbs/244_window_maker.ipynb #30fda06a
 def _window_notes(grids):
-    "Return a note if windows had to be cut to the image."
+    "Return a list with a note if windows had to be cut to the image, else an empty list."
     for grid in grids:
         if grid.exceeds_image:
             size = f'{grid.width} x {grid.height}'
@@ -50,7 +50,7 @@ def aggregate_scores(
     variant: Variant,
     query: Query,
 ) -> np.ndarray:  # height x width, float32
-    "Standardise the scores, if the variant does so, and turn them into one map."
+    "Return one map from the scores, which are standardised if the variant does so."
     maps = []
     for values, grid in zip(scores, grids, strict=True):
         if variant.standardise:
@@ -77,14 +77,14 @@ def _colour_range(
 
 # %% ../../nbs/244_window_maker.ipynb #6ae0b70f
 def _quantity(variant, query):
-    "Return what the values of the map are."
+    "Return the quantity of the map as text."
     return query.score.quantity + (', in reference deviations' if variant.standardise else '')
 
 # %% ../../nbs/244_window_maker.ipynb #c1419583
 def answers_no(
     item: MapInput,  # with a text
 ) -> bool:
-    'Does the description answer "No"?'
+    'Return whether the answer word of the description is "No".'
     return answer_word(item.description or item.text) == 'no'
 
 # %% ../../nbs/244_window_maker.ipynb #3f3ad5d6
@@ -102,7 +102,7 @@ class WindowMaker(MapMaker):
         return f'WindowMaker({self.request.variant}, {self.clip})'
 
     def window_vectors(self, item: MapInput) -> WindowVectors:
-        "Return the windows of an image, those that are cached and those to be computed."
+        "Return the windows of an image. Cached vectors are read, missing ones computed when they are needed."
         options = EmbedOptions(self.request.batch, self.request.fast)
         return WindowVectors(item.path or item.image, self.clip, self.request.cache, options)
 
@@ -116,14 +116,14 @@ class WindowMaker(MapMaker):
         query = make_query(item.text, self.clip, self.variant.score, self.request.against)
         grids = make_grids(self.variant, item.image.height, item.image.width)
         blank = self._blank(item, query, grids)
-        is_calm = self.request.policy and query.text and answers_no(item)
-        stages = self._calm(blank) if is_calm else self._computed(blank, item, query, grids)
+        is_flat = self.request.policy and query.text and answers_no(item)
+        stages = self._flat(blank) if is_flat else self._computed(blank, item, query, grids)
         for stage in stages:
             stage.seconds = time.perf_counter() - start
             yield stage
 
     def _blank(self, item, query, grids):
-        "Return a map with all its facts, but no values yet."
+        "Return a map with all facts and with 0 for every value."
         lo, hi = _colour_range(self.variant, query)
         notes = _window_notes(grids)
         if query.parts > 1:
@@ -148,10 +148,10 @@ class WindowMaker(MapMaker):
             notes=notes,
         )
 
-    def _calm(self, blank):
-        "Yield the map of a description that answers 'No': the real end of the colours everywhere."
+    def _flat(self, blank):
+        "Yield a map that has the most real value of the colour range everywhere."
         value = blank.lo if blank.direction == 'unrealism' else blank.hi
-        note = 'the description answers "No", so the map is calm by policy'
+        note = 'the description answers "No", so the map is flat by policy'
         array = np.full(blank.array.shape, value)
         yield replace(blank, array=array, notes=[*blank.notes, note])
 

@@ -56,17 +56,17 @@ class Grid:
 
     @property
     def ys(self):
-        "Where the rows of windows start."
+        "First pixel row of each row of windows."
         return _window_starts(self.height, self.window, self.stride)
 
     @property
     def xs(self):
-        "Where the columns of windows start."
+        "First pixel column of each column of windows."
         return _window_starts(self.width, self.window, self.stride)
 
     @property
     def shape(self):
-        "Rows and columns of windows."
+        "Number of rows and columns of windows."
         return len(self.ys), len(self.xs)
 
     @property
@@ -76,36 +76,40 @@ class Grid:
 
     @property
     def exceeds_image(self):
-        "Is the window larger than the image on some side?"
+        "Whether the window is larger than the image in height or width."
         return self.window > min(self.height, self.width)
 
     def __len__(self):
         return len(self.ys) * len(self.xs)
 
     def corners(self) -> np.ndarray:  # n x 2 int: y, x of the upper left pixel, row by row
-        "Return where each window starts."
+        "Return the upper left corner of each window."
         y, x = np.meshgrid(self.ys, self.xs, indexing='ij')
         return np.stack([y.ravel(), x.ravel()], 1)
 
 # %% ../../nbs/205_windows.ipynb #5db71e91
+_INVERSE_PLASTIC = 0.7548776662466927  # 1 / the plastic number
+_INVERSE_PLASTIC_SQUARED = 0.5698402909980532
+
+
 def spread_windows(
     grid: Grid,
-    n: int,  # how many, at most
-) -> np.ndarray:  # indices into the grid's windows; a longer list starts with the shorter one
+    n: int,  # number of windows, at most
+) -> np.ndarray:  # indices into the grid's windows; the first ones are the same for every `n`
     "Return `n` windows of a grid, spread evenly over the image."
     rows, columns = grid.shape
     k = np.arange(1, 4 * len(grid) + 64)
-    y = (k * 0.7548776662466927 % 1 * rows).astype(int)
-    x = (k * 0.5698402909980532 % 1 * columns).astype(int)
+    y = (k * _INVERSE_PLASTIC % 1 * rows).astype(int)
+    x = (k * _INVERSE_PLASTIC_SQUARED % 1 * columns).astype(int)
     visited = y * columns + x
-    _, first = np.unique(visited, return_index=True)
-    order = visited[np.sort(first)]
+    _, first_visits = np.unique(visited, return_index=True)
+    order = visited[np.sort(first_visits)]
     rest = np.setdiff1d(np.arange(len(grid)), order)
     return np.concatenate([order, rest])[:n]
 
 # %% ../../nbs/205_windows.ipynb #90a2f2f6
 def _cells(starts, window, length):
-    "Return the cells of one side: their lengths, the first window over each, and one past the last."
+    "Return the cells along one axis: length in pixels, first covering window, and one past the last."
     edges = np.unique(np.concatenate([starts, starts + window, [0, length]]))
     left = edges[:-1]
     first = np.searchsorted(starts + window, left, side='right')
@@ -116,27 +120,27 @@ def _cells(starts, window, length):
 AGGREGATIONS = ('mean', 'max', 'min', 'median')
 
 
-def _aggregate_rows(a, first, end, how):
+def _aggregate_rows(values, first, end, how):
     "Aggregate runs of consecutive rows: rows x columns -> cells x columns."
     if how == 'mean':
-        sums = np.concatenate([np.zeros((1, a.shape[1])), np.cumsum(a, 0, dtype=np.float64)])
+        sums = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, 0, dtype=np.float64)])
         return (sums[end] - sums[first]) / (end - first)[:, None]
     function = getattr(np, how)
-    return np.stack([function(a[i:j], 0) for i, j in zip(first, end, strict=True)])
+    return np.stack([function(values[i:j], 0) for i, j in zip(first, end, strict=True)])
 
 # %% ../../nbs/205_windows.ipynb #3156c32d
-def _median_cells(a, y_runs, x_runs):
-    "Return the median of the block of windows over each cell."
-    rows = list(zip(*y_runs, strict=True))
-    columns = list(zip(*x_runs, strict=True))
-    return np.array(
-        [[np.median(a[top:bottom, left:right]) for left, right in columns] for top, bottom in rows]
-    )
+def _median_cells(values, y_runs, x_runs):
+    "Return the median over the block of windows that cover each cell; a run is (first, end) as of `_cells`."
+    medians = np.empty((len(y_runs[0]), len(x_runs[0])))
+    for row, (top, bottom) in enumerate(zip(*y_runs, strict=True)):
+        for column, (left, right) in enumerate(zip(*x_runs, strict=True)):
+            medians[row, column] = np.median(values[top:bottom, left:right])
+    return medians
 
 # %% ../../nbs/205_windows.ipynb #bba0fb9c
 def check_aggregation(
     how: str,  # 'mean', 'max', 'min' or 'median'
-    option: str = 'within',  # the option that named it, for the message
+    option: str = 'within',  # name of the option, for the error message
 ):
     "Raise `RealnessError` for an unknown aggregation."
     if how not in AGGREGATIONS:
@@ -150,15 +154,17 @@ def to_pixels(
 ) -> np.ndarray:  # height x width, float32
     "Turn the scores of windows into one value for every pixel."
     check_aggregation(how)
-    a = np.asarray(scores, np.float64).reshape(grid.shape)
+    values = np.asarray(scores, np.float64).reshape(grid.shape)
     window_height, window_width = grid.window_shape
     heights, *y_runs = _cells(grid.ys, window_height, grid.height)
     widths, *x_runs = _cells(grid.xs, window_width, grid.width)
     if how == 'median':
-        cells = _median_cells(a, y_runs, x_runs)
+        cells = _median_cells(values, y_runs, x_runs)
     else:
-        cells = _aggregate_rows(_aggregate_rows(a, *y_runs, how).T, *x_runs, how).T
-    return np.repeat(np.repeat(cells, heights, 0), widths, 1).astype(np.float32)
+        rows = _aggregate_rows(values, *y_runs, how)
+        cells = _aggregate_rows(rows.T, *x_runs, how).T
+    strips = np.repeat(cells, heights, axis=0)
+    return np.repeat(strips, widths, axis=1).astype(np.float32)
 
 # %% ../../nbs/205_windows.ipynb #d46a0fbe
 def across_sizes(

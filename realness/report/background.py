@@ -29,7 +29,7 @@ from ..result_plots import plot_table
 
 # %% ../../nbs/507_report_background.ipynb #05f9b1ec
 def _training_curves(history: pd.DataFrame) -> list:
-    "Loss and validation SROCC by epoch."
+    "Return a figure of the loss and the validation SROCC by epoch."
     last = history.iloc[-1]
     alt = (
         f'Loss and validation SROCC over {len(history)} epochs; in the last one the training loss is '
@@ -37,35 +37,43 @@ def _training_curves(history: pd.DataFrame) -> list:
     )
     return [figure_element(plot_curves(history), alt)]
 
+# %% ../../nbs/507_report_background.ipynb #a71c03e5
+_PARAMETER_LABELS = {'score': 'inner mean squared error', 'g': 'relative gamma'}
+
+
+def _parameter_label(name: str, blocks) -> str:
+    "Return the heading of a hyper-parameter; the weight of a feature block has the name of the block."
+    return f'weight of {name}' if name in blocks else _PARAMETER_LABELS.get(name, name)
+
 # %% ../../nbs/507_report_background.ipynb #db4c32ef
 def _hyper_parameters(facts: Facts) -> list:
-    "The hyper-parameters of kernel heads, if the run has any."
+    "Return a table of the hyper-parameters of the kernel heads, or a sentence if there are none."
     rows = []
     for modality, head in facts.config.get('heads', {}).items():
         row = {'head': MODALITIES[modality].label}
         for name, value in (head.get('params') or {}).items():
-            name = 'inner mean squared error' if name == 'score' else name
-            row[name] = f'{value:.3g}' if isinstance(value, float) else str(value)
+            label = _parameter_label(name, head.get('widths', {}))
+            row[label] = f'{value:.3g}' if isinstance(value, float) else str(value)
         if len(row) > 1:
             rows.append(row)
     if not rows:
         return [P('The run has no history of epochs.')]
     text = (
-        f'The {facts.settings.get("head", "kernel")} head is fitted at once, so there are no epochs. '
+        f'The {facts.settings.get("head", "kernel")} head is fitted in one step, without epochs. '
         'Its hyper-parameters were chosen by inner cross-validation on the training images:'
     )
     return [P(text), table_element(pd.DataFrame(rows).fillna(''))]
 
 # %% ../../nbs/507_report_background.ipynb #8b13803d
 def _cross_validation(facts: Facts, table: pd.DataFrame) -> list:
-    "The results of the cross-validation."
+    "Return the results of the cross-validation."
     heads = [MODALITIES[modality].label for modality in table.modality]
     pooled = [format_interval(row.pooled, row.pooled_lo, row.pooled_hi) for row in table.itertuples()]
     columns = {'head': heads, 'metric': table.metric.str.upper()}
     columns |= {'fold mean': table.fold_mean, 'fold sd': table.fold_sd, 'pooled [95 % interval]': pooled}
     repeats = facts.settings.get('repeats')
     size = f'{facts.settings.get("cv")} folds' + (f', repeated {repeats} times' if repeats != 1 else '')
-    text = f'{size}; {table.n.iloc[0]} training images; unfitted metrics.'
+    text = f'{size}; {table.n.iloc[0]} training images; metrics without a fitted logistic.'
     forest = table.rename(columns={'pooled': 'value', 'pooled_lo': 'lo', 'pooled_hi': 'hi'})
     forest = forest.assign(model=heads, direction='higher')
     srocc = forest[forest.metric == 'srocc']
@@ -75,7 +83,7 @@ def _cross_validation(facts: Facts, table: pd.DataFrame) -> list:
 
 # %% ../../nbs/507_report_background.ipynb #51f7b682
 def training_section(facts: Facts) -> list:
-    "Training curves or hyper-parameters, and the cross-validation."
+    "Return the training curves or hyper-parameters, and the cross-validation."
     history = facts.read_csv('history.csv')
     elements = _hyper_parameters(facts) if history is None or not len(history) else _training_curves(history)
     table = facts.read_csv('cv.csv')
@@ -89,7 +97,7 @@ _HUMAN = {True: 'yes', False: 'no', None: 'unknown'}
 
 
 def _encoder_pairs(config: dict) -> list:
-    "Name and facts of each encoder."
+    "Return the kind and a description of each encoder."
     pairs = []
     for kind, encoder in config.get('encoders', {}).items():
         info = encoder['info']
@@ -100,7 +108,7 @@ def _encoder_pairs(config: dict) -> list:
 
 # %% ../../nbs/507_report_background.ipynb #26123bfc
 def run_section(facts: Facts) -> list:
-    "What the run is, and all its settings."
+    "Return the main facts of the run, and all its settings."
     settings, info = facts.settings, facts.info
     scale = info.mos_scale
     pairs = [
@@ -110,9 +118,9 @@ def run_section(facts: Facts) -> list:
         ('head', settings.get('head')),
         ('input of the main head', _INPUTS[facts.predictor.main]),
         *_encoder_pairs(facts.config),
-        ('range of the MOS', ' to '.join(f'{bound:.3g}' for bound in info.mos_range)),
-        ('on a scale of 0-100', f'{scale["mean"]:g} + {scale["sd"]:g} x MOS' if scale else ''),
-        ('MOS by people', _HUMAN[info.human]),
+        ('range of the MOS', ' to '.join(format_number(bound, 2) for bound in info.mos_range)),
+        ('MOS on a scale of 0–100', f'{scale["mean"]:g} + {scale["sd"]:g} × MOS' if scale else ''),
+        ('MOS from human ratings', _HUMAN[info.human]),
         ('digest of the weights', facts.predictor.run_id),
         ('version of realness', facts.config.get('realness')),
         ('seed', settings.get('seed')),
@@ -124,27 +132,28 @@ def run_section(facts: Facts) -> list:
     return [pairs_element(pairs), *details]
 
 # %% ../../nbs/507_report_background.ipynb #7abb42ee
-_MOST_PROBLEMS = 50  # rows of a table
+_MAX_PROBLEMS = 50  # rows of the table
 
 
 def _split_elements(name: str, good: pd.DataFrame, problems: pd.DataFrame) -> list:
-    "Number of rows and problems of a split, and a table of the problems."
-    errors, notes = ((problems.level == level).sum() for level in ('error', 'note'))
+    "Return the numbers of rows and problems of a split, and a table of the problems."
+    errors = (problems.level == 'error').sum()
+    notes = (problems.level == 'note').sum()
     without = int((~good.description.str.strip().astype(bool)).sum()) if len(good) else 0
     text = f': {len(good)} good rows, {errors} problems, {notes} notes'
     text += f'; {without} without a description.' if without else '.'
     elements = [P(B(name), text)]
     if len(problems):
-        table = problems.head(_MOST_PROBLEMS)
+        table = problems.head(_MAX_PROBLEMS)
         elements.append(table_element(table.assign(row=[str(row) if row else '' for row in table.row])))
-    more = len(problems) - _MOST_PROBLEMS
+    more = len(problems) - _MAX_PROBLEMS
     if more > 0:
         elements.append(P(f'… and {more} more; `realness data check` prints all of them.'))
     return elements
 
 # %% ../../nbs/507_report_background.ipynb #927a0e58
 def data_section(facts: Facts) -> list:
-    "The problems of each split."
+    "Return the problems of each split."
     if not facts.checked:
         return [missing_element('No data were given or found.')]
     elements = []
@@ -154,13 +163,13 @@ def data_section(facts: Facts) -> list:
 
 # %% ../../nbs/507_report_background.ipynb #25f4eff5
 def _licence_item(name: str, info: DatasetInfo):
-    "Name and licence of a data set."
-    licence = info.licence or 'the licence is unknown, so nothing that comes from these data may be shared'
+    "Return name and licence of a data set."
+    licence = info.licence or 'unknown licence; do not share anything made from these data'
     return Li(B(name or 'unknown data'), ': ', licence, '' if licence.endswith('.') else '.')
 
 
 def _data_info(facts: Facts) -> DatasetInfo:
-    "What is known about the data folder; only its name if its dataset.json cannot be read."
+    "Return the facts about the data folder; only its name if its dataset.json cannot be read."
     try:
         return dataset_info(facts.data, facts.checked.get('train', (None,))[0])
     except (RealnessError, TypeError, AttributeError):
@@ -168,16 +177,18 @@ def _data_info(facts: Facts) -> DatasetInfo:
 
 # %% ../../nbs/507_report_background.ipynb #32689a1a
 def _page_contents(facts: Facts) -> str:
-    "A sentence about what the page shows of the data; empty if it shows nothing."
+    "Return a warning if the page shows images or descriptions of the data; '' if it shows neither."
     columns = {'images': 'path', 'descriptions': 'description'}
-    shown = [what for what, column in columns.items() if facts.images is not None and column in facts.images]
+    if facts.images is None:
+        return ''
+    shown = [content for content, column in columns.items() if column in facts.images]
     if not shown:
         return ''
-    return f' This page shows {" and ".join(shown)} of the data; share it only where their licence allows it.'
+    return f' This page shows {" and ".join(shown)} of the data; share it only if their licence allows it.'
 
 # %% ../../nbs/507_report_background.ipynb #89a26632
 def licences_section(facts: Facts) -> list:
-    "Licences of the data and of the encoders."
+    "Return the licences of the data and of the encoders."
     infos = {facts.info.name or 'the training data': facts.info}
     if facts.data:
         info = _data_info(facts)
@@ -186,7 +197,7 @@ def licences_section(facts: Facts) -> list:
         Li(B(encoder['info']['tag']), f': {encoder["info"]["licence"]}')
         for encoder in facts.config.get('encoders', {}).values()
     ]
-    text = 'The licence of the training data restricts the use of the weights.' + _page_contents(facts)
+    text = 'The licence of the training data also limits the use of the weights.' + _page_contents(facts)
     data_items = [_licence_item(name, info) for name, info in infos.items()]
     return [P(text), H3('Data'), Ul(*data_items), H3('Encoders'), Ul(*encoders)]
 
@@ -194,11 +205,11 @@ def licences_section(facts: Facts) -> list:
 def train_command(
     settings: dict,  # settings.json of a run
 ) -> str:
-    "The command that trains a run again, with placeholders for the folders."
+    "Return the command that trains a run again, with placeholders for the folders."
     defaults = asdict(RunConfig())
     options = []
     for name, value in settings.items():
-        if name not in defaults or name == 'val_share':  # `val_share` is no option
+        if name not in defaults or name == 'val_share':  # `val_share` is not an option of the command
             continue
         if value == defaults[name] and name not in ('encoders', 'head'):
             continue
@@ -208,7 +219,7 @@ def train_command(
 
 # %% ../../nbs/507_report_background.ipynb #5f99ae28
 def commands_section(facts: Facts) -> list:
-    "The commands that make the run and the page again."
+    "Return the commands that train the run and write the page again."
     report = f'realness report {shlex.quote(facts.run.resolve().name)}'
     if facts.data:
         report += f' --data {shlex.quote(facts.data.name)}'
@@ -216,7 +227,7 @@ def commands_section(facts: Facts) -> list:
         report += f' --clip {shlex.quote(str(facts.clip))}'
     commands = [train_command(facts.settings)] if facts.settings else []
     return [
-        P('The run and this page, from the command line (folders are shortened to their last name):'),
+        P('Train the run again and write this page (folders are shortened to their last name):'),
         Pre(Code('\n'.join([*commands, report]))),
         P('On the same machine, the same run and data give the same page, byte for byte.'),
     ]

@@ -23,14 +23,14 @@ from .facts import Facts
 from .results import too_few
 
 # %% ../../nbs/506_report_examples.ipynb #56fdf1d6
-_IMAGES_PER_GROUP = 4  # at most so many best and worst images
+_MAX_IMAGES = 4  # best or worst images
 
 
 def _choose_examples(images: pd.DataFrame) -> dict:
-    "Heading -> rows of the worst and of the best predictions."
+    "Return heading -> rows, for the worst and for the best predictions."
     errors = (images.predicted - images.MOS).abs()
     images = images.assign(error=errors).sort_values(['error', 'filename'])
-    n = min(_IMAGES_PER_GROUP, max(1, len(images) // 2))
+    n = min(_MAX_IMAGES, max(1, len(images) // 2))
     groups = {'Largest errors': images[::-1].head(n)}
     if len(images) > 1:
         groups['Smallest errors'] = images.head(n)
@@ -38,7 +38,7 @@ def _choose_examples(images: pd.DataFrame) -> dict:
 
 # %% ../../nbs/506_report_examples.ipynb #fc2c6045
 def _map_maker(facts: Facts) -> Callable:
-    "A function from a row of the images to its `Heatmap`."
+    "Return a function that makes the `Heatmap` of a row of the images."
     from realness.localization.clip import load_clip
     from realness.localization.heatmap import heatmap
     from realness.localization.localizer import Localizer
@@ -51,7 +51,7 @@ def _map_maker(facts: Facts) -> Callable:
 
 # %% ../../nbs/506_report_examples.ipynb #af461bd4
 def _make_maps(facts: Facts, rows: list) -> list:
-    "For each row a `Heatmap`, or the reason why there is none."
+    "Return for each row a `Heatmap`, or the reason why there is none."
     try:
         make_map = _map_maker(facts)
     except RealnessError as error:
@@ -68,29 +68,30 @@ def _make_maps(facts: Facts, rows: list) -> list:
 _LONGER_SIDE = 560  # pixels of an image on the page
 
 
-def _shrink(m):
-    "A smaller copy of a `Heatmap` and its image."
+def _shrink(heatmap):
+    "Return a smaller copy of a `Heatmap` and its image."
     from PIL import Image
 
-    factor = min(1.0, _LONGER_SIDE / max(m.width, m.height))
-    size = (max(1, round(factor * m.width)), max(1, round(factor * m.height)))
-    array = np.asarray(Image.fromarray(m.array).resize(size, Image.Resampling.BOX))
-    return replace(m, array=array, image=m.image.resize(size, Image.Resampling.LANCZOS))
+    factor = min(1.0, _LONGER_SIDE / max(heatmap.width, heatmap.height))
+    size = (max(1, round(factor * heatmap.width)), max(1, round(factor * heatmap.height)))
+    array = np.asarray(Image.fromarray(heatmap.array).resize(size, Image.Resampling.BOX))
+    return replace(heatmap, array=array, image=heatmap.image.resize(size, Image.Resampling.LANCZOS))
 
 # %% ../../nbs/506_report_examples.ipynb #21f6a57b
-def _map_element(filename: str, m):
-    "The image and its map, side by side."
-    box = next((region['box'] for region in m.boxes()), None)
-    place = 'even'
+def _map_element(filename: str, heatmap):
+    "Return the image and its map, side by side."
+    values = f'{heatmap.direction} {heatmap.array.min():.2f} to {heatmap.array.max():.2f}'
+    box = next((region['box'] for region in heatmap.boxes()), None)
+    place = 'the same everywhere'
     if box:
-        place = f'least real at {box[0]}, {box[1]} ({box[2]} x {box[3]} pixels)'
-    alt = f'{filename} and its map: {m.direction} {m.array.min():.2f} to {m.array.max():.2f}, {place}.'
-    data = to_jpeg(draw_maps([_shrink(m)], [''], look='side', bar=False), 150)
+        place = f'least real at {box[0]}, {box[1]} ({box[2]} × {box[3]} pixels)'
+    alt = f'{filename} and its map: {values}, {place}.'
+    data = to_jpeg(draw_maps([_shrink(heatmap)], [''], look='side', bar=False), 150)
     return Img(src=data_uri(data, 'image/jpeg'), alt=alt)
 
 # %% ../../nbs/506_report_examples.ipynb #f3939439
 def _caption(row) -> list:
-    "File name, prediction, error and description of an image."
+    "Return file name, prediction, error and description of an image, as elements."
     bounds = [getattr(row, name, None) for name in ('mos_lo', 'mos_hi')]
     lo, hi = (np.nan if bound is None else float(bound) for bound in bounds)
     predicted = format_interval(row.predicted, lo, hi, 2)
@@ -105,32 +106,37 @@ def _caption(row) -> list:
     return caption
 
 # %% ../../nbs/506_report_examples.ipynb #6034da1f
-def _card(row, m):
-    "An example: a figure with its caption. `m` is a `Heatmap`, the reason why there is none, or None."
+def _card(
+    row,  # of the images
+    heatmap,  # a `Heatmap`, the reason why there is none, or None
+):
+    "Return an example as a figure with its caption."
     caption = _caption(row)
-    if m is None:
+    if heatmap is None:
         return Figure(Figcaption(*caption))
-    if isinstance(m, str):
-        return Figure(Figcaption(*caption, Span(f' No map: {m}', cls='none')))
-    return Figure(_map_element(row.filename, m), Figcaption(*caption), cls='card')
+    if isinstance(heatmap, str):
+        return Figure(Figcaption(*caption, Span(f' No map: {heatmap}', cls='none')))
+    return Figure(_map_element(row.filename, heatmap), Figcaption(*caption), cls='card')
 
 # %% ../../nbs/506_report_examples.ipynb #d6414f43
 def _legend(maps: list) -> list:
-    "What the maps show, and their colour scale."
-    m = next((m for m in maps if m is not None and not isinstance(m, str)), None)
-    if m is None:
+    "Return an explanation of the maps and their colour scale; an empty list if there is no map."
+    heatmaps = [heatmap for heatmap in maps if heatmap is not None and not isinstance(heatmap, str)]
+    if not heatmaps:
         return []
+    heatmap = heatmaps[0]
     explanation = (
-        f'Left: the image. Right: its map ({m.variant}, {m.model}); the contour surrounds the least real 5 % '
-        'of the pixels. A map is a separate prediction and does not explain the predicted MOS. '
-        'All maps have this scale:'
+        f'Left: the image. Right: its map (variant {heatmap.variant}, model {heatmap.model}); the contour '
+        'surrounds the least real 5 % of the pixels. The maps are computed separately and do not explain the '
+        'predicted MOS. All maps have this colour scale:'
     )
-    alt = f'Colour scale of the maps: {m.quantity}, {m.lo:g} to {m.hi:g}; brighter is less real.'
-    return [P(explanation), figure_element(draw_colour_bar(_shrink(m)), alt)]
+    values = f'{heatmap.quantity}, {heatmap.lo:g} to {heatmap.hi:g}'
+    alt = f'Colour scale of the maps: {values}; brighter is less real.'
+    return [P(explanation), figure_element(draw_colour_bar(_shrink(heatmap), width=4.5), alt)]
 
 # %% ../../nbs/506_report_examples.ipynb #e8471f78
 def examples_section(facts: Facts) -> list:
-    "The images with the largest and the smallest errors."
+    "Return the images with the largest and the smallest errors."
     if facts.images is None or not len(facts.images):
         return too_few(facts)
     groups = _choose_examples(facts.images)
@@ -141,7 +147,7 @@ def examples_section(facts: Facts) -> list:
     else:
         maps = [None] * len(rows)
         elements = [missing_element('Images and maps need the data: realness report RUN --data DIR.')]
-    cards = [_card(row, m) for row, m in zip(rows, maps, strict=True)]
+    cards = [_card(row, heatmap) for row, heatmap in zip(rows, maps, strict=True)]
     for heading, group in groups.items():
         elements += [H3(heading), Div(*cards[: len(group)], cls='cards')]
         cards = cards[len(group) :]

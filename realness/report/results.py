@@ -25,7 +25,7 @@ from ..result_plots import plot_table
 
 # %% ../../nbs/503_report_results.ipynb #c3ed94b4
 def too_few(facts: Facts) -> list:
-    "Why a section has no numbers."
+    "Return a paragraph, in a list, that explains why a section has no numbers."
     n = 0 if facts.images is None else len(facts.images)
     if not n:
         return [missing_element('No images were evaluated.')]
@@ -34,7 +34,7 @@ def too_few(facts: Facts) -> list:
 
 # %% ../../nbs/503_report_results.ipynb #632329de
 def _rank_correlation(facts: Facts) -> list:
-    "The headline: SROCC with its interval, in a list; an empty list if it is undefined."
+    "Return SROCC with its interval, in a list; an empty list if it is undefined."
     if not facts.has_metrics:
         return []
     srocc = bootstrap_ci(facts.images.MOS, facts.images.predicted)
@@ -45,7 +45,7 @@ def _rank_correlation(facts: Facts) -> list:
 
 # %% ../../nbs/503_report_results.ipynb #bd6926cd
 def _best_baseline(facts: Facts) -> str | None:
-    "The baseline predictor with the highest SROCC; None if none has one."
+    "Return the name of the baseline predictor with the highest SROCC; None if all are undefined."
     evaluation = facts.evaluation
     names = [name for name in evaluation.predictions if name not in evaluation.scored]
     names = [name for name in names if np.ptp(evaluation.predictions[name]) > 0]
@@ -55,7 +55,7 @@ def _best_baseline(facts: Facts) -> str | None:
 
 # %% ../../nbs/503_report_results.ipynb #364b5428
 def _comparison(facts: Facts) -> list:
-    "The main head against the best baseline predictor, in a list."
+    "Return the comparison of the main head with the best baseline predictor, in a list; it may be empty."
     if not facts.has_metrics or facts.evaluation is None:
         return []
     baseline = _best_baseline(facts)
@@ -80,19 +80,20 @@ def _comparison(facts: Facts) -> list:
 
 # %% ../../nbs/503_report_results.ipynb #cb037071
 def uncertainty_findings(facts: Facts) -> list:
-    "What was measured of prediction intervals and domain scores, a sentence each."
+    "Return sentences about the coverage of the prediction intervals and about the domain scores."
     sentences = [] if facts.evaluation is None else uncertainty_lines(facts.evaluation.table)
     for modality, coverage in facts.config.get('metrics', {}).get('coverage_90', {}).items():
         share, lo, hi = (f'{100 * coverage[key]:.1f}' for key in ('value', 'lo', 'hi'))
         sentences.append(
-            f'{MODALITIES[modality].label}: in cross-validation the 90 % intervals contained the true MOS of '
-            f'{share} % [{lo}, {hi}] of {coverage["n"]} images that were used for neither head nor intervals'
+            f'{MODALITIES[modality].label}: in cross-validation, the 90 % intervals contained the true MOS '
+            f'of {share} % [{lo}, {hi}] of {coverage["n"]} images, which were used to fit neither the head '
+            'nor the intervals'
         )
     return [f'{sentence}.' for sentence in sentences]
 
 # %% ../../nbs/503_report_results.ipynb #03fb286b
 def _limits(facts: Facts) -> list:
-    "What a reader must know before trusting the numbers."
+    "Return a note about the data, the remarks of the evaluation, and the number of rows left out."
     limits = []
     if facts.info.human is False:
         note = facts.info.note or 'the MOS of this data set do not come from people.'
@@ -107,7 +108,7 @@ def _limits(facts: Facts) -> list:
 
 # %% ../../nbs/503_report_results.ipynb #080a6160
 def summary_section(facts: Facts) -> list:
-    "The main results, then the limits."
+    "Return the main results, then their limits."
     if facts.images is None:
         missing = 'No images with MOS were given or found, so there are no results. Name the data: '
         return [missing_element(f'{missing}realness report RUN --data DIR.'), *_limits(facts)]
@@ -118,7 +119,8 @@ def summary_section(facts: Facts) -> list:
 
 # %% ../../nbs/503_report_results.ipynb #59bcd432
 _METRICS_NOTE = (
-    'Value and 95 % bootstrap interval over the images, unfitted. SROCC and PLCC: higher is better. '
+    'Each metric is given with its 95 % bootstrap interval over the images. The predictions are compared '
+    'with the MOS as they are, without a fitted logistic. SROCC and PLCC: higher is better. '
     'RMSE, in units of the MOS: lower is better.'
 )
 _BASELINES_NOTE = (
@@ -129,14 +131,14 @@ _BASELINES_NOTE = (
 
 
 def _forest_element(table: pd.DataFrame, what: str):
-    "SROCC of each row of a metrics table as a figure."
+    "Return a figure of the SROCC values in a metrics table. `what` begins its alternative text."
     rows = table[table.metric == 'srocc']
     values = '; '.join(f'{row.model} {format_number(row.value, 2)}' for row in rows.itertuples())
     return figure_element(plot_table(table, 'srocc'), f'{what} with its 95 % interval. {values}.')
 
 # %% ../../nbs/503_report_results.ipynb #fe9b764e
 def _parts_elements(facts: Facts) -> list:
-    "SROCC within generated images and within photographs, if known."
+    "Return SROCC within generated images and within photographs, in a list; an empty list if unknown."
     parts = parts_table(facts.evaluation.table)
     if not len(parts):
         return []
@@ -144,12 +146,13 @@ def _parts_elements(facts: Facts) -> list:
         'Telling photographs from generated images accounts for part of the SROCC over all images. '
         'Ranking images of one kind is harder.'
     )
-    parts = parts.replace({'part': {'ai': 'AI', 'photo': 'photographs'}})
+    parts = parts.replace({'part': {'ai': 'generated images', 'photo': 'photographs'}})
+    parts = parts.rename(columns={'part': 'kind of image'})
     return [H3('By kind of image'), P(note), table_element(parts)]
 
 # %% ../../nbs/503_report_results.ipynb #64012496
 def _stored_accuracy(facts: Facts) -> list:
-    "Metrics of stored predictions; baseline predictors need the images of a test."
+    "Return the metrics of stored predictions, without baseline predictors, which need the images."
     if not facts.has_metrics:
         return too_few(facts)
     table = regression_metrics(facts.images.MOS, facts.images.predicted)
@@ -159,7 +162,7 @@ def _stored_accuracy(facts: Facts) -> list:
 
 # %% ../../nbs/503_report_results.ipynb #dad7d4ac
 def accuracy_section(facts: Facts) -> list:
-    "Metrics of the run and of the baseline predictors."
+    "Return the metrics of the run and of the baseline predictors."
     if facts.evaluation is None:
         return _stored_accuracy(facts)
     table = facts.evaluation.table
@@ -175,13 +178,13 @@ def accuracy_section(facts: Facts) -> list:
 
 # %% ../../nbs/503_report_results.ipynb #47019d1b
 def image_kinds(images: pd.DataFrame):
-    "'AI' or 'photo' for each image; None if unknown."
+    "Return 'AI' or 'photo' for each image; None if unknown."
     generated = is_ai(images)
     return None if generated is None else np.where(generated, 'AI', 'photo')
 
 
 def _answer_words(images: pd.DataFrame):
-    "The answer word of each image; None if there are no descriptions."
+    "Return the answer word of each description; None if there are no descriptions."
     if 'description' not in images or not images.description.fillna('').str.strip().any():
         return None
     words = [answer_word(description).capitalize() for description in images.description]
@@ -189,11 +192,12 @@ def _answer_words(images: pd.DataFrame):
 
 # %% ../../nbs/503_report_results.ipynb #2673a054
 def _range_text(values: pd.Series) -> str:
+    "Return the lowest and the highest value as text."
     return f'{format_number(values.min(), 2)} to {format_number(values.max(), 2)}'
 
 # %% ../../nbs/503_report_results.ipynb #a99045b1
 def _scatter_element(images: pd.DataFrame):
-    "True against predicted MOS, with the prediction intervals if there are any."
+    "Return a scatter plot of true against predicted MOS, with the prediction intervals if there are any."
     has_intervals = 'mos_lo' in images and images.mos_lo.notna().all()
     band = ('90 % interval', images.mos_lo, images.mos_hi) if has_intervals else None
     figure = plot_scatter(images.MOS, images.predicted, groups=image_kinds(images), band=band)
@@ -203,30 +207,32 @@ def _scatter_element(images: pd.DataFrame):
     )
     caption = 'One mark for each image.'
     if has_intervals:
-        caption += ' The band is the 90 % prediction interval: nine of ten true MOS should lie in it.'
+        caption += (
+            ' The band is the 90 % prediction interval, which should contain about 90 % of the true MOS.'
+        )
     return figure_element(figure, alt, caption)
 
 # %% ../../nbs/503_report_results.ipynb #04f0c2cf
 def _distribution_element(images: pd.DataFrame):
-    "How true and predicted MOS are distributed."
+    "Return histograms of the true and the predicted MOS."
     figure = plot_distribution({'true': images.MOS, 'predicted': images.predicted})
     numbers = [
         f'{name} MOS, mean {format_number(values.mean(), 2)}, sd {format_number(values.std(ddof=0), 2)}'
         for name, values in (('true', images.MOS), ('predicted', images.predicted))
     ]
-    caption = 'Uncertain predictions are pulled towards the mean, so they vary less than the true MOS.'
+    caption = 'Uncertain predictions lie close to the mean, so predicted MOS vary less than true MOS.'
     return figure_element(figure, f'Histograms: {"; ".join(numbers)}.', caption)
 
 # %% ../../nbs/503_report_results.ipynb #662c7ed0
 def scatter_section(facts: Facts) -> list:
-    "True against predicted MOS, and their distributions."
+    "Return true against predicted MOS, and their distributions."
     if not facts.has_metrics:
         return too_few(facts)
     return [_scatter_element(facts.images), _distribution_element(facts.images)]
 
 # %% ../../nbs/503_report_results.ipynb #76d88d4b
 def _group_means(errors: pd.Series, groups: dict) -> str:
-    "The mean error of each group as text."
+    "Return the mean error of each group as text."
     means = []
     for labels in groups.values():
         for label in sorted(set(labels)):
@@ -235,19 +241,21 @@ def _group_means(errors: pd.Series, groups: dict) -> str:
 
 # %% ../../nbs/503_report_results.ipynb #7ede9e66
 def errors_section(facts: Facts) -> list:
-    "Prediction errors by answer word and by kind of image."
+    "Return the prediction errors by answer word and by kind of image."
     if not facts.has_metrics:
         return too_few(facts)
     images = facts.images
-    groups = {'answer word': _answer_words(images), 'AI or photo': image_kinds(images)}
+    groups = {'answer word': _answer_words(images), 'kind of image': image_kinds(images)}
     groups = {name: labels for name, labels in groups.items() if labels is not None}
     if not groups:
         reason = (
             'Errors are not split by kind of image: there are no descriptions, and neither a column is_ai '
-            'nor file names such as f12.png and r12.png say which images are generated.'
+            'nor file names such as f12.png and r12.png show which images are generated.'
         )
         return [missing_element(reason)]
     means = _group_means(images.predicted - images.MOS, groups)
     alt = f'Predicted minus true MOS by {" and by ".join(groups)}. Means: {means}.'
-    caption = 'Diamonds are group means, bars their 95 % intervals. An interval without 0 shows a bias.'
+    caption = (
+        'Diamonds are group means; bars are their 95 % intervals. An interval that excludes 0 shows a bias.'
+    )
     return [figure_element(plot_residuals(images.MOS, images.predicted, groups), alt, caption)]

@@ -17,21 +17,21 @@ from .facts import Facts
 from .results import uncertainty_findings
 
 # %% ../../nbs/504_report_uncertainty.ipynb #bb3ae939
-_LEAST_IMAGES = 6  # fewer images give no groups
+_MIN_IMAGES = 6  # for the groups of a calibration curve
 
 
-def _calibration_alt(table: pd.DataFrame, of: str) -> str:
-    "The alternative text of a calibration figure."
+def _calibration_alt(table: pd.DataFrame, images: str) -> str:
+    "Return the alternative text of a calibration figure. `images` names the images."
     values = '; '.join(
         f'{format_number(row.predicted, 2)} predicted, {format_number(row.true, 2)} true'
         for row in table.itertuples()
     )
-    return f'Mean true against mean predicted MOS in {len(table)} groups of {of}: {values}.'
+    return f'Mean true against mean predicted MOS in {len(table)} groups of {images}: {values}.'
 
 # %% ../../nbs/504_report_uncertainty.ipynb #e214f1fc
 def _evaluated_calibration(facts: Facts) -> list:
-    "Calibration on the evaluated images, in a list; an empty list for too few images."
-    if facts.images is None or len(facts.images) < _LEAST_IMAGES:
+    "Return the calibration on the evaluated images, in a list; an empty list for too few images."
+    if facts.images is None or len(facts.images) < _MIN_IMAGES:
         return []
     table = deciles(facts.images.MOS.to_numpy(), facts.images.predicted.to_numpy())
     figure = plot_deciles(table, 'evaluated images')
@@ -40,35 +40,35 @@ def _evaluated_calibration(facts: Facts) -> list:
 
 # %% ../../nbs/504_report_uncertainty.ipynb #1bb449f5
 def _training_calibration(facts: Facts) -> list:
-    "Calibration on held-out training images, in a list; an empty list if the run has none."
+    "Return the calibration on held-out training images, in a list; an empty list if the run has none."
     table = facts.read_csv('calibration.csv')
     if table is None or not (table.modality == facts.predictor.main).any():
         return []
     table = table[table.modality == facts.predictor.main]
     figure = plot_deciles(table, 'held-out training images')
-    caption = 'The run learned its calibration and its prediction intervals from these images.'
+    caption = 'The prediction intervals of the run were computed from these images.'
     return [figure_element(figure, _calibration_alt(table, 'held-out training images'), caption)]
 
 # %% ../../nbs/504_report_uncertainty.ipynb #672c0970
 def uncertainty_section(facts: Facts) -> list:
-    "Coverage of the prediction intervals, and calibration."
+    "Return the coverage of the prediction intervals, and the calibration."
     elements = [P(sentence) for sentence in uncertainty_findings(facts) if 'intervals' in sentence]
     elements += _evaluated_calibration(facts) + _training_calibration(facts)
     return elements or [missing_element('There are too few images, and the run has no calibration.')]
 
 # %% ../../nbs/504_report_uncertainty.ipynb #fb9cce5c
-_MOST_ROWS = 10  # of the table of images
+_MAX_ROWS = 10  # of the table of images
 
 
 def _domain_table(images: pd.DataFrame) -> list:
-    "The images with the highest domain scores, to be unfolded."
+    "Return a table of the images with the highest domain scores, under a summary that unfolds it."
     columns = {'domain_score': 'domain score', 'predicted': 'predicted MOS'}
-    table = images.head(_MOST_ROWS)[['filename', 'domain_score', 'MOS', 'predicted']].rename(columns=columns)
+    table = images.head(_MAX_ROWS)[['filename', 'domain_score', 'MOS', 'predicted']].rename(columns=columns)
     return [Details(Summary(f'The {len(table)} highest domain scores'), table_element(table))]
 
 # %% ../../nbs/504_report_uncertainty.ipynb #5608c01b
 def domain_section(facts: Facts) -> list:
-    "How many images are out of domain, and which."
+    "Return the number of out-of-domain images, a histogram of the domain scores, and the highest ones."
     images = facts.images
     if images is None or 'domain_score' not in images or images.domain_score.isna().all():
         return [missing_element('There are no domain scores: the run has none, or no images were evaluated.')]
@@ -76,14 +76,14 @@ def domain_section(facts: Facts) -> list:
     images = images.sort_values('domain_score', ascending=False)
     outside = images[images.domain_score > 1]
     sentence = (
-        f'{len(outside)} of {len(images)} images are out of domain (domain score above 1): further from '
+        f'{len(outside)} of {len(images)} images are out-of-domain (domain score above 1): further from '
         'the training images than 95 % of held-out images of the same kind. '
         'Predictions for them are less reliable.'
     )
     figure = plot_distribution(
         {'evaluated images': images.domain_score},
         'domain score (higher = less like the training images)',
-        {'out of domain above': 1.0},
+        {'out-of-domain above': 1.0},
     )
     lo, hi = format_number(images.domain_score.min(), 2), format_number(images.domain_score.max(), 2)
     alt = f'Histogram of domain scores from {lo} to {hi}; {len(outside)} are above 1.'

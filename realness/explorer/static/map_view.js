@@ -1,8 +1,8 @@
 /**
  * An image with its heatmap on top.
  *
- * The browser holds the image and the values of the map and colours the map itself, so that opacity, contrast,
- * colours and range change without a round trip to the kernel. The Python class `MapView` documents the traits.
+ * The browser has the image and the values of the map and draws the colours, so opacity, contrast, colours and
+ * range change without a message to the kernel. The Python class `MapView` documents the traits.
  *
  * Messages to the kernel, in pixels of the image:
  *   { kind: 'hover', x, y }       the pointer rests on a location
@@ -20,7 +20,7 @@ const MAX_LEVEL = 65535; // the map arrives as 16-bit levels between its lowest 
 const PAINT_SHIFT = 4; // 16 neighbouring levels share one colour
 const DEFAULT_WIDTH = 480; // screen pixels before the page is laid out
 
-// traits that change the drawing and nothing else
+// traits that change only the drawing
 const REDRAW = 'opacity contrast image_range cmap ramp colour_tables marks cursor placeholder'.split(' ');
 
 const DIRECTIONS = {
@@ -244,7 +244,7 @@ class MapView {
     return this.model.get('size')[1] || 1;
   }
 
-  // ---- what comes from the kernel
+  // ---- changes from the kernel
 
   listenToModel() {
     this.handlers = [
@@ -287,14 +287,14 @@ class MapView {
 
   // ---- drawing
 
-  /** Draw once before the next frame, however many things have changed. */
+  /** Draw once before the next frame, even if several traits have changed. */
   requestDraw() {
     if (this.drawRequested) return;
     this.drawRequested = true;
     requestAnimationFrame(() => this.draw());
   }
 
-  /** Resize the canvas to the page; canvas pixels for each image pixel and for each screen pixel. */
+  /** Resize the canvas to the page. Returns canvas pixels for each image pixel and for each screen pixel. */
   fitCanvas() {
     const shown = this.canvas.clientWidth || DEFAULT_WIDTH;
     const width = Math.round(shown * Math.min(2, window.devicePixelRatio || 1));
@@ -382,7 +382,7 @@ class MapView {
     this.tooltip.style.top = `${y < 34 ? y + 12 : y - 30}px`;
   }
 
-  // ---- what the user does
+  // ---- user input
 
   listenToPage() {
     this.listeners = new AbortController();
@@ -414,7 +414,7 @@ class MapView {
     return [clamp(x, 0, this.width - 1), clamp(y, 0, this.height - 1)];
   }
 
-  /** The pointer, shown on the other image of a comparison too. */
+  /** Show the pointer on the other image of a comparison too. */
   shareCursor(location) {
     this.model.set('cursor', location || []);
     this.model.save_changes();
@@ -424,7 +424,7 @@ class MapView {
     this.model.send({ kind, x, y });
   }
 
-  /** A message that the pointer rests here must not overtake the pin. */
+  /** Pin a location. A pending hover message is dropped, because it would arrive after the pin. */
   pin(location) {
     clearTimeout(this.hoverTimer);
     this.sendLocation('pin', location);

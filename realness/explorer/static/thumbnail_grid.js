@@ -1,8 +1,8 @@
 /**
  * A page of thumbnails, one of them selected.
  *
- * The kernel decides which images are on the page and sends their JPEGs; the browser reports the selected image
- * and the page number. The Python class `ThumbnailGrid` documents the traits.
+ * The kernel sends the JPEGs of the images on the page; the browser sets the selected image and the page number.
+ * The Python class `ThumbnailGrid` documents the traits.
  *
  * Text reaches the page through `textContent` alone: a file name is never parsed as HTML.
  */
@@ -83,7 +83,7 @@ class ThumbnailGrid {
   destroy() {
     for (const [events, handler] of this.handlers) this.model.off(events, handler);
     this.urls.releaseUnused();
-    this.urls.releaseUnused(); // the second time there is nothing to reuse
+    this.urls.releaseUnused(); // the second call releases the current URLs
   }
 
   show() {
@@ -131,7 +131,7 @@ class ThumbnailGrid {
     this.model.save_changes();
   }
 
-  /** Mark the selected thumbnail. It alone takes part in the tab order; the first one if it is on another page. */
+  /** Mark the selected thumbnail and put only it in the tab order, or the first one if it is on another page. */
   markSelected() {
     const buttons = [...this.grid.children];
     const selected = buttons.find((button) => Number(button.dataset.id) === this.model.get('selected'));
