@@ -129,7 +129,7 @@ def _make_encoder(kind, description, folder):
         shape = description.get('shape', 'stretch')
         return ImageEncoder(name, 'random' if stored else weights, description['normalize'], shape)
     if stored:
-        return TextEncoder.from_shape(folder / 'text', name, weights, description['pooling'])
+        return TextEncoder.from_architecture(folder / 'text', name, weights, description['pooling'])
     return TextEncoder(name, weights, description['pooling'])
 
 # %% ../../nbs/132_checkpoints.ipynb #76caac93

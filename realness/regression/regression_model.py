@@ -183,7 +183,7 @@ def save_model(model: COREModel, folder: Path):
         tensors |= add_prefix('image', model.image_encoder.net.state_dict())
     if config['encoders']['text']['stored']:
         tensors |= add_prefix('text', model.text_encoder.net.state_dict())
-        model.text_encoder.save_shape(folder / 'text')
+        model.text_encoder.save_architecture(folder / 'text')
     write_checkpoint(folder, config, tensors)
 
 # %% ../../nbs/135_regression_model.ipynb #b6e4f96d

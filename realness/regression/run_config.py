@@ -73,21 +73,22 @@ class RunConfig:
     modality: str = field(default='both', metadata=dict(choices=MODALITIES))
     tune: bool = False  # Fine-tune the encoders (with --head mlp); they are frozen by default.
     freeze: str | None = None  # With --tune: keep one encoder frozen, image or text.
-    seed: int = 0  # Seed of everything that is random.
+    seed: int = 0  # Random seed.
     cv: int = 0  # Folds of a cross-validation on the training images; 0 for none.
     # Repeats of the cross-validation. With 2 or more the coverage of the intervals is measured as well.
     repeats: int = 1
     epochs: int = 20  # With --head mlp: maximum number of epochs.
     patience: int | None = None  # With --head mlp: stop after this many epochs without improvement.
     lr: float = 1e-4  # With --head mlp: learning rate of AdamW.
-    batch_size: int = 16  # With --head mlp: images in a batch.
-    accumulate: int = 1  # With --tune: batches in a step of the optimiser.
+    batch_size: int = 16  # With --head mlp: images per batch.
+    accumulate: int = 1  # With --tune: batches per step of the optimiser.
     # With --head mlp: share of the training images that is set aside to choose the epoch.
     val_share: float = field(default=0.2, metadata=dict(option=False))
     # Pixel normalisation: weights (mean and sd of the encoder) or none (as published).
     normalize: str = 'weights'
-    pooling: str | None = None  # Pooling of a text encoder that does not define it: mean, cls or pooler.
-    copies: int = 0  # Re-encoded copies of each training image to learn from (with frozen encoders).
+    pooling: str | None = None  # Pooling for a text encoder that defines none: mean, cls or pooler.
+    # Number of re-encoded copies of each training image to train on as well (with frozen encoders).
+    copies: int = 0
 
     def check(self):
         "Raise a `RealnessError` for invalid choices; returns the configuration."
