@@ -586,7 +586,7 @@ def test_an_incomplete_row_is_computed_again(cli, trained, tmp_path):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['predict', 'nowhere', 'x.png'], 'is no run folder'),
+        (['predict', 'nowhere', 'x.png'], 'is not a run folder'),
         (['predict', '{run}'], 'Missing argument'),
         (['predict', '{run}', '-'], 'no images'),
         (['predict', '{run}', '{images}', '--csv', 'o.txt'], 'must end in .csv or .parquet'),

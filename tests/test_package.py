@@ -132,7 +132,7 @@ def test_published_calls(started, trained, project, project_without_test):
     # The test rows have no influence on the training, and are evaluated once.
     assert with_test['losses'] == without_test['losses']
     assert with_test['best'] == without_test['best']
-    assert result.out.count('looked at once') == 1
+    assert result.out.count('evaluated once') == 1
 
 
 def test_train_as_a_script(started, cli, trained, project):

@@ -131,7 +131,7 @@ def _read_pair(
 def read_folder(
     folder: Path | str,  # contains images/, masks/ and optionally image_descriptions.csv and defects.csv
 ) -> list:  # of `BenchmarkImage`
-    "Images with your own masks. Raises `RealnessError` for files that do not fit together."
+    "Read images with masks. Raises `RealnessError` for missing or mismatched files."
     folder = Path(folder).expanduser()
     images, masks = _find_pairs(folder)
     descriptions = _rows_by_name(folder / 'image_descriptions.csv', 'description')

@@ -77,7 +77,7 @@ def _check_pair(heatmap, mask, number=None):
 # %% ../../nbs/265_pixel_metrics.ipynb #199ccacf
 def check_pairs(
     maps,  # one map, or a list of maps
-    masks,  # as many masks
+    masks,  # one mask for each map
 ) -> list:  # of (map, mask), H x W float
     "Checked pairs of maps and masks. Raises `RealnessError` if their number, sizes or values do not fit."
     maps, masks = _as_list(maps), _as_list(masks)

@@ -14,7 +14,7 @@ from ..datasets import is_ai
 
 # %% ../../nbs/172_baselines.ipynb #91fe70b2
 def _fit_line(x, mos, x_new):
-    "Least squares mos = a + b x, applied to new values; the mean where x never changes."
+    "Least squares mos = a + b x, applied to new values; the mean MOS if x is constant."
     x, x_new = np.asarray(x, float), np.asarray(x_new, float)
     if np.ptp(x) == 0:
         return np.full(len(x_new), np.mean(mos))
@@ -23,13 +23,13 @@ def _fit_line(x, mos, x_new):
 
 # %% ../../nbs/172_baselines.ipynb #1476b3bc
 def _answer_values(df):
-    "No 2, Somewhat 1, Yes 0; without an answer word 1."
+    "A number for each answer word: No 2, Somewhat 1, Yes 0; 1 without an answer word."
     values = np.asarray(answer_score(df.description.tolist()), float)
     return np.nan_to_num(values, nan=1.0)
 
 # %% ../../nbs/172_baselines.ipynb #8fc5855f
 def _tfidf_ridge(train, test):
-    "TF-IDF of words and word pairs with ridge regression, its strength by generalised cross-validation."
+    "MOS by ridge regression on words and word pairs; generalised cross-validation chooses the penalty."
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import RidgeCV
 
@@ -44,7 +44,7 @@ def baseline_predictions(
     train: pd.DataFrame,  # filename, MOS, description of the training rows
     test: pd.DataFrame,  # the same columns of the rows to predict
 ) -> dict:  # name -> predicted MOS, n; only those that the data allow
-    "Predictions of the baselines; those that read words only where the rows to predict have descriptions."
+    "Predictions of the baselines; without those that read descriptions if the rows to predict have none."
     mos = train.MOS.to_numpy(float)
     predictions = {'mean of training': np.full(len(test), mos.mean())}
     generated, generated_test = is_ai(train), is_ai(test)

@@ -7,6 +7,7 @@ __all__ = ['MIN_HELD_OUT', 'CVFold', 'split_repeatedly', 'apply_head', 'predict_
            'predict_held_out', 'nested_coverage']
 
 # %% ../../nbs/160_cross_validation.ipynb #477f2115
+import math
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -36,7 +37,7 @@ def split_repeatedly(
     config: RunConfig,  # its folds (cv), repeats and seed
     strata=None,  # class of each row, or None
 ) -> list:  # of `CVFold`
-    "The folds of a repeated k-fold cross-validation, stratified where classes are given."
+    "The folds of a repeated k-fold cross-validation, stratified if classes are given."
     from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold
 
     if n < 2 * config.cv:
@@ -74,7 +75,7 @@ def _summarise_folds(
     predictions,  # n, held-out predictions averaged over repeats
     modality: str,
 ) -> pd.DataFrame:  # metric, fold_mean, fold_sd, folds, pooled, pooled_lo, pooled_hi, n, modality
-    "Metrics over folds and pooled, without fitting a curve first."
+    "Metrics over folds and pooled, of the predictions themselves: no logistic is fitted first."
     summary = cv_summary(pairs)
     summary = summary[summary.fitted == 'unfitted'][['metric', 'mean', 'sd', 'folds']]
     summary = summary.rename(columns=dict(mean='fold_mean', sd='fold_sd'))
@@ -107,11 +108,11 @@ class HeldOut(NamedTuple):
 
     mos: np.ndarray  # true MOS, n
     predictions: np.ndarray  # n
-    how: str  # in which way the images were held out
+    how: str  # how the images were held out, in words
 
 # %% ../../nbs/160_cross_validation.ipynb #975d1f10
 def _without_rare_strata(rows):
-    "The rows without classes, where a class is too small for five folds."
+    "The rows, without their classes if one of the two is too small for five folds."
     if rows.strata is None or min(np.sum(rows.strata), np.sum(~rows.strata)) >= 5:
         return rows
     return replace(rows, strata=None)
@@ -121,13 +122,14 @@ def predict_held_out(
     rows: FeatureRows,
     config: RunConfig,
 ) -> HeldOut | None:  # None for fewer than `MIN_HELD_OUT` images
-    "Held-out predictions by as many of five folds as the head needs."
+    "Held-out predictions by as many of five folds as are needed for the intervals of this head."
     n = len(rows)
     if n < MIN_HELD_OUT:
         return None
     rows = _without_rare_strata(rows)
     folds = split_repeatedly(n, replace(config, cv=5, repeats=1), rows.strata)
-    folds = folds[: -(-5 * HEADS[config.head].enough_held_out // n)]  # rounded up
+    enough = math.ceil(5 * HEADS[config.head].enough_held_out / n)  # folds, each with a fifth of the images
+    folds = folds[:enough]
     predictions = [
         predict_fold(rows, fold.train, fold.test, config)
         for fold in track(folds, f'{config.modality}: held-out rows')
@@ -138,10 +140,10 @@ def predict_held_out(
 
 # %% ../../nbs/160_cross_validation.ipynb #bd66d8b5
 def _covers(rows, fold, config, level):
-    "Whether intervals that are learned from the training rows of a fold contain the MOS of its test rows."
-    held = predict_held_out(rows.take(fold.train), config)
-    calibration, calibrated = Calibration.fit(held.mos, held.predictions, seed=config.seed)
-    intervals = Intervals.fit(held.mos - calibrated, level, held.how)
+    "For each test row of a fold: whether its MOS lies in an interval learned from the training rows."
+    held_out = predict_held_out(rows.take(fold.train), config)
+    calibration, calibrated = Calibration.fit(held_out.mos, held_out.predictions, seed=config.seed)
+    intervals = Intervals.fit(held_out.mos - calibrated, level, held_out.how)
     lower, upper = intervals.of(calibration(predict_fold(rows, fold.train, fold.test, config)))
     mos = rows.mos[fold.test]
     return (lower <= mos) & (mos <= upper)
@@ -152,7 +154,7 @@ def nested_coverage(
     config: RunConfig,
     level: float = 0.9,  # of the intervals
 ) -> Coverage:  # share of images whose MOS lies in its interval, with the Wilson interval of the share
-    "Measure the coverage of prediction intervals on images that neither head nor interval has seen."
+    "Measure the coverage on images that neither the head nor the intervals were fitted on."
     folds = split_repeatedly(len(rows), replace(config, cv=5, repeats=1), rows.strata)
     hits = [_covers(rows, fold, config, level) for fold in track(folds, f'{config.modality}: coverage')]
     return share(np.concatenate(hits))

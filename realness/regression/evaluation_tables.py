@@ -23,7 +23,7 @@ def metric_rows(
     predictions: dict,  # name -> predicted MOS, n
     seed: int = 0,  # of the bootstrap
 ) -> pd.DataFrame:  # model, metric, fitted, value, lo, hi, n, direction, part ('all')
-    "Every metric of every predictor."
+    "One row for every metric of every predictor, with a 95 % bootstrap interval."
     tables = [
         regression_metrics(mos, predicted, seed=seed).assign(model=name, part='all')
         for name, predicted in predictions.items()
@@ -35,6 +35,7 @@ _MIN_PART = 5  # images; no SROCC within fewer
 
 
 def _srocc_row(mos, predicted, name, part, seed):
+    "The row of the SROCC of one predictor within one part."
     interval = bootstrap_ci(mos, predicted, seed=seed)
     row = dict(model=name, metric='srocc', fitted='unfitted', n=len(mos), direction='higher', part=part)
     return row | dict(value=interval.value, lo=interval.lo, hi=interval.hi)
@@ -46,7 +47,7 @@ def part_rows(
     parts: dict,  # name of the part -> bool for each image
     seed: int = 0,  # of the bootstrap
 ) -> pd.DataFrame:  # columns as in `metric_rows`, with the name in `part`
-    "SROCC within parts; small parts and those where MOS or prediction never change are left out."
+    "SROCC within parts of at least 5 images; without those in which MOS or predictions are constant."
     mos = np.asarray(mos, float)
     rows = []
     for part, mask in parts.items():
@@ -59,6 +60,7 @@ def part_rows(
 
 # %% ../../nbs/174_evaluation_tables.ipynb #7530cc98
 def _share_row(name, metric, direction, measured):
+    "The row of a share; `measured` is a `Coverage`."
     row = dict(model=name, metric=metric, fitted='unfitted', direction=direction, part='all')
     return row | measured._asdict()
 
@@ -67,12 +69,12 @@ def uncertainty_rows(
     mos,  # true MOS, n
     scored: dict,  # name -> n rows as `score_rows` returns them
 ) -> pd.DataFrame:  # columns as in `metric_rows`; metrics 'coverage' and 'out_of_domain'
-    "Coverage of the intervals and share of out-of-domain images, where the run has them."
+    "Coverage of the intervals and share of out-of-domain images, if the run has intervals and a domain."
     table = []
     for name, rows in scored.items():
-        lower, upper, out_of_domain = (
-            np.array([row[key] for row in rows], float) for key in ('mos_lo', 'mos_hi', 'out_of_domain')
-        )
+        lower = np.array([row['mos_lo'] for row in rows], float)
+        upper = np.array([row['mos_hi'] for row in rows], float)
+        out_of_domain = np.array([row['out_of_domain'] for row in rows], float)
         if not np.isnan(lower).any():
             table.append(_share_row(name, 'coverage', 'near the level', coverage(mos, lower, upper)))
         if not np.isnan(out_of_domain).any():
@@ -90,6 +92,7 @@ def _format_interval(value, lower, upper):
 
 # %% ../../nbs/174_evaluation_tables.ipynb #27b7e397
 def _interval_cells(table):
+    "The value and the interval of each row, as text."
     return [_format_interval(row.value, row.lo, row.hi) for row in table.itertuples()]
 
 # %% ../../nbs/174_evaluation_tables.ipynb #0586ae2d
@@ -97,7 +100,7 @@ def short_table(
     table: pd.DataFrame,  # of `metric_rows` or `evaluate`
     metrics: tuple = ('srocc', 'plcc', 'rmse'),
 ) -> pd.DataFrame:  # one row a predictor, 'value [lo, hi]' in each cell
-    "The unfitted metrics of all images, one row a predictor."
+    "Metrics over all images, without a fitted logistic; one row for each predictor."
     rows = table[(table.fitted == 'unfitted') & table.metric.isin(metrics) & (table.part == 'all')]
     cells = rows.assign(cell=_interval_cells(rows))
     wide = cells.pivot(index='model', columns='metric', values='cell')
@@ -123,7 +126,7 @@ def uncertainty_lines(
     table: pd.DataFrame,  # of `evaluate`
     level: float = 0.9,  # of the intervals
 ) -> list:  # of sentences
-    "Coverage and domain in sentences."
+    "A sentence for each coverage and for each share of out-of-domain images."
     lines = []
     for row in table[table.metric == 'coverage'].itertuples():
         lines.append(

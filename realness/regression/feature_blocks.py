@@ -18,7 +18,7 @@ from .modalities import MODALITIES
 def select_blocks(
     blocks: dict,  # block name -> n x width
     modality: str,  # a name in `MODALITIES`
-) -> dict:
+) -> dict:  # block name -> n x width
     "The blocks of a modality that are present, in the order in which a head joins them."
     return {name: blocks[name] for name in MODALITIES[modality].blocks if name in blocks}
 
@@ -26,7 +26,7 @@ def select_blocks(
 def take_rows(
     blocks: dict,  # block name -> n x width
     rows,  # indices, a mask or a slice
-) -> dict:
+) -> dict:  # block name -> rows x width
     "The same rows of every block."
     return {name: values[rows] for name, values in blocks.items()}
 
@@ -55,13 +55,13 @@ class FeatureRows:
         return len(self.mos)
 
     def take(self, rows):
-        "The given rows of everything."
+        "The given rows (indices, a mask or a slice) of blocks, MOS, copies and classes, as `FeatureRows`."
         copies = tuple(take_rows(copy, rows) for copy in self.copies)
         strata = None if self.strata is None else self.strata[rows]
         return FeatureRows(take_rows(self.blocks, rows), self.mos[rows], copies, strata)
 
     def select(self, modality):
-        "The same images with the blocks of one modality; copies go where no image block is left."
+        "The same images with the blocks of one modality; without copies if it has no image blocks."
         copies = [select_blocks(copy, modality) for copy in self.copies]
         return replace(
             self,
@@ -74,10 +74,10 @@ def stack_copies(
     rows: FeatureRows,
 ) -> FeatureRows:  # of (1 + copies) x n rows, without copies
     "Append the copies to the images as further rows."
-    blocks = {
-        name: np.concatenate([values, *(copy.get(name, values) for copy in rows.copies)])
-        for name, values in rows.blocks.items()
-    }
+    blocks = {}
+    for name, values in rows.blocks.items():
+        copies = [copy.get(name, values) for copy in rows.copies]
+        blocks[name] = np.concatenate([values, *copies])
     return FeatureRows(blocks, np.tile(rows.mos, 1 + len(rows.copies)))
 
 # %% ../../nbs/110_feature_blocks.ipynb #fe723759
@@ -85,7 +85,7 @@ _LIMIT = 5.0  # standard deviations
 
 
 def _standardisation(values, weight):
-    "Mean, scale and limit of the columns of a block; a constant column gets scale 0."
+    "(mean, scale, limit) of the columns of a block, each of its width; a constant column gets scale 0."
     width = values.shape[1]
     sd = values.std(0, unbiased=False)
     scale = torch.where(sd > 1e-8, 1 / sd.clamp(min=1e-8), 0) / width**0.5
@@ -114,19 +114,20 @@ class BlockScaler(nn.Module):
         self.register_buffer('limit', torch.full((n,), torch.inf))
 
     def fit(self, blocks, weights=None):
-        "Learn the statistics of these rows; `weights` maps block names to weights, 1 by default."
+        "Learn the statistics of these rows; `weights`: block name -> weight, 1 by default. Returns itself."
         statistics = []
         for name in self.widths:
             values = torch.as_tensor(np.asarray(blocks[name]), dtype=torch.float64)
             measure = _weighting if name == 'answer' else _standardisation
             statistics.append(measure(values, (weights or {}).get(name, 1.0)))
-        for buffer, parts in zip(
-            (self.mean, self.scale, self.limit), zip(*statistics, strict=True), strict=True
-        ):
-            buffer.copy_(torch.cat(parts))
+        means, scales, limits = zip(*statistics, strict=True)
+        self.mean.copy_(torch.cat(means))
+        self.scale.copy_(torch.cat(scales))
+        self.limit.copy_(torch.cat(limits))
         return self
 
     def forward(self, blocks):
+        "The scaled blocks (name -> n x width) side by side: n x (sum of the widths)."
         columns = [
             torch.as_tensor(blocks[name], device=self.mean.device).to(self.mean.dtype) for name in self.widths
         ]

@@ -28,7 +28,7 @@ def _read_ahead(
     function,  # called with each item, in a thread
     items,  # any iterable
     workers: int,  # threads
-    ahead: int,  # results that may wait
+    ahead: int,  # largest number of waiting results
 ):  # yields the results in order
     "Map a function over items in threads, with a bounded number of results waiting."
     with ThreadPoolExecutor(workers) as executor:
@@ -46,12 +46,13 @@ def _read_ahead(
 
 # %% ../../nbs/105_features.ipynb #9c76583c
 def _join_blocks(blocks):
-    "The blocks of a batch side by side, float32."
+    "The blocks of a batch side by side: n x (sum of the widths), float32."
     return torch.cat([values.float() for values in blocks.values()], 1).cpu().numpy()
 
 # %% ../../nbs/105_features.ipynb #75fdb62c
 @torch.inference_mode()
 def _measure_widths(encoder):
+    "Block name -> width, without `scene`."
     device = next(encoder.parameters()).device
     blocks = encoder.eval().blocks(torch.zeros(1, 3, 64, 64, device=device))
     return {name: values.shape[1] for name, values in blocks.items()}
@@ -60,7 +61,7 @@ def _measure_widths(encoder):
 def _block_widths(
     encoder: ImageEncoder,
 ) -> dict:  # block name -> width, in the order of the cached vector
-    "The widths of the blocks of an image encoder and of `scene`; measured once for each encoder."
+    "The widths of the blocks of an image encoder and of `scene`, measured once for each encoder."
     if getattr(encoder, '_widths', None) is None:
         was_training = encoder.training
         encoder._widths = _measure_widths(encoder) | dict(scene=SCENE_WIDTH)
@@ -78,17 +79,21 @@ def split_blocks(
 
 # %% ../../nbs/105_features.ipynb #f995b389
 class _Read(NamedTuple):
-    "One image after reading; one of `vector`, `tensor` and `error` is there."
+    "One image after reading; exactly one of `vector`, `tensor` and `error` is set."
 
-    key: str | None = None  # in the cache; None without a cache
+    key: str | None = None  # of the cached vector; None without a cache
     vector: Any = None  # from the cache
     tensor: Any = None  # for the encoder
     scene: Any = None  # scene statistics of the tensor
     error: RealnessError | None = None
 
-
-def _read_image(source, copy, shape):
-    "(tensor for an encoder of this shape, scene statistics) of an image or of a re-encoded copy of it."
+# %% ../../nbs/105_features.ipynb #6e5abb05
+def _read_image(
+    source,  # anything that `load_image` takes
+    copy: int | None,  # number of a re-encoded copy to use in place of the image
+    shape: str,  # of the encoder: 'own' preserves the aspect ratio, 'stretch' does not
+) -> tuple:  # (tensor 3 x height x width, scene statistics)
+    "Read an image, or make a re-encoded copy of it, as input of an encoder."
     image = load_image(source)
     if copy is not None:
         image = reencode(image, np.random.default_rng([copy, int(image_digest(image)[:8], 16)]))
@@ -101,10 +106,10 @@ class ImageFeatures:
 
     def __init__(
         self,
-        encoder: ImageEncoder,  # on the device where it is to work
+        encoder: ImageEncoder,  # on the device to compute on
         cache: VectorCache | None = None,  # None caches nothing
         batch_size: int = 16,  # images in a forward pass on a GPU
-        workers: int | None = None,  # threads that read; one a core by default
+        workers: int | None = None,  # threads that read; by default one for each core
         copy: int | None = None,  # number of a re-encoded copy to use in place of the image, see `reencode`
     ):
         self.encoder = encoder.eval()
@@ -129,7 +134,7 @@ class ImageFeatures:
         return split_blocks(np.stack(vectors) if vectors else np.zeros((0, width), np.float32), self.widths)
 
     def stream(self, sources):
-        "Yield (vector, None) or (None, error) for each image, in order."
+        "Yield (vector with all blocks side by side, None) or (None, error) for each image, in order."
         sources = list(sources)
         with ThreadPoolExecutor(self.workers) as executor:
             keys = list(executor.map(self._find_key, sources))
@@ -152,7 +157,7 @@ class ImageFeatures:
         try:
             return f'{self.key}:{image_digest(source)}' if self.cache else None
         except (RealnessError, OSError):
-            return None  # reading it again gives the error
+            return None  # `_read` reports the error
 
     def _read(self, item):
         source, key = item
@@ -168,7 +173,7 @@ class ImageFeatures:
         return _Read(key, tensor=tensor, scene=scene)
 
     def _finish(self, batch):
-        "Encode what a batch lacks; returns (vector, error) for each image."
+        "Encode the images of a batch that have no vector yet; returns (vector, error) for each image."
         new = [read for read in batch if read.tensor is not None]
         vectors = iter(self._encode(new))
         rows = []
@@ -197,13 +202,14 @@ class ImageFeatures:
         return vectors
 
     def _store(self):
-        "Write what was computed to the cache."
+        "Write the computed vectors to the cache."
         if self.cache:
             self.cache.put(self._computed)
         self._computed = {}
 
 # %% ../../nbs/105_features.ipynb #f84bcfdb
 def _digest_text(text):
+    "32 hexadecimal digits that identify a text."
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 # %% ../../nbs/105_features.ipynb #6daab48c
@@ -212,7 +218,7 @@ class TextFeatures:
 
     def __init__(
         self,
-        encoder: TextEncoder,  # on the device where it is to work
+        encoder: TextEncoder,  # on the device to compute on
         cache: VectorCache | None = None,  # None caches nothing
         batch_size: int = 64,  # descriptions in a forward pass on a GPU
     ):
@@ -253,7 +259,7 @@ def extract_blocks(
     cache: VectorCache | None = None,  # None caches nothing
     device: str | None = None,  # None chooses the best available
 ) -> dict:  # block name -> n x width
-    "Feature blocks of images with their descriptions."
+    "Feature blocks of images and of their descriptions; raises the error of the first unreadable image."
     device = pick_device(device)
     image_features = ImageFeatures(model.image_encoder.to(device), cache)
     text_features = TextFeatures(model.text_encoder.to(device), cache)

@@ -21,14 +21,14 @@ from .mlp_fit import fit_mlp
 
 # %% ../../nbs/150_fine_tuning.ipynb #88e478bb
 def has_image_rows(
-    loaders,
+    loaders,  # data loaders
 ) -> bool:
-    "Whether the data sets of all loaders know the paths and the table of their images."
+    "Whether the data sets of all loaders have the attributes `paths` and `df`, as a `RealismDataset` has."
     return all(hasattr(loader.dataset, 'paths') and hasattr(loader.dataset, 'df') for loader in loaders)
 
 # %% ../../nbs/150_fine_tuning.ipynb #232a31b8
 def _encode_rows(model, dataset, device):
-    "The feature blocks of a data set, out of the cache where possible."
+    "The feature blocks and MOS of a data set; blocks are read from the cache if possible."
     blocks = extract_blocks(model, dataset.paths, dataset.df.description.tolist(), VectorCache(), device)
     return FeatureRows(blocks, dataset.mos)
 
@@ -38,7 +38,7 @@ def fit_frozen_heads(
     loaders: tuple,  # training and validation loader, see `has_image_rows`
     settings: TrainingSettings,
 ) -> tuple:  # (history of the main head, its best epoch as `Learner.best`)
-    "Train both heads on features that are computed once."
+    "Train both heads of the model, in place, on features that are computed once."
     train, validation = (_encode_rows(model, loader.dataset, settings.device) for loader in loaders)
     settings = replace(settings, batch_size=loaders[0].batch_size or settings.batch_size)
     for name in ('image', 'both'):
@@ -61,12 +61,12 @@ class _ImageOnly(nn.Module):
 
 # %% ../../nbs/150_fine_tuning.ipynb #42eeb0c5
 class FineTuned(NamedTuple):
-    "What is known after a fine-tuning."
+    "The result of `fine_tune`."
 
     learner: Learner  # of the encoders and the main head
     history: pd.DataFrame  # one row an epoch
-    train: FeatureRows | None  # image blocks by the tuned encoder; None where the loaders know no paths
-    validation: FeatureRows | None
+    train: FeatureRows | None  # image blocks by the fine-tuned encoder; None if the loaders have no paths
+    validation: FeatureRows | None  # the same for the validation images
 
 # %% ../../nbs/150_fine_tuning.ipynb #5f68cc4c
 def _fit_image_head(model, train, validation, settings):
@@ -76,7 +76,7 @@ def _fit_image_head(model, train, validation, settings):
 
 # %% ../../nbs/150_fine_tuning.ipynb #f89f1fc9
 def fine_tune(
-    model,  # a `COREModel`; what is frozen stays frozen
+    model,  # a `COREModel`, trained in place; a frozen encoder is not changed
     loaders: tuple,  # training and validation loader of (image, token ids, mask, MOS)
     settings: TrainingSettings,
     head_settings: TrainingSettings | None = None,  # of the image-only head; by default like `settings`
@@ -84,9 +84,11 @@ def fine_tune(
 ) -> FineTuned:
     "Fine-tune the encoders with the head of a modality, then fit the image-only head."
     model.image_encoder.shape = 'stretch'
-    learner = Learner(model if modality == 'both' else _ImageOnly(model), *loaders, settings)
+    network = model if modality == 'both' else _ImageOnly(model)
+    learner = Learner(network, *loaders, settings)
     history = learner.fit()
-    train = validation = None
+    train = None
+    validation = None
     if has_image_rows(loaders):
         features = ImageFeatures(model.image_encoder)
         train, validation = (

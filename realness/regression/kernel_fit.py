@@ -21,7 +21,7 @@ from .target_transform import blend_with_ranks, inverse_knots
 
 # %% ../../nbs/124_kernel_fit.ipynb #b494e454
 class _BlockGeometry(NamedTuple):
-    "One standardised block, seen from all pairs of rows."
+    "Distances and inner products of all pairs of rows of one standardised block."
 
     distances: np.ndarray  # squared, n x n
     products: np.ndarray  # inner products, n x n
@@ -31,7 +31,7 @@ class _BlockGeometry(NamedTuple):
 def _measure_blocks(
     blocks: dict,  # block name -> n x width
 ) -> dict:  # block name -> `_BlockGeometry`
-    "Distances and products of all pairs of rows in each block."
+    "Standardise each block and measure all pairs of its rows."
     geometry = {}
     for name, width in get_widths(blocks).items():
         x = BlockScaler({name: width}).fit(blocks).double()(blocks)
@@ -95,9 +95,9 @@ _SOLVERS = {'svr': _solve_svr, 'gp': _solve_gp}
 
 # %% ../../nbs/124_kernel_fit.ipynb #93155e0c
 def _row_weights(
-    n: int,  # images
-    n_copies: int,  # of each image
-    copy_share: float,  # of an image's weight that goes to its copies
+    n: int,  # number of images
+    n_copies: int,  # copies of each image
+    copy_share: float,  # share of the weight that goes to the copies
 ) -> np.ndarray:  # (1 + n_copies) x n, in the order of `stack_copies`
     "The weight of each image and of each copy."
     if not n_copies:
@@ -106,7 +106,7 @@ def _row_weights(
 
 # %% ../../nbs/124_kernel_fit.ipynb #4867495e
 class _KernelProblem(NamedTuple):
-    "A kernel regression without its hyper-parameters. Rows are images, then copies of all images."
+    "The data of a kernel regression. Rows are images, then copies of all images."
 
     solver: str  # a name in `_SOLVERS`
     matrix: np.ndarray  # kernel, m x m
@@ -115,13 +115,13 @@ class _KernelProblem(NamedTuple):
     copy_share: float = 0.0  # see `_row_weights`
 
     def solve(self, params, rows=None):
-        "Dual coefficients and intercept of a fit on some of the rows, by default on all."
+        "(dual coefficients, intercept) of a fit on some of the rows (indices), by default on all."
         rows = np.arange(len(self.target)) if rows is None else rows
         weights = _row_weights(len(rows) // (1 + self.n_copies), self.n_copies, self.copy_share)
         return _SOLVERS[self.solver](self.matrix[np.ix_(rows, rows)], self.target[rows], params, weights)
 
     def error(self, params, folds):
-        "Sum of squared errors on the images of held-out folds."
+        "Sum of squared errors on held-out rows; `folds` are those of `_inner_folds`."
         total = 0.0
         for train, test in folds:
             dual, intercept = self.solve(params, train)
@@ -134,7 +134,7 @@ def _inner_folds(
     n: int,  # images
     n_copies: int = 0,  # of each image
     seed: int = 0,
-) -> list:  # of (rows to fit, copies among them; rows to predict, images alone)
+) -> list:  # of (rows to fit, with copies; rows to predict, without copies)
     "Five folds of images and their copies."
     from sklearn.model_selection import KFold
 
@@ -149,7 +149,7 @@ def _choose_params(
     grid: dict,  # parameter -> candidates
     seed: int = 0,  # of the folds
 ) -> dict:  # fixed and chosen parameters, and `score`, the mean squared error
-    "The candidate with the lowest mean squared error over inner folds; the first of equal ones."
+    "The candidate with the lowest mean squared error over inner folds; the first if several are equal."
     n = len(problem.target) // (1 + problem.n_copies)
     folds = _inner_folds(n, problem.n_copies, seed)
     best = None
@@ -175,7 +175,7 @@ def _check_size(n, n_copies):
 
 # %% ../../nbs/124_kernel_fit.ipynb #ef0e7c3e
 def _fill_head(head, blocks, dual, **buffers):
-    "Store what was learned in the head."
+    "Fit the scaler, and copy support vectors and `buffers` into the head; returns the head."
     support = np.flatnonzero(dual)
     head.scaler.fit(blocks, head.params)
     head.support.copy_(head.scaler({name: values[support] for name, values in blocks.items()}))
@@ -185,7 +185,7 @@ def _fill_head(head, blocks, dual, **buffers):
 
 # %% ../../nbs/124_kernel_fit.ipynb #6e627f64
 def _fixed_params(blocks, recipe):
-    "Block weights and relative gamma, as they are recorded with the head."
+    "Block weights and relative gamma: the parameters that are not in the grid."
     weights = {name: weight for name, weight in recipe.block_weights.items() if name in blocks}
     return weights | {'g': recipe.gamma}
 
@@ -197,7 +197,7 @@ def fit_kernel(
     recipe: KernelRecipe | None = None,  # by default the recipe of the entry in `HEADS`
     seed: int = 0,  # of the inner folds
 ) -> KernelHead:
-    "Fit a kernel head."
+    "Fit a kernel head; raises `RealnessError` for fewer than 10 images or more than 20,000 rows."
     recipe = recipe or HEADS[kind].recipe
     n_copies = len(rows.copies)
     _check_size(len(rows), n_copies)

@@ -18,7 +18,7 @@ from .target_transform import interpolate
 def mix_kernels(
     distance,  # squared distances, n x m; tensor or array
     product,  # inner products, n x m
-    gamma,  # of the RBF; the linear kernel is scaled with it
+    gamma,  # of the RBF; the linear kernel is multiplied by it as well
     linear_share: float,  # between 0 (RBF alone) and 1 (linear alone)
 ):  # n x m
     "A weighted sum of an RBF and a linear kernel."
@@ -27,7 +27,7 @@ def mix_kernels(
 
 # %% ../../nbs/122_kernel_head.ipynb #0f820bdf
 def _geometry(a, b):
-    "Squared distances and inner products of the rows of two tensors."
+    "(squared distances, inner products) of the rows of two tensors, n x m each."
     distance = torch.cdist(a, b, compute_mode='donot_use_mm_for_euclid_dist').square()
     lengths = a.square().sum(1)[:, None] + b.square().sum(1)
     return distance, (lengths - distance) / 2
@@ -39,13 +39,13 @@ class KernelHead(nn.Module):
     def __init__(
         self,
         widths: dict,  # block name -> width, in the order in which blocks are joined
-        n_support: int = 0,  # support vectors
-        n_knots: int = 1,  # knots of the inverse mapping from target to MOS
+        n_support: int = 0,  # number of support vectors
+        n_knots: int = 1,  # number of knots of the mapping from target to MOS
         recipe: KernelRecipe = DEFAULT_RECIPE,
     ):
         super().__init__()
         self.kind = recipe.solver  # the name of the head in `HEADS`
-        self.params = {}  # the hyper-parameters of the fit, for the record
+        self.params = {}  # the hyper-parameters of the fit, recorded only
         self.recipe = recipe
         self.scaler = BlockScaler(widths)
         self.parts = kernel_parts(widths, recipe)
@@ -66,8 +66,11 @@ class KernelHead(nn.Module):
     def kernel(self, x):
         "k(x, support), B x n, in float64."
         widths = list(self.scaler.widths.values())
-        pairs = zip(x.double().split(widths, 1), self.support.double().split(widths, 1), strict=True)
-        geometry = dict(zip(self.scaler.widths, (_geometry(a, b) for a, b in pairs), strict=True))
+        rows = x.double().split(widths, 1)
+        support = self.support.double().split(widths, 1)
+        geometry = {}
+        for name, a, b in zip(self.scaler.widths, rows, support, strict=True):
+            geometry[name] = _geometry(a, b)
         total = 0
         for (share, names), gamma in zip(self.parts, self.gamma, strict=True):
             distance = sum(geometry[name][0] for name in names)
@@ -76,6 +79,7 @@ class KernelHead(nn.Module):
         return total
 
     def forward(self, blocks):
+        "MOS (n, float64) of feature blocks (name -> n x width)."
         target = (self.kernel(self.scaler(blocks)) * self.dual).sum(1) + self.intercept
         return interpolate(target, self.curve)
 
@@ -83,7 +87,7 @@ class KernelHead(nn.Module):
 def build_kernel_head(
     config: dict,  # `KernelHead.config`
 ) -> KernelHead:
-    "A kernel head with the shape of a saved one."
+    "An empty kernel head with the shape of a saved one."
     recipe = KernelRecipe(**config.get('recipe', {}))
     head = KernelHead(config['widths'], config['n'], config['curve'], recipe)
     head.kind = config['kind']

@@ -21,14 +21,14 @@ from ..metrics import srocc
 # %% ../../nbs/145_learner.ipynb #78a6c8e8
 @dataclass(frozen=True)
 class TrainingSettings:
-    "How to train by gradient."
+    "Settings of a training by gradient descent."
 
     epochs: int = 20  # largest number of epochs
     lr: float = 1e-4  # learning rate of AdamW
     weight_decay: float = 0.01  # of AdamW
-    batch_size: int = 16  # for loaders that are made here
+    batch_size: int = 16  # of the loaders that `fit_mlp` makes
     accumulate: int = 1  # batches in a step of the optimiser
-    patience: int | None = None  # stop after this many epochs without a better one; None never stops early
+    patience: int | None = None  # stop after this many epochs without improvement; None never stops early
     seed: int = SEED
     folder: Path | None = None  # for the checkpoint between epochs; None writes none
     device: str | None = None  # 'cuda', 'mps' or 'cpu'; None chooses the best available
@@ -39,7 +39,7 @@ def training_settings(
     config,  # a `RunConfig`
     **others,  # further settings
 ) -> TrainingSettings:
-    "The settings that a training run was configured with."
+    "The settings in the configuration of a run; `others` are added."
     names = ('epochs', 'lr', 'batch_size', 'patience', 'seed')
     return TrainingSettings(**{name: getattr(config, name) for name in names}, **others)
 
@@ -76,7 +76,7 @@ def _make_optimiser(model, settings, device):
 
 # %% ../../nbs/145_learner.ipynb #88d7a0a2
 def _load_state(path, device):
-    "The state that `Learner` saved."
+    "The dictionary that `Learner` saved; raises `RealnessError` for a file that cannot be read."
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
@@ -84,13 +84,13 @@ def _load_state(path, device):
 
 # %% ../../nbs/145_learner.ipynb #f47a7f7b
 class Learner:
-    "Fits a model and keeps the epoch with the best validation SROCC."
+    "Trains a model and restores the epoch with the best validation SROCC."
 
     def __init__(
         self,
         model: nn.Module,  # called with the inputs of a batch, it returns MOS (B)
-        train_loader,  # of (inputs..., mos); an `EpochLoader` has the same batches after a restart
-        val_loader,  # chooses the epoch
+        train_loader,  # of (inputs..., MOS); an `EpochLoader` yields the same batches after a restart
+        val_loader,  # of (inputs..., MOS) of the images that choose the epoch
         settings: TrainingSettings | None = None,
     ):
         self.model = model
@@ -105,10 +105,10 @@ class Learner:
         self.dtype = torch.float16 if half else torch.bfloat16
         self.history = []  # one dictionary an epoch
         self.best = dict(epoch=0, srocc=-np.inf, state=None)
-        self.epoch = 0  # of these are done
+        self.epoch = 0  # number of finished epochs
 
     def fit(self, epochs=None):
-        "Train up to `epochs` epochs in all, by default as in the settings; returns the history as a frame."
+        "Train until `epochs` (default: as in the settings) are done; returns a frame with one row an epoch."
         self._resume()
         while self.epoch < (epochs or self.settings.epochs) and not self._is_patience_over():
             self.epoch += 1
@@ -122,7 +122,7 @@ class Learner:
 
     @torch.inference_mode()
     def predict(self, loader):
-        "MOS and predictions of a whole loader, two float64 arrays."
+        "(true MOS, predictions) of all batches of a loader, float64 arrays of the same length."
         self.model.eval()
         outputs = [self._forward(batch) for batch in loader]
         mos = torch.cat([true for _, true in outputs]).cpu().double().numpy()
@@ -134,7 +134,7 @@ class Learner:
         return bool(patience and best and self.epoch - best >= patience)
 
     def _run_epoch(self):
-        "Train and validate one epoch; the row of the history."
+        "Train and validate one epoch; returns its row of the history."
         row = dict(epoch=self.epoch, train_loss=self._train_epoch())
         mos, predictions = self.predict(self.val_loader)
         row.update(val_loss=float(((mos - predictions) ** 2).mean()), val_srocc=srocc(mos, predictions))
@@ -145,7 +145,7 @@ class Learner:
         return row
 
     def _train_epoch(self):
-        "The mean loss of an epoch of training."
+        "Train one epoch; returns the mean loss."
         seed_everything(self.settings.seed * 1_000_003 + self.epoch)
         if hasattr(self.train_loader, 'set_epoch'):
             self.train_loader.set_epoch(self.epoch)
@@ -182,7 +182,7 @@ class Learner:
 
     @property
     def checkpoint(self):
-        "The file that holds the training between epochs, or None."
+        "The file with the state between epochs; None without a folder."
         return Path(self.settings.folder) / 'checkpoint.pt' if self.settings.folder else None
 
     def _save(self):
@@ -207,4 +207,6 @@ class Learner:
         self.model.load_state_dict(state['model'], strict=False)
         self.opt.load_state_dict(state['opt'])
         self.scaler.load_state_dict(state['scaler'])
-        self.epoch, self.history, self.best = state['epoch'], state['history'], state['best']
+        self.epoch = state['epoch']
+        self.history = state['history']
+        self.best = state['best']

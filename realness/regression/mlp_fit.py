@@ -45,7 +45,7 @@ def make_block_loader(
     settings: TrainingSettings,  # batch size and seed
     shuffle: bool = False,
 ):
-    "A loader of (block tensors..., MOS)."
+    "A loader of (one float32 tensor for each block..., MOS)."
     arrays = (*rows.blocks.values(), rows.mos)
     dataset = TensorDataset(*(torch.as_tensor(np.asarray(a), dtype=torch.float32) for a in arrays))
     return make_loader(dataset, settings.batch_size, shuffle, num_workers=0, seed=settings.seed)
@@ -64,23 +64,24 @@ def fit_mlp(
     train: FeatureRows,
     validation: FeatureRows,  # chooses the epoch
     settings: TrainingSettings,
-) -> Learner:  # its `best` and `history` tell how the training went
-    "Train an MLP head; it ends with the weights of its best epoch."
+) -> Learner:  # with the history and the best epoch of the training
+    "Train an MLP head in place; at the end it has the weights of its best epoch."
     names = list(head.scaler.widths)
     head.scaler.fit(train.blocks, _input_weights(head.scaler.widths))
-    loaders = [
-        make_block_loader(
-            FeatureRows({name: part.blocks[name] for name in names}, part.mos), settings, shuffle
-        )
-        for part, shuffle in ((train, True), (validation, False))
-    ]
-    learner = Learner(HeadOnTensors(head, names), *loaders, settings)
+
+    def make_loader_of(rows, shuffle):
+        blocks = {name: rows.blocks[name] for name in names}
+        return make_block_loader(FeatureRows(blocks, rows.mos), settings, shuffle)
+
+    train_loader = make_loader_of(train, shuffle=True)
+    val_loader = make_loader_of(validation, shuffle=False)
+    learner = Learner(HeadOnTensors(head, names), train_loader, val_loader, settings)
     learner.fit()
     return learner
 
 # %% ../../nbs/147_mlp_fit.ipynb #6fc138af
 def _split_rows(n, config):
-    "Indices of the rows to fit and of the rows to validate on."
+    "(indices of the rows to fit, indices of the validation rows)."
     from sklearn.model_selection import train_test_split
 
     if n < 10:
@@ -99,8 +100,8 @@ def fit_mlp_head(
     settings = training_settings(config, device='cpu', folder=folder, log=log)
     seed_everything(config.seed)
     head = MLPHead(get_widths(rows.blocks))
-    held_out = replace(rows.take(validation), copies=())
-    learner = fit_mlp(head, stack_copies(rows.take(train)), held_out, settings)
+    validation_rows = replace(rows.take(validation), copies=())
+    learner = fit_mlp(head, stack_copies(rows.take(train)), validation_rows, settings)
     history = pd.DataFrame(learner.history)
     history['best'] = history.epoch == learner.best['epoch']
     return FittedHead(head, history, validation)

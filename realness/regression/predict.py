@@ -35,14 +35,14 @@ RESULT_COLUMNS = (
 
 # %% ../../nbs/170_predict.ipynb #f11ee616
 def _format_cell(column, value):
-    "A cell of the CSV."
+    "A value as it is written to the CSV file."
     if value is None:
         return ''
     return f'{value:.{SCORE_DECIMALS[column]}f}' if column in SCORE_DECIMALS else value
 
 # %% ../../nbs/170_predict.ipynb #0dd0df7b
 def _parse_cell(column, text):
-    "The value of a cell of the CSV."
+    "The value of a cell of the CSV file."
     if column not in SCORE_DECIMALS:
         return text
     if not text:
@@ -79,7 +79,7 @@ class _Request(NamedTuple):
 
 # %% ../../nbs/170_predict.ipynb #2c02e506
 class ResultTable(RowTable):
-    "Scores in a CSV or (by its ending) Parquet file; rows of another run are refused."
+    "Scores in a CSV or Parquet file, by its ending; raises `RealnessError` for a table of another run."
 
     columns = RESULT_COLUMNS
     source_column = 'run'
@@ -104,10 +104,13 @@ class ResultTable(RowTable):
         return super().read_text()
 
     def reuse(self, requests):
-        "Keep the rows that are valid for the requests (path -> `_Request`); returns the paths to score."
-        valid = {p: row for p, row in self.rows.items() if p in requests and requests[p].matches(row)}
+        "Drop the rows that do not match the requests (path -> `_Request`); returns the paths to score."
+        valid = {}
+        for path, row in self.rows.items():
+            if path in requests and requests[path].matches(row):
+                valid[path] = row
         self.replace_rows(valid)
-        return [p for p in requests if p not in valid]
+        return [path for path in requests if path not in valid]
 
     def format_row(self, row):
         return [_format_cell(column, row[column]) for column in self.columns]
@@ -120,12 +123,12 @@ class ResultTable(RowTable):
         return text
 
     def result(self, path):
-        "A row as `predict` returns it, with numbers in place of text."
+        "The row of a path as `predict` returns it, with numbers in place of text."
         return {column: _parse_cell(column, value) for column, value in self.rows[path].items()}
 
 # %% ../../nbs/170_predict.ipynb #4f79242c
 def _score_requests(predictor, requests):
-    "Rows with `RESULT_COLUMNS` for some requests (path -> `_Request`)."
+    "Score requests (path -> `_Request`); returns a row with `RESULT_COLUMNS` for each."
     scored = score_rows(
         [dict(image=request.path, description=request.description) for request in requests.values()],
         predictor,
@@ -144,8 +147,8 @@ def _score_requests(predictor, requests):
     ]
 
 # %% ../../nbs/170_predict.ipynb #6a6b5f89
-def _find_descriptions(requested, descriptions, description):
-    "path -> `_Request` of everything that was requested."
+def _make_requests(requested, descriptions, description):
+    "path in the table -> `_Request`, for each requested image; the arguments are those of `predict`."
     items = collect(requested)
     find = descriptions if callable(descriptions) else Sentences(items, descriptions, description)
     return {name: _Request(path, *find(name, path)) for name, path in items}
@@ -153,7 +156,7 @@ def _find_descriptions(requested, descriptions, description):
 # %% ../../nbs/170_predict.ipynb #5c3e3537
 def predict(  # noqa: PLR0913 (a published signature)
     predictor: Predictor,
-    requested: list,  # files and folders, or what `collect` made of them
+    requested: list,  # files and folders, or the list that `collect` returned
     out: Path | str | None = None,  # a CSV or Parquet file to write; None only returns the rows
     descriptions=None,  # a CSV file, a dictionary file name -> description, or a function such as `Sentences`
     description: str | None = None,  # one description for all images
@@ -161,7 +164,7 @@ def predict(  # noqa: PLR0913 (a published signature)
     chunk: int = 64,  # rows between two writes
 ) -> list:  # of rows with `RESULT_COLUMNS`, in the order in which they were requested
     "Score files and folders; with a table, the same call resumes after an interruption."
-    requests = _find_descriptions(requested, descriptions, description)
+    requests = _make_requests(requested, descriptions, description)
     table = ResultTable(out, predictor.run_id, overwrite) if out else None
     paths = table.reuse(requests) if table else list(requests)
     results = {}

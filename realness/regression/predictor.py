@@ -22,7 +22,7 @@ SCORE_DECIMALS = {'mos': 6, 'mos_100': 3, 'mos_lo': 6, 'mos_hi': 6, 'domain_scor
 
 # %% ../../nbs/168_predictor.ipynb #741b864b
 def _score_one(predictor, modality, mos, distance):
-    "The scores of one image from its prediction and its domain score."
+    "The scores of one image, given its prediction and its domain score (or None)."
     mos = round(float(mos), 6)
     scores = dict(mos=mos, mos_100=predictor.to_100(mos))
     intervals = predictor.model.intervals.get(modality)
@@ -36,7 +36,7 @@ def _score_one(predictor, modality, mos, distance):
 
 # %% ../../nbs/168_predictor.ipynb #25bf66d7
 def _score_vectors(predictor, modality, vectors, descriptions):
-    "Scores of images by their vectors and descriptions, a dictionary for each."
+    "Scores of images, given their cached vectors and their descriptions; one dictionary for each."
     model = predictor.model
     blocks = split_blocks(np.stack(vectors), predictor.images.widths)
     distances = [None] * len(vectors) if model.domain is None else model.domain(blocks).tolist()
@@ -49,16 +49,23 @@ def _score_vectors(predictor, modality, vectors, descriptions):
     ]
 
 # %% ../../nbs/168_predictor.ipynb #28d22b97
+def _empty_result(modality, error):
+    "The result of an image before it is scored; `error` may be None."
+    result = dict.fromkeys(SCORE_DECIMALS)
+    result['modality'] = modality
+    result['error'] = str(error) if error else ''
+    return result
+
+# %% ../../nbs/168_predictor.ipynb #232d0fc4
 def score_rows(
     rows: list,  # of {'image': ..., 'description': text or None}
     predictor,  # a `Predictor`
-) -> list:  # of dictionaries with `SCORE_DECIMALS`, modality and error, one a row, in order
-    "Score a batch: the main head where there is a description, the image-only head where there is none."
+) -> list:  # a dictionary with the entries above for each row, in order
+    "Score a batch: with the main head if a row has a description, else with the image-only head."
     features = list(predictor.images.stream([row['image'] for row in rows]))
     modalities = [predictor.modality_of(row.get('description')) for row in rows]
     results = [
-        dict(dict.fromkeys(SCORE_DECIMALS), modality=modality, error=str(error) if error else '')
-        for modality, (_, error) in zip(modalities, features, strict=True)
+        _empty_result(modality, error) for modality, (_, error) in zip(modalities, features, strict=True)
     ]
     for modality in dict.fromkeys(modalities):
         places = [i for i, (_, error) in enumerate(features) if error is None and modalities[i] == modality]
@@ -73,7 +80,7 @@ def score_rows(
 
 # %% ../../nbs/168_predictor.ipynb #a9953711
 def _is_list(images):
-    "Whether this is a list of images or a batch, and not one image."
+    "Whether this is a list of images or a batch tensor, and not one image."
     return isinstance(images, (list, tuple)) or getattr(images, 'ndim', 0) == 4
 
 # %% ../../nbs/168_predictor.ipynb #fd9c69cb
@@ -100,15 +107,15 @@ class Predictor:
 
     @property
     def score_range(self):
-        "The lowest and the highest possible MOS in the units of the training data; infinite where unknown."
+        "(lowest, highest) possible MOS in the units of the training data; infinite if unknown."
         return tuple(self.model.data.mos_range) or (-np.inf, np.inf)
 
     def modality_of(self, description):
-        "The head for an image with this description."
+        "The modality of the head for an image with this description; `image` without a description."
         return self.main if description and description.strip() else 'image'
 
     def to_100(self, mos):
-        "MOS on 0-100 where the data define it (mean + sd * MOS, cut to 0-100), else None."
+        "MOS on the 0-100 scale (mean + sd * MOS, clipped); None if the training data define no such scale."
         scale = self.model.data.mos_scale
         return round(float(np.clip(scale['mean'] + scale['sd'] * mos, 0, 100)), 3) if scale else None
 
@@ -117,7 +124,7 @@ class Predictor:
         images,  # one image or a list of them: paths, Pillow images, arrays or tensors with values in 0-1
         descriptions=None,  # one description, or one for each image; None for none
     ):  # MOS: a float for one image, else a float64 array
-        "MOS of images (a tensor B x 3 x H x W is a list of images); the first bad image raises its error."
+        "MOS of images (a tensor B x 3 x H x W is a list of images); raises the error of the first bad image."
         rows = self.rows(images, descriptions)
         for row in rows:
             if row['error']:
@@ -130,7 +137,7 @@ class Predictor:
         images,  # as for a call
         descriptions=None,  # as for a call
     ) -> list:  # of dictionaries as `score_rows` returns them, one for each image
-        "All that is known about the score of each image; an unreadable image is a row with an error."
+        "Scores, intervals and domain scores of images; an unreadable image gives a row with an error."
         images = list(images) if _is_list(images) else [images]
         if descriptions is None or isinstance(descriptions, str):
             descriptions = [descriptions] * len(images)
@@ -150,11 +157,11 @@ class Predictor:
 # %% ../../nbs/168_predictor.ipynb #01df598f
 def load(
     run: Path | str,  # a run folder
-    device: str | None = None,
-    batch_size: int = 16,  # see `Predictor`
-    cache: VectorCache | None = None,
+    device: str | None = None,  # 'cuda', 'mps' or 'cpu'; None chooses the best available
+    batch_size: int = 16,  # images in a forward pass on a GPU
+    cache: VectorCache | None = None,  # for features; None caches nothing
 ) -> Predictor:
-    "Load a run folder as a predictor."
+    "Load a run folder as a predictor; raises `RealnessError` if it is not a run folder or does not fit."
     run = Path(run)
     model = load_model(run)
     return Predictor(model, read_run_id(run), device, batch_size, cache)

@@ -46,7 +46,7 @@ license_name: data-{short}
 Predicts the mean opinion score of realness of an image (higher = more real), with or without a description.
 
 - trained on: {name}
-- **licence of the training data: {licence}**; it binds the use of these weights
+- **licence of the training data: {licence}**; it also applies to these weights
 - encoders: {image} and {text}
 - {note}
 
@@ -129,7 +129,7 @@ class COREModel(nn.Module, PyTorchModelHubMixin, library_name='realness'):
 
     @torch.inference_mode()
     def predict_blocks(self, blocks, modality):
-        "MOS (n, float64) of feature blocks by the head of a modality, calibrated where that helps."
+        "MOS (n, float64) of feature blocks by the head of a modality, calibrated if this lowers the error."
         head = self.heads[modality]
         if next(chain(head.parameters(), head.buffers())).dtype != torch.float64:
             head = copy.deepcopy(head).double()
@@ -152,17 +152,17 @@ class COREModel(nn.Module, PyTorchModelHubMixin, library_name='realness'):
         return ModelCard(_format_card(self))
 
     def push_to_hub(self, repo_id, **options):
-        "Upload to a model hub; refused while the licence of the training data is unknown."
+        "Upload to a model hub; raises `RealnessError` if the licence of the training data is unknown."
         if not self.data.licence:
             raise RealnessError(
-                f'not pushed: the licence of the training data ({self.data.name or "no name"}) is unknown; '
+                f'the licence of the training data ({self.data.name or "no name"}) is unknown; '
                 'write it into dataset.json beside the data and train again'
             )
         return super().push_to_hub(repo_id, **options)
 
 # %% ../../nbs/135_regression_model.ipynb #a57ef4ee
 def _describe_model(model):
-    "What config.json says about a model."
+    "The content of config.json."
     encoders = {
         'image': describe_encoder(model.image_encoder, model.freeze_image),
         'text': describe_encoder(model.text_encoder, model.freeze_text),
@@ -191,7 +191,7 @@ def save_model(model: COREModel, folder: Path):
 
 # %% ../../nbs/135_regression_model.ipynb #b6e4f96d
 def _rebuild_model(config, folder):
-    "The model that config.json describes; heads and stored encoders are still empty."
+    "The model that config.json describes, without the tensors of its heads and stored encoders."
     encoders = config['encoders']
     model = COREModel(
         restore_encoder('image', encoders['image'], folder),
@@ -210,7 +210,7 @@ def _rebuild_model(config, folder):
 def load_model(
     folder: Path,  # as `save_model` wrote it
 ) -> COREModel:
-    "Read a model, in evaluation mode; whatever does not fit raises a `RealnessError` that says what to do."
+    "Load a model in evaluation mode; raises `RealnessError` if its files or its encoders do not fit."
     folder = Path(folder)
     config, tensors = read_checkpoint(folder)
     model = _rebuild_model(config, folder)

@@ -54,18 +54,18 @@ def _find_train(data):
 
 # %% ../../nbs/165_runs.ipynb #f771bfbd
 def _load_data(data, skip_bad, dataset, log):
-    "The checked training table and what is known about the data set."
+    "The checked training table and the `DatasetInfo` of the data."
     df = load_split(_find_train(data), skip_bad, known=VectorCache(), log=log)
     if dataset not in (None, '', 'raise'):
         raise RealnessError(
-            f'unknown data set {dataset!r}; the only choice is raise, describe others in a dataset.json'
+            f'unknown data set {dataset!r}; the only choice is raise; describe other data in a dataset.json'
         )
     return df, RAISE if dataset else dataset_info(data, df)
 
 # %% ../../nbs/165_runs.ipynb #20ddb593
 @dataclass(frozen=True)
 class _Run:
-    "A run while it is trained."
+    "What the steps of a training run share."
 
     model: COREModel
     df: pd.DataFrame  # the training rows
@@ -76,7 +76,7 @@ class _Run:
 
     @property
     def modalities(self):
-        "Of the heads: the main one and `image`, once each."
+        "The modalities of the heads: that of the main head and `image`, without repetition."
         return list(dict.fromkeys((self.config.modality, 'image')))
 
 # %% ../../nbs/165_runs.ipynb #960553e3
@@ -106,16 +106,17 @@ def _cross_validate_modality(run, rows, modality):
 def _cross_validate(run, rows):
     "Cross-validate both heads; returns modality -> `HeldOut`."
     config = run.config
-    tables, held = [], {}
+    tables = []
+    held_out = {}
     for modality in run.modalities:
         table, predictions = _cross_validate_modality(run, rows, modality)
         tables.append(table)
-        held[modality] = HeldOut(rows.mos, predictions[0], f'training rows by {config.cv} folds')
+        held_out[modality] = HeldOut(rows.mos, predictions[0], f'training rows by {config.cv} folds')
     table = pd.concat(tables)
     with atomic_write(run.out / 'cv.csv') as partial:
         table.to_csv(partial, index=False)
     run.model.metrics['cv'] = dict(folds=config.cv, repeats=config.repeats, table=table.to_dict('records'))
-    return held
+    return held_out
 
 # %% ../../nbs/165_runs.ipynb #5dd0fa9a
 def _measure_coverage(run, rows):
@@ -126,10 +127,11 @@ def _measure_coverage(run, rows):
     }
 
 # %% ../../nbs/165_runs.ipynb #6f9ed199
-def _learn_uncertainty(run, held):
+def _learn_uncertainty(run, held_out):
     "Learn calibration and intervals of each head from its `HeldOut`; writes calibration.csv."
-    model, tables = run.model, []
-    for modality, part in held.items():
+    model = run.model
+    tables = []
+    for modality, part in held_out.items():
         if part is None or len(part.mos) < MIN_HELD_OUT:
             continue
         calibration, predictions = Calibration.fit(
@@ -146,7 +148,7 @@ def _learn_uncertainty(run, held):
 
 # %% ../../nbs/165_runs.ipynb #8eb2609a
 def _fit_heads(run, rows):
-    "Fit the image-only head and the main head; returns what is known about the main one."
+    "Fit the image-only head and the main head; returns the `FittedHead` of the main one."
     heads = {}
     for modality in reversed(run.modalities):
         log = run.log if modality == run.config.modality else None
@@ -163,20 +165,21 @@ def _train_frozen(run):
     "Compute the features once, cross-validate if requested, and fit the heads on all rows."
     config = run.config
     rows = _extract_rows(run)
-    held = _cross_validate(run, rows) if config.cv else {}
+    held_out = _cross_validate(run, rows) if config.cv else {}
     if config.cv and config.repeats > 1 and len(rows) >= 5 * MIN_HELD_OUT:
         _measure_coverage(run, rows)
     fitted = _fit_heads(run, rows)
-    if not held:
-        held = {m: predict_held_out(rows, config.for_modality(m)) for m in run.model.heads}
-    _learn_uncertainty(run, held)
+    if not held_out:
+        for modality in run.model.heads:
+            held_out[modality] = predict_held_out(rows, config.for_modality(modality))
+    _learn_uncertainty(run, held_out)
     run.model.domain = Domain.fit(select_blocks(rows.blocks, 'image'), rows.copies, seed=config.seed)
     write_history(run.out, fitted.history)
     write_rows(run.out, run.df, fitted.validation)
 
 # %% ../../nbs/165_runs.ipynb #775ebf78
 def _make_loaders(run):
-    "Loaders of training rows (augmented, shuffled) and validation rows, and the indices of the latter."
+    "([training loader (augmented, shuffled), validation loader], indices of the validation rows)."
     from sklearn.model_selection import train_test_split
 
     config = run.config
@@ -193,7 +196,7 @@ def _make_loaders(run):
 
 # %% ../../nbs/165_runs.ipynb #1b9a764f
 def _fit_tuned_domain(tuned):
-    "The domain of all rows, with distances measured on the validation rows."
+    "The domain of all rows; its held-out distances are those of the validation rows."
     train, validation = tuned.train.blocks, tuned.validation.blocks
     blocks = {name: np.concatenate([train[name], validation[name]]) for name in train}
     rows = np.arange(len(tuned.train) + len(tuned.validation))
@@ -203,11 +206,11 @@ def _fit_tuned_domain(tuned):
 def _hold_out_validation(run, tuned, loader):
     "modality -> `HeldOut` of the validation rows."
     how = 'the validation rows, which the epoch was chosen on as well'
-    held = {run.config.modality: HeldOut(*tuned.learner.predict(loader), how)}
+    held_out = {run.config.modality: HeldOut(*tuned.learner.predict(loader), how)}
     if run.config.modality == 'both':
         predictions = run.model.predict_blocks(tuned.validation.blocks, 'image')
-        held['image'] = HeldOut(tuned.validation.mos, predictions, how)
-    return held
+        held_out['image'] = HeldOut(tuned.validation.mos, predictions, how)
+    return held_out
 
 # %% ../../nbs/165_runs.ipynb #3f70e799
 def _train_tuned(run):
@@ -230,7 +233,7 @@ def _train_tuned(run):
 
 # %% ../../nbs/165_runs.ipynb #773e4632
 def _make_model(config):
-    "The model with the encoders of a configuration, frozen unless they are fine-tuned."
+    "The untrained model of a configuration; its encoders are frozen unless they are fine-tuned."
     return COREModel(
         *create_encoders(config.encoders, config.normalize, config.pooling),
         freeze_image=not config.tune or config.freeze == 'image',
@@ -243,7 +246,8 @@ def train_run(  # noqa: PLR0913 (a published signature)
     out: Path | str,  # the run folder
     cfg: RunConfig | None = None,
     skip_bad: bool = False,  # leave bad rows out instead of raising an error
-    dataset: str | None = None,  # 'raise' where a part of RAISE is not recognised
+    dataset: str
+    | None = None,  # 'raise' if the data are part of RAISE; otherwise it is recognised or described
     overwrite: bool = False,  # delete an existing run in this folder
     device: str | None = None,
     log=print,  # a callback that gets one line of text; None for no messages

@@ -13,7 +13,7 @@ import torch
 def blend_with_ranks(
     mos,  # n
     rank_share: float,  # of the normal scores, between 0 (MOS alone) and 1 (ranks alone)
-) -> np.ndarray:  # n, of the same mean and standard deviation
+) -> np.ndarray:  # n, with the same mean
     "Blend MOS with its normal scores (Blom 1958, here with the ranks (r - 1/2) / n)."
     from scipy.stats import norm, rankdata
 
@@ -25,8 +25,8 @@ def blend_with_ranks(
 def inverse_knots(
     mos,  # n
     target,  # n, of `blend_with_ranks`
-    most: int = 129,  # knots
-) -> np.ndarray:  # 2 x m: targets and their MOS; both rise
+    most: int = 129,  # largest number of knots
+) -> np.ndarray:  # 2 x m: targets and their MOS, both increasing
     "Knots of the inverse mapping."
     targets, first = np.unique(np.round(target, 9), return_index=True)
     pairs = np.stack([targets, np.asarray(mos, float)[first]])

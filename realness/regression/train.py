@@ -33,7 +33,7 @@ def load_and_prepare_data(
     seed: int = SEED,
     skip_bad: bool = False,  # leave bad rows out instead of raising an error
 ) -> tuple:  # (train, validation, test) frames with filename, MOS, description, path
-    "Checked tables of both splits, with the training rows divided into training and validation."
+    "Checked tables of both splits, with the training rows divided into training and validation rows."
     from sklearn.model_selection import train_test_split
 
     known = VectorCache()
@@ -70,11 +70,11 @@ def _evaluate_test(model, test_loader, device, log):
     metrics = dict(n=len(mos), srocc=srocc(mos, predictions), plcc=plcc(mos, predictions))
     model.metrics['test'] = metrics
     if log:
-        log('Test, looked at once: n {n} | SROCC {srocc:.4f} | PLCC {plcc:.4f}'.format(**metrics))
+        log('Test, evaluated once: n {n} | SROCC {srocc:.4f} | PLCC {plcc:.4f}'.format(**metrics))
 
 # %% ../../nbs/155_train.ipynb #1627631f
 def _make_model(encoders, hidden, freeze):
-    "A model by the name of its encoder pair, or with the given encoders; None freezes the lite pair alone."
+    "A model with the named or given pair of encoders; `freeze=None` freezes only the lite pair."
     if freeze is None:
         freeze = (encoders or default_encoders()) == 'lite'
     if encoders is None or isinstance(encoders, str):
@@ -83,7 +83,7 @@ def _make_model(encoders, hidden, freeze):
 
 # %% ../../nbs/155_train.ipynb #664b5431
 def _fit(model, loaders, settings):
-    "(history, best epoch): heads on cached features where both encoders are frozen, else fine-tuning."
+    "(history, best epoch) of heads on cached features if both encoders are frozen, else of fine-tuning."
     if model.freeze_image and model.freeze_text and has_image_rows(loaders):
         return fit_frozen_heads(model, loaders, settings)
     tuned = fine_tune(model, loaders, settings, head_settings=replace(settings, lr=1e-4))
@@ -93,14 +93,14 @@ def _fit(model, loaders, settings):
 def train_model(  # noqa: PLR0913 (a published signature)
     train_loader,  # of (image, token ids, mask, MOS)
     val_loader,  # chooses the epoch
-    test_loader=None,  # used once, after the choice
+    test_loader=None,  # evaluated once, after the choice
     num_epochs: int = 10,
     learning_rate: float = 1e-4,
     *,
     encoders=None,  # name of a pair, or (image encoder, text encoder); None = `REALNESS_ENCODERS`, else full
-    freeze: bool | None = None,  # keep both encoders frozen; None freezes the lite pair alone
+    freeze: bool | None = None,  # keep both encoders frozen; None freezes only the lite pair
     hidden: tuple = (529,),  # widths of the hidden layers of the head
-    patience: int | None = None,  # stop after this many epochs without a better one
+    patience: int | None = None,  # stop after this many epochs without improvement
     accumulate: int = 1,  # batches in a step of the optimiser
     seed: int = SEED,
     folder: Path | None = None,  # for the checkpoint between epochs
@@ -132,6 +132,7 @@ def train_model(  # noqa: PLR0913 (a published signature)
 
 # %% ../../nbs/155_train.ipynb #c346ac8e
 def _parse_options(argv):
+    "The options of the script, as an `argparse.Namespace`."
     import argparse
 
     parser = argparse.ArgumentParser(
@@ -140,9 +141,7 @@ def _parse_options(argv):
     )
     add = parser.add_argument
     add('--data', type=Path, help='folder with train/ and test/ (default: datasets/ in the base folder)')
-    add(
-        '--out', type=Path, help='folder for the model and its curves (default: runs/core in the base folder)'
-    )
+    add('--out', type=Path, help='folder for model, history, curves (default: runs/core in the base folder)')
     add('--encoders', help='full, lite or IMAGE+TEXT (default: REALNESS_ENCODERS, else full)')
     add('--epochs', type=int, default=15)
     add('--lr', type=float, default=1.1e-4)
@@ -152,7 +151,7 @@ def _parse_options(argv):
 
 # %% ../../nbs/155_train.ipynb #ed4566c4
 def _save(model, out):
-    "Write the model, its history and its curves."
+    "Write the model, its history and its learning curves."
     model.save_pretrained(out)
     with atomic_write(out / 'history.csv') as partial:
         model.history.to_csv(partial, index=False)
@@ -182,7 +181,7 @@ def main(
     model = result[0]
     model.data = dataset_info(options.data or base_dir() / 'datasets', pd.concat(frames[:2]))
     _save(model, out)
-    print(f'The model, its curves and their numbers are in {out}')
+    print(f'The model, its history and its learning curves are in {out}')
     return result
 
 # %% ../../nbs/155_train.ipynb #0d23e3b6
