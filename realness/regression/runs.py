@@ -38,6 +38,7 @@ from .regression_model import COREModel
 from .run_config import RunConfig
 from realness.regression.run_folder import (
     is_finished,
+    make_run_id,
     remove_leftovers,
     write_history,
     write_rows,
@@ -264,6 +265,8 @@ def train_run(  # noqa: PLR0913 (a published signature)
     model = _make_model(config)
     model.data = info
     model.metrics = dict(n_train=len(df), seed=config.seed)
+    encoders = [model.image_encoder.fingerprint(), model.text_encoder.fingerprint()]
+    model.run = dict(id=make_run_id(settings, df, encoders, info.mos_scale))
     write_settings(out, settings)
     train = _train_tuned if config.tune else _train_frozen
     train(_Run(model, df, config, out, device, log))
