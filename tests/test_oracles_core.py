@@ -75,53 +75,56 @@ def batch(pair):
     return images, *pair[0].text_encoder.tokens(DESCRIPTIONS)
 
 
-@pytest.mark.slow
-@torch.inference_mode()
-def test_forward_equals_the_published_architecture(pair, batch):
-    "Predicted MOS of a batch, and of one image alone, to 1e-5."
-    model, plain = pair
-    expected = plain(*batch)
-    assert expected.std() > 0.01, 'the images differ'
-    torch.testing.assert_close(model(*batch), expected, rtol=0, atol=1e-5)
-    alone = [part[:1] for part in batch]
-    torch.testing.assert_close(model(*alone), expected[:1], rtol=0, atol=1e-5)
-
-
-@pytest.mark.slow
-@torch.inference_mode()
-def test_features_equal_those_of_the_plain_encoders(pair, batch):
-    "2,048 numbers of ResNet-50, and 768 of BERT's pooler, to 1e-5 of their spread."
+@pytest.fixture(scope='module')
+def outputs(pair, batch):
+    "Features and predicted MOS of the batch, (ours, plain); computed once."
     model, plain = pair
     images, ids, mask = batch
-    features = model.features(*batch)
-    expected = dict(
-        image=plain.cnn(images), text=plain.bert(input_ids=ids, attention_mask=mask).pooler_output
-    )
-    for name, values in expected.items():
-        torch.testing.assert_close(features[name], values, rtol=1e-4, atol=1e-5 * values.std().item())
+    with torch.inference_mode():
+        ours = dict(model.features(*batch), mos=model(*batch))
+        text = plain.bert(input_ids=ids, attention_mask=mask).pooler_output
+        theirs = dict(image=plain.cnn(images), text=text)
+        theirs['mos'] = plain.fc(torch.cat([theirs['image'], text], 1)).squeeze(1)
+    return ours, theirs
+
+
+@pytest.mark.slow
+def test_forward_equals_the_published_architecture(outputs):
+    "Predicted MOS of three images, to 1e-5."
+    ours, theirs = (part['mos'] for part in outputs)
+    assert theirs.std() > 0.01, 'the images differ'
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('name', 'width'), [('image', 2048), ('text', 768)])
+def test_features_equal_those_of_the_plain_encoders(outputs, name, width):
+    "The vectors of ResNet-50 and of BERT's pooler, to 1e-5 of their spread."
+    ours, theirs = (part[name] for part in outputs)
+    assert ours.shape == (3, width)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5 * theirs.std().item())
+
+
+@pytest.mark.slow
+def test_forward_equals_figures_of_the_published_code(outputs):
+    """To 1e-5. The figures are the output of the authors' `COREModel` with the weights of `fill`, after the
+    transform of their `predict_single_image`, for the images and descriptions above, one at a time."""
+    expected = torch.tensor([0.44845322, 0.28679690, 0.43135622])
+    torch.testing.assert_close(outputs[0]['mos'], expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.slow
 @torch.inference_mode()
 def test_normalised_pixels_are_the_only_difference_of_our_default(pair, batch):
-    "With `normalize='weights'` the prediction is that of the plain model on normalised images, to 1e-5."
+    "With `normalize='weights'` a prediction is that of the plain model for normalised pixels, to 1e-5."
     model, plain = pair
     facts = ResNet50_Weights.DEFAULT.transforms()
-    images, ids, mask = batch
+    images, ids, mask = (part[:1] for part in batch)
     model.image_encoder.normalize = 'weights'
     ours = model(images, ids, mask)
     model.image_encoder.normalize = 'none'
     expected = plain(Normalize(facts.mean, facts.std)(images), ids, mask)
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
-
-
-@pytest.mark.slow
-@torch.inference_mode()
-def test_forward_equals_figures_of_the_published_code(pair, batch):
-    """To 1e-5. The figures are the output of the authors' `COREModel` with the weights of `fill`, after the
-    transform of their `predict_single_image`, for the images and descriptions above, one at a time."""
-    expected = torch.tensor([0.44845322, 0.28679690, 0.43135622])
-    torch.testing.assert_close(pair[0](*batch), expected, rtol=0, atol=1e-5)
 
 
 # --- Pooling
