@@ -13,7 +13,7 @@ import numpy as np
 from ..cache import VectorCache
 from ..config import RealnessError
 from ..device import pick_device
-from ..images import file_digest
+from .checkpoints import read_run_id
 from .features import ImageFeatures, TextFeatures, split_blocks
 from .regression_model import COREModel, load_model
 
@@ -164,4 +164,4 @@ def load(
     "Load a run folder as a predictor; raises `RealnessError` if it is not a run folder or does not fit."
     run = Path(run)
     model = load_model(run)
-    return Predictor(model, file_digest(run / 'model.safetensors')[:12], device, batch_size, cache)
+    return Predictor(model, read_run_id(run), device, batch_size, cache)

@@ -21,6 +21,7 @@ from ..encoders import ImageEncoder, TextEncoder
 from realness.regression.checkpoints import (
     add_prefix,
     describe_encoder,
+    describe_run,
     describe_uncertainty,
     load_tensors,
     read_checkpoint,
@@ -97,6 +98,7 @@ class COREModel(nn.Module, PyTorchModelHubMixin, library_name='realness'):
         image, text = self.image_encoder.width, self.text_encoder.width
         both = MLPHead(dict(image=image, text=text), hidden)
         self.heads = nn.ModuleDict(dict(both=both, image=MLPHead(dict(image=image), hidden)))
+        self.run = {}  # id of the training run, see `describe_run`
         self.data = DatasetInfo()  # of the training images
         self.metrics = {}  # of the training
         self.intervals = {}  # modality -> `Intervals`
@@ -184,6 +186,7 @@ def save_model(model: COREModel, folder: Path):
     if config['encoders']['text']['stored']:
         tensors |= add_prefix('text', model.text_encoder.net.state_dict())
         model.text_encoder.save_architecture(folder / 'text')
+    config['run'] = describe_run(model.run, tensors)
     write_checkpoint(folder, config, tensors)
 
 # %% ../../nbs/135_regression_model.ipynb #b6e4f96d
@@ -198,6 +201,7 @@ def _rebuild_model(config, folder):
         freeze_text=encoders['text']['frozen'],
     )
     model.heads = nn.ModuleDict({modality: build_head(part) for modality, part in config['heads'].items()})
+    model.run = config.get('run', {})
     model.data = DatasetInfo(**config['data'])
     model.metrics = config['metrics']
     return model

@@ -20,6 +20,7 @@ from ..data import load_split
 from ..datasets import RAISE, dataset_info, is_ai, table_digest
 from ..device import seed_everything
 from ..encoders import create_encoders
+from .checkpoints import make_run_id
 from realness.regression.cross_validation import (
     MIN_HELD_OUT,
     HeldOut,
@@ -264,6 +265,8 @@ def train_run(  # noqa: PLR0913 (a published signature)
     model = _make_model(config)
     model.data = info
     model.metrics = dict(n_train=len(df), seed=config.seed)
+    encoders = [model.image_encoder.fingerprint(), model.text_encoder.fingerprint()]
+    model.run = dict(id=make_run_id(settings, df, encoders, info.mos_scale))
     write_settings(out, settings)
     train = _train_tuned if config.tune else _train_frozen
     train(_Run(model, df, config, out, device, log))

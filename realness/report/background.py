@@ -121,7 +121,7 @@ def run_section(facts: Facts) -> list:
         ('range of the MOS', ' to '.join(format_number(bound, 2) for bound in info.mos_range)),
         ('MOS on a scale of 0–100', f'{scale["mean"]:g} + {scale["sd"]:g} × MOS' if scale else ''),
         ('MOS from human ratings', _HUMAN[info.human]),
-        ('digest of the weights', facts.predictor.run_id),
+        ('id of the run', facts.predictor.run_id),
         ('version of realness', facts.config.get('realness')),
         ('seed', settings.get('seed')),
     ]
