@@ -26,7 +26,7 @@ def print_evaluation(
     print_table(short_table(table), title, show_index=True)
     parts = parts_table(table)
     if len(parts):
-        print_table(parts, 'Within parts of at least 5 images')
+        print_table(parts, 'Within each group (groups with at least 5 images)')
     for line in uncertainty_lines(table):
         print(line)
     print(f'Tables and figures are in {table.attrs["folder"]}; table.csv has values after a logistic fit too')

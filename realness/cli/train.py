@@ -7,6 +7,7 @@ __all__ = ['print_cross_validation', 'best_config', 'train']
 
 # %% ../../nbs/558_cli_train.ipynb #e7426b8c
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -34,6 +35,9 @@ def _read_json(path):
     return json.loads(path.read_text(encoding='utf-8'))
 
 # %% ../../nbs/558_cli_train.ipynb #1f99b1e0
+_MODALITY_LEGEND = 'modality: both = image and description, image = image alone (the image-only head)'
+
+
 def print_cross_validation(
     run: Path,  # a run folder with cv.csv
 ):
@@ -48,6 +52,7 @@ def print_cross_validation(
     table['pooled'] = pooled
     title = f'Cross-validation of the {settings["head"]} head: {settings["cv"]} folds x {settings["repeats"]}'
     print_table(table, f'{title}, n = {cv.n.iloc[0]} images, seed {settings["seed"]}, without a logistic fit')
+    print(_MODALITY_LEGEND)
     for modality, coverage in _read_json(run / 'config.json')['metrics'].get('coverage_90', {}).items():
         print(_format_coverage(modality, coverage))
 
@@ -62,6 +67,16 @@ def best_config(
         raise RealnessError('--best sets head and inputs: leave out --head, --modality and --tune')
     changes = BEST | dict(encoders=encoders or BEST['encoders'], copies=config.copies or BEST['copies'])
     return replace(config, **changes)
+
+# %% ../../nbs/558_cli_train.ipynb #19382fe3
+def _print_next_steps(run):
+    "Print where the run is, and commands that use it."
+    name = shlex.quote(str(run))
+    print(f'The run is in {run}')
+    print('Next steps:')
+    print(f'  realness evaluate {name} --data DATA    # on other rated images')
+    print(f'  realness predict {name} IMAGES')
+    print(f'  realness report {name}')
 
 # %% ../../nbs/558_cli_train.ipynb #d836c46d
 @command
@@ -113,4 +128,4 @@ def train(  # noqa: PLR0913
         return print_json(dict(run=str(run), metrics=_read_json(run / 'config.json')['metrics'], test=rows))
     if table is not None:
         print_evaluation(table, 'test')
-    print(f'The run is in {run}')
+    _print_next_steps(run)

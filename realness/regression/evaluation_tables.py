@@ -109,11 +109,14 @@ def short_table(
     return wide.rename_axis(index=None, columns=None)
 
 # %% ../../nbs/174_evaluation_tables.ipynb #edb40794
+_PART_LABELS = {'ai': 'generated', 'photo': 'photographs'}  # other parts are shown under their names
+
+
 def parts_table(
     table: pd.DataFrame,  # of `evaluate`
 ) -> pd.DataFrame:  # part, model, SROCC with its interval, n; empty if there are no parts
-    "SROCC within parts, one row for each part and predictor."
-    rows = table[table.part != 'all']
+    "SROCC within parts, one row for each part and predictor, with labels for display."
+    rows = table[table.part != 'all'].replace({'part': _PART_LABELS})
     return rows.assign(SROCC=_interval_cells(rows))[['part', 'model', 'SROCC', 'n']].reset_index(drop=True)
 
 # %% ../../nbs/174_evaluation_tables.ipynb #e6727811
