@@ -101,7 +101,7 @@ def data_check(
     data: Annotated[
         Path | None,
         typer.Argument(
-            metavar='[DATA]',
+            metavar='DATA',
             help='Folder with train/ and test/, or one split. Default: datasets/ in the base folder.',
         ),
     ] = None,

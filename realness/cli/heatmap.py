@@ -152,7 +152,7 @@ def heatmap(  # noqa: PLR0913
     images: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar='[IMAGES]',
+            metavar='IMAGES',
             help='Images and folders (searched recursively); - reads a list from standard input.',
         ),
     ] = None,

@@ -110,7 +110,7 @@ def lab(  # noqa: PLR0913
     data: Annotated[
         Path | None,
         typer.Argument(
-            metavar='[DATA]',
+            metavar='DATA',
             help='Folder with train/ (and test/), or one split. Default: datasets/ in the base folder.',
         ),
     ] = None,

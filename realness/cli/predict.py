@@ -24,6 +24,8 @@ def _format_number(value, digits):
 
 def _format_mos(row):
     "Predicted MOS with its interval."
+    if row['mos'] is None:
+        return 'no score'
     mos = _format_number(row['mos'], 3)
     if row['mos_lo'] is None:
         return mos
@@ -40,7 +42,7 @@ def _format_domain(row):
 def format_row(
     row: dict,  # of `realness.regression.predict.predict`
 ) -> dict:
-    "A row as it is printed."
+    "A row as it is printed. Its error is not part of it; `print_scores` prints it as a warning."
     return {
         'path': row['path'],
         'mos [90 % interval]': _format_mos(row),
@@ -48,7 +50,6 @@ def format_row(
         'domain': _format_domain(row),
         'sentence_source': row['sentence_source'],
         'modality': row['modality'],
-        'error': row['error'],
     }
 
 # %% ../../nbs/567_cli_predict.ipynb #aaee9e71
@@ -77,15 +78,14 @@ def print_rows(
     rows: list,  # of `realness.regression.predict.predict`
     as_json: bool,  # one JSON object a line
 ):
-    "Print scored images; the column `error` only if an image has one."
+    "Print scored images. Errors are part of the JSON; `print_scores` prints them as warnings."
     import pandas as pd
 
     if as_json:
         for row in rows:
             print_json(row)
     else:
-        table = pd.DataFrame([format_row(row) for row in rows])
-        print_table(table if any(table.error) else table.drop(columns='error'))
+        print_table(pd.DataFrame([format_row(row) for row in rows]))
 
 # %% ../../nbs/567_cli_predict.ipynb #6e3172ff
 def _count_rows(rows, table):
@@ -111,8 +111,7 @@ def print_scores(
     if table is not None:
         show = print_error if as_json else print
         show(_count_rows(rows, table))
-    if as_json or table is not None:  # a printed table contains the errors
-        print_warnings(errors)
+    print_warnings(errors)
     if len(errors) == len(rows):
         exit_with(PROBLEMS_FOUND)
 
