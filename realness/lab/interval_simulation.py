@@ -33,22 +33,33 @@ class Case:
     features: int
     signal: float = 0.0  # correlation of the ratings with the best predictor
     repeats: int = 3  # of the cross-validation with five folds
-    studies: int = 500  # number of data sets that are drawn
+    group_size: int = 1  # images in a group, such as variants of one photograph
+    studies: int = 400  # number of data sets that are drawn
 
 # %% ../../nbs/358_lab_interval_simulation.ipynb #73ff4509
 FOLDS = 5
 _PERMUTATIONS = 3  # of a control, as in `realness lab`
 
 
-def _draw_features(n, features, rng):
+def _draw_normal(case, shape, rng):
+    "Normal values; those of the images of a group (consecutive rows) have correlation 1/2."
+    values = rng.normal(size=shape)
+    if case.group_size == 1:
+        return values
+    of_groups = rng.normal(size=(-(-shape[0] // case.group_size), *shape[1:]))
+    return np.sqrt(0.5) * (values + of_groups.repeat(case.group_size, axis=0)[: shape[0]])
+
+
+def _draw_features(n, case, rng):
     "Normal features with variances 1, 1/2, 1/3, ...: n x features."
-    return rng.normal(size=(n, features)) / np.sqrt(np.arange(1, features + 1))
+    return _draw_normal(case, (n, case.features), rng) / np.sqrt(np.arange(1, case.features + 1))
 
 
-def _draw_ratings(x, signal, rng):
-    "Ratings with mean 0 and variance 1, whose correlation with the best predictor is `signal`."
+def _draw_ratings(x, case, rng):
+    "Ratings with mean 0 and variance 1, whose correlation with the best predictor is `case.signal`."
     variance = (1 / np.arange(1, x.shape[1] + 1)).sum()
-    return signal * x.sum(1) / np.sqrt(variance) + np.sqrt(1 - signal**2) * rng.normal(size=len(x))
+    noise = np.sqrt(1 - case.signal**2) * _draw_normal(case, (len(x),), rng)
+    return case.signal * x.sum(1) / np.sqrt(variance) + noise
 
 # %% ../../nbs/358_lab_interval_simulation.ipynb #80066b8a
 def _fit_ridge(x, y):
@@ -76,9 +87,14 @@ def _cross_validate(model: str, x, y, folds: list) -> list:
     return [fit(x[fold.train], y[fold.train])(x[fold.test]) for fold in folds]
 
 
-def _new_folds(n, repeats, rng):
-    "The folds of a study."
-    return make_folds(n, FOLDS, repeats, seed=int(rng.integers(2**31)))
+def _groups(case):
+    "The group of each image; None if there are no groups."
+    return None if case.group_size == 1 else np.arange(case.n) // case.group_size
+
+
+def _new_folds(case, repeats, rng):
+    "The folds of a study; groups stay together."
+    return make_folds(case.n, FOLDS, repeats, seed=int(rng.integers(2**31)), groups=_groups(case))
 
 # %% ../../nbs/358_lab_interval_simulation.ipynb #22b21408
 @dataclass(frozen=True)
@@ -88,11 +104,12 @@ class Study:
     y: np.ndarray  # ratings, n
     folds: list  # of `Fold`
     models: list  # predictions of each fold, for each model
+    groups: np.ndarray | None = None  # the group of each image
     refit: Callable | None = None  # function of image numbers: the pooled score of a new cross-validation
 
     def held_out(self, model: int = 0) -> FoldPredictions:
         "Predictions of a model by repeats."
-        return stack_folds(len(self.y), [fold.test for fold in self.folds], self.models[model])
+        return stack_folds(len(self.y), [fold.test for fold in self.folds], self.models[model], self.groups)
 
 # %% ../../nbs/358_lab_interval_simulation.ipynb #30e68c44
 _N_BOOT = 400  # resamples; fewer than in a real study, to save time
@@ -252,20 +269,21 @@ _REFIT_UP_TO = 100  # images; above this, the method `refit` takes too long
 
 def _true_score(case, x, y, rng):
     "SROCC on new images of a model that is trained on given images."
-    new = _draw_features(2000, case.features, rng)
-    return srocc(_draw_ratings(new, case.signal, rng), _MODELS[case.model](x, y)(new))
+    new = _draw_features(2000, case, rng)
+    return srocc(_draw_ratings(new, case, rng), _MODELS[case.model](x, y)(new))
 
 
 def _score_study(case, rng):
     "Intervals of the score, and the true scores with the images of a fold and with all images."
-    x = _draw_features(case.n, case.features, rng)
-    y = _draw_ratings(x, case.signal, rng)
-    folds = _new_folds(case.n, case.repeats, rng)
+    x = _draw_features(case.n, case, rng)
+    y = _draw_ratings(x, case, rng)
+    folds = _new_folds(case, case.repeats, rng)
     train = folds[0].train
     study = Study(
         y,
         folds,
         [_cross_validate(case.model, x, y, folds)],
+        _groups(case),
         lambda images: _pooled_score(case.model, x, y, images),
     )
     names = [name for name in SCORE_METHODS if name != 'refit' or case.n <= _REFIT_UP_TO]
@@ -275,9 +293,9 @@ def _score_study(case, rng):
 # %% ../../nbs/358_lab_interval_simulation.ipynb #349281bd
 def _comparison_study(case, rng):
     "Intervals of the difference of two models with the same expected score."
-    blocks = [_draw_features(case.n, case.features, rng) for _ in range(3)]
-    y = _draw_ratings(np.stack(blocks).sum(0) / np.sqrt(3), case.signal, rng)
-    folds = _new_folds(case.n, case.repeats, rng)
+    blocks = [_draw_features(case.n, case, rng) for _ in range(3)]
+    y = _draw_ratings(np.stack(blocks).sum(0) / np.sqrt(3), case, rng)
+    folds = _new_folds(case, case.repeats, rng)
     inputs = [np.hstack(blocks[:2]), np.hstack(blocks[::2])]
     models = [_cross_validate(case.model, x, y, folds) for x in inputs]
     study = Study(y, folds, models)
@@ -286,9 +304,9 @@ def _comparison_study(case, rng):
 # %% ../../nbs/358_lab_interval_simulation.ipynb #e450c5c5
 def _control_study(case, rng):
     "Intervals of a control: three permutations of the ratings of the same images."
-    x = _draw_features(case.n, case.features, rng)
-    y = _draw_ratings(x, 0.7, rng)
-    folds = _new_folds(case.n, 1, rng)
+    x = _draw_features(case.n, case, rng)
+    y = rng.normal(size=case.n)
+    folds = _new_folds(case, 1, rng)
     pairs = []
     for _ in range(_PERMUTATIONS):
         shuffled = rng.permutation(y)
@@ -299,11 +317,11 @@ def _control_study(case, rng):
 # %% ../../nbs/358_lab_interval_simulation.ipynb #5e7b88b0
 def _held_out_study(case, rng):
     "The interval of one model on held-out images, moved so that the true score of the model is 0."
-    x = _draw_features(case.n, case.features, rng)
-    predict = _MODELS[case.model](x, _draw_ratings(x, case.signal, rng))
-    test, new = (_draw_features(n, case.features, rng) for n in (case.n, 20_000))
-    true = srocc(_draw_ratings(new, case.signal, rng), predict(new))
-    y, p = _draw_ratings(test, case.signal, rng), predict(test)
+    x = _draw_features(case.n, case, rng)
+    predict = _MODELS[case.model](x, _draw_ratings(x, case, rng))
+    test, new = (_draw_features(n, case, rng) for n in (case.n, 20_000))
+    true = srocc(_draw_ratings(new, case, rng), predict(new))
+    y, p = _draw_ratings(test, case, rng), predict(test)
     plain = fold_ci(y, FoldPredictions(p, folds=1), n_boot=_N_BOOT)
     return {'bootstrap': (plain.lo - true, plain.hi - true)}, 0.0, np.nan
 
@@ -348,6 +366,7 @@ CASES = (
     Case('score', 'ridge', 200, 20, 0.3),
     *(Case('score', 'svr', n, 20, 0.8) for n in (100, 200, 500)),
     Case('score', 'ridge', 200, 20, 0.7, repeats=1),
+    Case('score', 'ridge', 300, 20, 0.7, group_size=5),
     *(Case('comparison', 'ridge', n, 20, 0.8) for n in (100, 200, 500)),
     *(Case('comparison', 'svr', n, 20, 0.9) for n in (100, 200)),
     *(Case('control', 'ridge', n, 20) for n in (100, 500)),
