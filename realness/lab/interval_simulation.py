@@ -34,7 +34,7 @@ class Case:
     signal: float = 0.0  # correlation of the ratings with the best predictor
     repeats: int = 3  # of the cross-validation with five folds
     group_size: int = 1  # images in a group, such as variants of one photograph
-    studies: int = 400  # number of data sets that are drawn
+    studies: int = 300  # number of data sets that are drawn
 
 # %% ../../nbs/358_lab_interval_simulation.ipynb #73ff4509
 FOLDS = 5
