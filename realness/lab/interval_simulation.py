@@ -9,16 +9,16 @@ __all__ = ['FOLDS', 'SCORE_METHODS', 'PAIRED_METHODS', 'CONTROL_METHODS', 'CASES
 import argparse
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ..bootstrap import bootstrap_ci, paired_bootstrap
+from ..bootstrap import Interval, Paired, bootstrap_ci, paired_bootstrap
 from ..config import atomic_write, track
 from ..fold_intervals import FoldPredictions, fold_ci, paired_folds, stack_folds
 from .folds import make_folds
-from .row_metrics import control_metrics
 from ..metrics import srocc
 from ..registry import Registry
 
@@ -97,6 +97,9 @@ def _new_folds(case, repeats, rng):
     return make_folds(case.n, FOLDS, repeats, seed=int(rng.integers(2**31)), groups=_groups(case))
 
 # %% ../../nbs/358_lab_interval_simulation.ipynb #22b21408
+_N_BOOT = 400  # resamples; fewer than in a real study, to save time
+
+
 @dataclass(frozen=True)
 class Study:
     "One data set with its cross-validated models."
@@ -111,15 +114,24 @@ class Study:
         "Predictions of a model by repeats."
         return stack_folds(len(self.y), [fold.test for fold in self.folds], self.models[model], self.groups)
 
+    @cached_property
+    def bootstrap(self) -> Interval:
+        "The bootstrap interval of the first model."
+        return bootstrap_ci(self.y, self.held_out().mean, n_boot=_N_BOOT)
+
+    @cached_property
+    def paired_bootstrap(self) -> Paired:
+        "The paired bootstrap of the two models."
+        return paired_bootstrap(self.y, self.held_out(0).mean, self.held_out(1).mean, n_boot=_N_BOOT)
+
 # %% ../../nbs/358_lab_interval_simulation.ipynb #30e68c44
-_N_BOOT = 400  # resamples; fewer than in a real study, to save time
 SCORE_METHODS = Registry('method')
 PAIRED_METHODS = Registry('method')
 CONTROL_METHODS = Registry('method')
 
 # %% ../../nbs/358_lab_interval_simulation.ipynb #c7a50463
 def _bootstrap(study):
-    return bootstrap_ci(study.y, study.held_out().mean, n_boot=_N_BOOT)[1:]
+    return study.bootstrap[1:]
 
 
 def _widened(study):
@@ -132,7 +144,7 @@ def _double(value, lo, hi):
 
 
 def _doubled(study):
-    return _double(*bootstrap_ci(study.y, study.held_out().mean, n_boot=_N_BOOT))
+    return _double(*study.bootstrap)
 
 
 SCORE_METHODS.register('bootstrap', _bootstrap)
@@ -171,7 +183,7 @@ def _z_interval(value, sd):
 
 
 def _between_folds(study):
-    value, lo, hi = bootstrap_ci(study.y, study.held_out().mean, n_boot=_N_BOOT)
+    value, lo, hi = study.bootstrap
     bootstrap_variance = ((np.arctanh(hi) - np.arctanh(lo)) / 3.92) ** 2
     z = np.arctanh(np.clip(_fold_scores(study), -0.999, 0.999))
     between = z.reshape(-1, FOLDS).var(1, ddof=1).mean() / FOLDS
@@ -198,8 +210,7 @@ def _pooled_score(model, x, y, images):
 
 # %% ../../nbs/358_lab_interval_simulation.ipynb #75e1d71c
 def _paired_bootstrap(study):
-    means = [study.held_out(i).mean for i in range(2)]
-    return paired_bootstrap(study.y, *means, n_boot=_N_BOOT)[1:3]
+    return study.paired_bootstrap[1:3]
 
 
 def _paired_widened(study):
@@ -207,8 +218,7 @@ def _paired_widened(study):
 
 
 def _paired_doubled(study):
-    means = [study.held_out(i).mean for i in range(2)]
-    return _double(*paired_bootstrap(study.y, *means, n_boot=_N_BOOT)[:3])
+    return _double(*study.paired_bootstrap[:3])
 
 
 def _paired_nadeau_bengio(study):
@@ -232,8 +242,8 @@ def _control_bootstrap(pairs):
 
 
 def _control_doubled(pairs):
-    metrics = control_metrics(pairs, n_boot=_N_BOOT)
-    return metrics['srocc_lo'], metrics['srocc_hi']
+    y, predictions = _centre(pairs)
+    return fold_ci(y, FoldPredictions(predictions, folds=len(pairs)), n_boot=_N_BOOT)[1:]
 
 
 def _control_nadeau_bengio(pairs):
