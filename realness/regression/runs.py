@@ -20,6 +20,7 @@ from ..data import load_split
 from ..datasets import RAISE, dataset_info, is_ai, table_digest
 from ..device import seed_everything
 from ..encoders import create_encoders
+from .checkpoints import make_run_id
 from realness.regression.cross_validation import (
     MIN_HELD_OUT,
     HeldOut,
@@ -38,7 +39,6 @@ from .regression_model import COREModel
 from .run_config import RunConfig
 from realness.regression.run_folder import (
     is_finished,
-    make_run_id,
     remove_leftovers,
     write_history,
     write_rows,
