@@ -100,12 +100,12 @@ def _is_torchscript(path):
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith('/constants.pkl') for name in archive.namelist())
 
-
+# %% ../../nbs/201_clip_checkpoint.ipynb #2f656105
 def _remove_numbers(tensors):
     "Return the tensors of a state dict that are weights."
     return {name: t for name, t in tensors.items() if name not in (*_OPENAI_NUMBERS, 'attn_mask')}
 
-
+# %% ../../nbs/201_clip_checkpoint.ipynb #31307a2f
 def _read_torchscript(path):
     "Read a TorchScript archive as a `Checkpoint`."
     with warnings.catch_warnings():
