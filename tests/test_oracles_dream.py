@@ -16,6 +16,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from realness.localization.clip_model import CLIP, ClipInfo
 from realness.localization.embed import embed_corners
 from realness.localization.heatmap import heatmap
+from realness.localization.windows import AGGREGATIONS, Grid, to_pixels
 
 TEXT = 'the hand on the left has six fingers'
 TOLERANCE = 2e-5  # of a cosine of 512 numbers: maps round the vectors of windows to half precision
@@ -123,6 +124,23 @@ def test_cosines_of_windows(published, clip):
     corners = [(0, 0), (0, 96), (13, 57), (32, 96)]
     ours = embed_corners(image, clip, 64, np.array(corners)) @ clip.encode_text([TEXT])[0].numpy()
     np.testing.assert_allclose(ours, window_cosines(published, image, 64, corners), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize('how', AGGREGATIONS)
+@pytest.mark.parametrize('window', [5, 8, 40])
+def test_pixels_hold_the_aggregate_of_their_windows(how, window):
+    """A literal loop over pixels, to 1e-6 (maps are in single precision): each pixel gets the mean, maximum,
+    minimum or median of the windows that contain it; also where the last window is moved to the border."""
+    rng = np.random.default_rng(window)
+    for stride in (1, 3, 5):
+        grid = Grid(*rng.integers(9, 30, 2).tolist(), window, stride)
+        scores = rng.normal(size=len(grid))
+        expected = np.empty((grid.height, grid.width))
+        for y in range(grid.height):
+            for x in range(grid.width):
+                inside = ((y, x) >= grid.corners()) & ((y, x) < grid.corners() + window)
+                expected[y, x] = getattr(np, how)(scores[inside.all(1)])
+        np.testing.assert_allclose(to_pixels(scores, grid, how), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,13 @@ def test_grey_and_palette_images_equal_pillows(tmp_path, mode):
     np.testing.assert_array_equal(pixels_of(open_image(path)), pixels_of(Image.open(path).convert('RGB')))
 
 
+def test_ink_colours_without_a_profile_equal_pillows(tmp_path):
+    "CMYK in a JPEG file: exactly the pixels of Pillow's conversion."
+    path = tmp_path / 'image.jpg'
+    made_image(4, 50, 34).convert('CMYK').save(path)
+    np.testing.assert_array_equal(pixels_of(open_image(path)), pixels_of(Image.open(path).convert('RGB')))
+
+
 def test_arrays_and_tensors_keep_their_pixels():
     "uint8 exactly, and values in 0-1 in both orders of axes."
     values = made_pixels(5, 33, 21)

@@ -8,10 +8,13 @@ figures are here.
 import numpy as np
 import pytest
 from scipy import ndimage
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from realness.localization.map_metrics import cc, image_metrics, kld, map_metrics, nss, sim
 from realness.localization.pixel_metrics import aupro, f1_max, pixel_ap, pixel_auroc, pointing_game
+from realness.localization.surface import Surface
 
 CASES = 60  # random cases of each kind of map
 
@@ -217,6 +220,41 @@ def test_constant_map_has_the_values_of_the_benchmark():
     heatmap = np.full((8, 10), 0.1) * 3
     assert np.isnan(cc(heatmap, mask)) and np.isnan(nss(heatmap, mask))
     np.testing.assert_allclose([sim(heatmap, mask), kld(heatmap, mask)], [1 / 8, np.log(8)], atol=1e-9)
+
+
+# --- The surface of the progressive engine
+
+
+@pytest.mark.parametrize(('length', 'noise'), [(30.0, 0.1), (120.0, 0.01), (60.0, 1.0)])
+def test_surface_equals_a_gaussian_process(length, noise):
+    "The posterior mean of scikit-learn with a Matern 5/2 kernel on standardised scores, to 1e-3 of their sd."
+    rng = np.random.default_rng(0)
+    places, new = rng.uniform(0, 400, (120, 2)), rng.uniform(0, 400, (50, 2))
+    scores = np.sin(places[:, 0] / 60) + 0.1 * rng.normal(size=120)
+    process = GaussianProcessRegressor(Matern(length, nu=2.5), alpha=noise, optimizer=None, normalize_y=True)
+    expected = process.fit(places, scores).predict(new)
+    ours = Surface(places, scores, window=64, smoothness=(length, noise))(new)
+    np.testing.assert_allclose(ours, expected, atol=1e-3 * scores.std(), rtol=0)
+
+
+def test_chosen_smoothness_has_the_highest_likelihood():
+    """Among all pairs that are tried, by scikit-learn's log marginal likelihood. The overall scale of kernel
+    and noise is fitted in each pair; its best value follows from the likelihood."""
+    rng = np.random.default_rng(1)
+    places = rng.uniform(0, 300, (60, 2))
+    scores = np.cos(places[:, 1] / 50) + 0.2 * rng.normal(size=60)
+    standard = (scores - scores.mean()) / scores.std()
+    likelihoods = {}
+    for share in (0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 2.0, 4.0):
+        for noise in (1e-3, 0.01, 0.03, 0.1, 0.3, 1.0):
+            matrix = Matern(share * 64, nu=2.5)(places) + noise * np.eye(60)
+            scale = standard @ np.linalg.solve(matrix, standard) / 60
+            kernel = ConstantKernel(scale) * (Matern(share * 64, nu=2.5) + WhiteKernel(noise))
+            process = GaussianProcessRegressor(kernel, alpha=1e-12, optimizer=None).fit(places, standard)
+            likelihoods[share * 64, noise] = process.log_marginal_likelihood_value_
+    surface = Surface(places, scores, window=64)
+    best = max(likelihoods.values())
+    assert likelihoods[surface.length, surface.noise] > best - 1e-3
 
 
 # --- Figures of published evaluations

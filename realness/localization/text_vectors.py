@@ -53,7 +53,7 @@ def embed_in_parts(
     mean = clip.encode_text(split_to_fit(text, clip)).cpu().numpy().mean(0)
     return (mean / np.linalg.norm(mean)).astype(np.float32)
 
-
+# %% ../../nbs/213_text_vectors.ipynb #cfee2753
 def note_parts(text: str, clip: CLIP) -> str:
     "Return a note if a text is longer than the token limit, else an empty string."
     parts = len(split_to_fit(text, clip))
@@ -72,7 +72,7 @@ def embed_published(
         vector = clip.model.encode_text(tokens)[0].float()
     return torch.nn.functional.normalize(vector, dim=0).cpu().numpy()
 
-
+# %% ../../nbs/213_text_vectors.ipynb #21ca5dae
 def note_cut(text: str, clip: CLIP) -> str:
     "Return a note if a text is cut at the token limit, else an empty string."
     tokens = count_published_tokens(text, clip.tokenizer)

@@ -21,6 +21,8 @@ from ..plots import plot_curves
 def _compare_settings(out, settings):
     "Raise unless the folder was started with the same settings."
     stored = json.loads((out / 'settings.json').read_text())
+    is_complete = (out / 'config.json').is_file()
+    state = 'is a run' if is_complete else 'contains an unfinished run'
     for name, value in settings.items():
         if name not in stored:
             raise RealnessError(
@@ -29,7 +31,7 @@ def _compare_settings(out, settings):
             )
         if stored[name] != value:
             raise RealnessError(
-                f'{out}: is a run with {name} = {stored[name]}, not {value}; '
+                f'{out}: {state} with {name} = {stored[name]}, not {value}; '
                 'name another folder, or use --overwrite'
             )
 
