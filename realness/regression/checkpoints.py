@@ -92,7 +92,7 @@ def _list_rows(df, group):
 
 # %% ../../nbs/132_checkpoints.ipynb #c6086e30
 def make_run_id(
-    settings: dict,  # of the run
+    settings: dict,  # of the run; None is the same as no such setting
     df,  # frame of the training rows, in their order
     encoders: list,  # their fingerprints before the training
     mos_scale: dict | None = None,  # of the training data, see `DatasetInfo`
@@ -101,6 +101,7 @@ def make_run_id(
     from realness import __version__
 
     rows = _list_rows(df, settings.get('group'))
+    settings = {name: value for name, value in settings.items() if value is not None}
     parts = [__version__, settings, rows, encoders, mos_scale]
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
