@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pkgutil import resolve_name
 
 from .config import RealnessError
+from .plugins import load_plugins
 
 # %% ../nbs/005_registry.ipynb #108e7578
 def list_names(
@@ -55,17 +56,19 @@ class Registry(Mapping):
         "The names as a phrase such as `a, b or c`."
         return list_names(list(self._entries))
 
-    def __getitem__(self, name):
+    def __contains__(self, name) -> bool:
         if name not in self._entries:
+            load_plugins()
+        return name in self._entries
+
+    def __getitem__(self, name):
+        if name not in self:
             raise RealnessError(f'unknown {self.kind} {name!r}; choose {self.choices()}')
         return self._entries[name]
 
     def get(self, name, default=None):
         "The entry of a name, or `default` if there is none."
-        return self._entries.get(name, default)
-
-    def __contains__(self, name) -> bool:
-        return name in self._entries
+        return self._entries[name] if name in self else default
 
     def __iter__(self) -> Iterator:
         return iter(self._entries)

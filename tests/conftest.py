@@ -17,6 +17,10 @@ os.environ.setdefault('HF_HUB_OFFLINE', '1')
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # waiting threads do not occupy a core
 
 
+def pytest_configure(config):
+    config.addinivalue_line('markers', 'slow: takes seconds; leave these out with -m "not slow"')
+
+
 @contextmanager
 def shared_folder(tmp_path_factory, name: str):
     """A folder that all workers share, locked while it is filled."""

@@ -45,7 +45,8 @@ def test_a_killed_run_resumes(started, trained, tmp_path):
 
     whole = tmp_path / 'whole'
     assert started(*command, whole, cache=trained.cache).end().code == 0
-    for name in ('table.csv', 'table.md', 'predictions.csv', 'predictions-official-test.csv', 'table.png'):
+    tables = ('table.csv', 'predictions.csv', 'repeats.csv', 'predictions-official-test.csv')
+    for name in (*tables, 'table.md', 'table.png'):
         assert (out / name).read_bytes() == (whole / name).read_bytes(), name
 
 
@@ -59,6 +60,23 @@ def test_predictions_and_comparison(cli, trained, tmp_path):
     result = cli('lab', '--out', 'lab', '--compare', 'lite svr both', 'answer word')
     assert result.code == 0
     assert 'SROCC of lite svr both minus answer word' in result.out
+
+
+def interval_width(cli):
+    """The width of the interval of a difference between two rows of the folder `lab`."""
+    result = cli('lab', '--out', 'lab', '--compare', 'lite svr both', 'lite plain', '--json')
+    assert result.code == 0, result.err
+    srocc = json.loads(result.out)['srocc']
+    return srocc['hi'] - srocc['lo']
+
+
+def test_a_folder_without_repeats_gets_wider_intervals(cli, trained, tmp_path):
+    assert cli('lab', trained.data, *SMALL, '--seeds', '0', '--out', 'lab').code == 0
+    table = pd.read_csv(tmp_path / 'lab/table.csv').set_index('row').loc['lite svr both']
+    width = interval_width(cli)
+    assert abs(width - (table.diff_hi - table.diff_lo)) < 1e-6
+    (tmp_path / 'lab/repeats.csv').unlink()  # as in a folder that an earlier version wrote
+    assert interval_width(cli) != width
 
 
 @pytest.fixture

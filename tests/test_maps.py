@@ -231,6 +231,10 @@ def test_script(images, trained):
     result = run('f23.png')
     assert result.returncode == 2
     assert 'f23.png: there is no such file' in result.stderr
+    result = run('--published', 'r1.png', '--stride', '32')
+    assert result.returncode == 0, result.stderr
+    assert 'r1.png: published map (variant code, lite-clip' in result.stdout
+    assert [path.name for path in (images / 'localization/heatmaps').iterdir()] == ['heatmap_r1.png']
 
 
 # --- Memory

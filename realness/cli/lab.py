@@ -129,7 +129,8 @@ def lab(  # noqa: PLR0913
 ):
     """Compare encoders, heads and inputs on the same folds, with baseline predictors and a shuffled control.
 
-    Writes table.csv, table.md, table.png and predictions.csv. The same command resumes after an interruption.
+    Writes table.csv, table.md, table.png, predictions.csv and repeats.csv. The same command resumes after an
+    interruption.
     Example: `realness lab DIR --out LAB --encoders lite --heads svr gp --best`
     """
     from realness.lab.run import lab as run_lab

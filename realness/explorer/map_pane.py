@@ -185,7 +185,7 @@ class MapPane(W.VBox):
             clip=self.clip.value.strip(),
             windows=controls.window.value or None,
             stride=controls.stride.value or None,
-            policy=controls.policy.value,
+            policy=None if controls.policy.value else False,  # None: the choice of the variant
         )
 
     def disable_unused_inputs(self, request: MapRequest):

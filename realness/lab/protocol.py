@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..bootstrap import Paired, paired_bootstrap
+from ..bootstrap import Paired
 from ..config import RealnessError, atomic_write
 from ..datasets import is_ai, table_digest
+from ..fold_intervals import paired_folds
 from .folds import make_folds
-from .row_metrics import average_repeats, control_metrics, row_metrics
+from .row_metrics import average_repeats, control_metrics, held_out_of, row_metrics
 from .tables import readable_table
 from .units import UnitStore, folder_name, predict_folds
 from ..result_plots import plot_results
@@ -104,7 +105,7 @@ class Protocol:
         if not isinstance(folds, list):
             folds = make_folds(len(df), folds, repeats, seed, self.ai, groups)
         self.folds = folds
-        self.grouped = groups is not None
+        self.groups = None if groups is None else np.asarray(groups).astype(str)
         self.seed = seed
         self.out = Path(out) if out else None
         self.baseline = baseline
@@ -196,11 +197,18 @@ class Protocol:
         tests = [fold.test for fold in self.folds_of(name)]
         return average_repeats(len(self.y), tests, self.results[name])
 
+    def held_out(self, name: str) -> tuple:
+        "(mask of the tested images, their `FoldPredictions`) of a row."
+        self._check_name(name)
+        tests = [fold.test for fold in self.folds_of(name)]
+        return held_out_of(len(self.y), tests, self.results[name], self.groups)
+
     def compare(self, a: str, b: str, metric: str = 'srocc') -> Paired:
-        "Paired bootstrap of the difference a - b of a pooled metric."
-        first, second = self.pooled(a), self.pooled(b)
-        both = np.isfinite(first) & np.isfinite(second)
-        return paired_bootstrap(self.y[both], first[both], second[both], metric)
+        "The difference a - b of a pooled metric, see `paired_folds`."
+        (tested, first), (tested_b, second) = self.held_out(a), self.held_out(b)
+        both = tested & tested_b
+        first, second = first.take(both[tested]), second.take(both[tested_b])
+        return paired_folds(self.y[both], first, second, metric)
 
     def table(self) -> pd.DataFrame:
         "The full table, in the order in which rows were added; see `protocol_table`."
@@ -221,7 +229,7 @@ class Protocol:
         folds = len(self.first_repeat)
         tested = np.unique(np.concatenate([fold.test for fold in self.folds]))
         size = f'{folds} folds x {self.repeats}' if folds > 1 else f'{self.repeats} seeds'
-        groups = ', whole groups' if self.grouped else ''
+        groups = '' if self.groups is None else ', whole groups'
         part = self.part[0].upper() + self.part[1:]
         return f'{part}: {size}{groups}, n = {len(tested)}'
 
@@ -235,7 +243,7 @@ def _row_columns(protocol: Protocol, row: Row) -> dict:
     if row.name not in protocol._metrics:
         parts = {} if protocol.ai is None else {'ai': protocol.ai, 'photo': ~protocol.ai}
         tests = [fold.test for fold in protocol.folds_of(row.name)]
-        metrics = row_metrics(protocol.y, tests, protocol.results[row.name], parts)
+        metrics = row_metrics(protocol.y, tests, protocol.results[row.name], parts, protocol.groups)
         if not row.on_mos_scale:
             metrics |= {name: np.nan for name in metrics if name.startswith('rmse')}
         protocol._metrics[row.name] = metrics

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..bootstrap import Paired, paired_bootstrap
+from ..bootstrap import Paired
 from ..config import RealnessError, atomic_write
 from ..figures import save_figure
+from ..fold_intervals import FoldPredictions, paired_folds
 from .protocol import Protocol, baseline_of
 from .row_metrics import is_constant
 from .tables import interval_cell, markdown_table, readable_table
@@ -109,10 +110,16 @@ def _rater_finding(rater_agreement: pd.DataFrame) -> str:
 # %% ../../nbs/346_lab_report.ipynb #c6d768b2
 _TABLE_NOTE = (
     'Fold mean (sd): mean and standard deviation of the metric over {units}. Pooled: over all images, '
-    'held-out predictions averaged over repeats, with a 95 % bootstrap interval over images. Metrics are '
+    'held-out predictions averaged over repeats, with its 95 % interval: {interval}. Metrics are '
     'unfitted. Within AI (generated images) and within photos: pooled SROCC. Differences are paired '
     '(the same images) and relative to the baseline row, {baseline}.'
 )
+_INTERVAL_NOTES = {
+    'held-out': 'a bootstrap over images',
+    'repeats': 'a bootstrap over {drawn}, widened by the variance between repeats (realness.fold_intervals)',
+    'single': 'a bootstrap over {drawn} with twice the variance, because a single repeat does not show how '
+    'much the models depend on their training images (realness.fold_intervals)',
+}
 _CEILING_NOTE = (
     'half: correlation r of two random half panels; reliability: R = 2r/(1+r) (Spearman-Brown); '
     'ceiling: √R, the correlation of a perfect predictor; one_rater: one rater against the mean of all '
@@ -120,10 +127,20 @@ _CEILING_NOTE = (
 )
 
 
+def _interval_note(protocol: Protocol) -> str:
+    "How the intervals of a part are made."
+    drawn = 'images' if protocol.groups is None else 'groups'
+    kind = 'repeats' if protocol.repeats > 1 else 'single'
+    if protocol.is_official:
+        kind = 'held-out'
+    return _INTERVAL_NOTES[kind].format(drawn=drawn)
+
+
 def _part_text(protocol: Protocol) -> list:
     "The paragraphs of one part: title, table, note, and values of left-out groups."
     units = 'seeds' if protocol.is_official else 'test folds'
-    note = _TABLE_NOTE.format(units=units, baseline=baseline_of(protocol) or 'none')
+    baseline = baseline_of(protocol) or 'none'
+    note = _TABLE_NOTE.format(units=units, baseline=baseline, interval=_interval_note(protocol))
     paragraphs = [
         f'## {protocol.title}, seed {protocol.seed}',
         markdown_table(readable_table(protocol.table())),
@@ -210,12 +227,35 @@ def _predictions_table(protocol: Protocol) -> pd.DataFrame:
     table = protocol.df[['filename', 'MOS']].join(predictions)
     return table[predictions.notna().any(axis=1)]
 
+# %% ../../nbs/346_lab_report.ipynb #ef689c20
+_REPEAT_COLUMNS = ('repeat', 'folds', 'group', 'filename')
+
+
+def _repeats_table(protocol: Protocol) -> pd.DataFrame:
+    "The predictions of each row for each repeat and image that was tested."
+    tables = []
+    names = [name for name, row in protocol.rows.items() if row.kind != 'control']
+    predictions = {name: protocol.predictions(name) for name in names}
+    for repeat in range(protocol.repeats):
+        images = protocol.df[['filename']].copy()
+        images.insert(0, 'group', '' if protocol.groups is None else protocol.groups)
+        images.insert(0, 'folds', len(protocol.first_repeat))
+        images.insert(0, 'repeat', repeat)
+        rows = {name: values[repeat] for name, values in predictions.items() if repeat < len(values)}
+        tables.append(
+            images.join(pd.DataFrame(rows, index=images.index)).dropna(subset=list(rows), how='all')
+        )
+    return pd.concat(tables, ignore_index=True)
+
 # %% ../../nbs/346_lab_report.ipynb #d7d8524f
 def write_report(
     report: LabReport,
     out: Path,  # a folder
 ) -> Path:  # the folder
-    "Write table.csv, table.md, table.png and predictions.csv, with a suffix for further parts. Return `out`."
+    """Write the files of a report, with a suffix for further parts. Return `out`.
+
+    The files are table.csv, table.md, table.png, predictions.csv and repeats.csv.
+    """
     with atomic_write(out / 'table.csv') as tmp:
         report.table.to_csv(tmp, index=False)
     with atomic_write(out / 'table.md') as tmp:
@@ -226,8 +266,40 @@ def write_report(
             suffix = '-' + re.sub(r'[^a-z0-9]+', '-', protocol.part.lower()).strip('-')
         with atomic_write(out / f'predictions{suffix}.csv') as tmp:
             _predictions_table(protocol).to_csv(tmp, index=False)
+        with atomic_write(out / f'repeats{suffix}.csv') as tmp:
+            _repeats_table(protocol).to_csv(tmp, index=False)
         save_figure(report.figure(protocol), out / f'table{suffix}.png')
     return out
+
+# %% ../../nbs/346_lab_report.ipynb #6e9b0c80
+def _read_rows(path: Path, names: tuple) -> pd.DataFrame:
+    "MOS and the predictions of some rows by filename, from predictions.csv; raise if a row is missing."
+    if not path.is_file():
+        raise RealnessError(f'{path}: no such file; run `realness lab` into this folder first')
+    table = pd.read_csv(path, dtype={'filename': str})
+    rows = [name for name in table.columns if name not in ('filename', 'MOS')]
+    for name in names:
+        if name not in rows:
+            raise RealnessError(f'{path}: no row {name!r}; the rows are {", ".join(rows)}')
+    return table.dropna(subset=list(set(names))).set_index('filename')
+
+# %% ../../nbs/346_lab_report.ipynb #87a7208d
+_UNKNOWN_FOLDS = 5  # any number above 1: it is not used for a single repeat
+
+
+def _read_repeats(folder: Path, table: pd.DataFrame, name: str) -> FoldPredictions:
+    "The predictions of a row for the images of `table`; the averaged ones if there is no repeats.csv."
+    path = folder / 'repeats.csv'
+    averaged = FoldPredictions(table[name].to_numpy(), _UNKNOWN_FOLDS)
+    if not path.is_file():
+        return averaged
+    lines = pd.read_csv(path, dtype={'filename': str, 'group': str}, keep_default_na=True)
+    repeats = lines.pivot(index='repeat', columns='filename', values=name)[table.index]
+    groups = lines.drop_duplicates('filename').set_index('filename').group[table.index]
+    groups = None if groups.isna().any() else groups.to_numpy()
+    if repeats.isna().any(axis=None):
+        return FoldPredictions(averaged.predictions, _UNKNOWN_FOLDS, groups)
+    return FoldPredictions(repeats.to_numpy(), int(lines.folds.iloc[0]), groups)
 
 # %% ../../nbs/346_lab_report.ipynb #1f0de008
 def paired(
@@ -236,14 +308,8 @@ def paired(
     b: str,  # name of another row
     metric: str = 'srocc',
 ) -> Paired:  # difference a - b of the pooled metric, its interval, p-value and n
-    "Paired bootstrap of the difference of two rows of a finished folder; raise if a row is missing."
-    path = Path(out) / 'predictions.csv'
-    if not path.is_file():
-        raise RealnessError(f'{path}: no such file; run `realness lab` into this folder first')
-    table = pd.read_csv(path)
-    rows = [name for name in table.columns if name not in ('filename', 'MOS')]
-    for name in (a, b):
-        if name not in rows:
-            raise RealnessError(f'{path}: no row {name!r}; the rows are {", ".join(rows)}')
-    table = table.dropna(subset=list({a, b}))
-    return paired_bootstrap(table.MOS, table[a], table[b], metric)
+    "The difference of two rows of a finished folder, see `paired_folds`; raise if a row is missing."
+    out = Path(out)
+    table = _read_rows(out / 'predictions.csv', (a, b))
+    first, second = (_read_repeats(out, table, name) for name in (a, b))
+    return paired_folds(table.MOS, first, second, metric)

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['TABLE_METRICS', 'STATISTICS', 'METRIC_COLUMNS', 'is_constant', 'fold_columns', 'average_repeats', 'pooled_columns',
-           'row_metrics', 'control_metrics']
+           'held_out_of', 'row_metrics', 'control_metrics']
 
 # %% ../../nbs/332_lab_row_metrics.ipynb #d80417fc
 import numpy as np
 
-from ..bootstrap import bootstrap_ci
+from ..fold_intervals import FoldPredictions, fold_ci, stack_folds
 from ..metric_tables import cv_summary
 from ..metrics import srocc
 
@@ -57,12 +57,12 @@ def average_repeats(
 # %% ../../nbs/332_lab_row_metrics.ipynb #efeabc08
 def pooled_columns(
     mos: np.ndarray,  # n
-    predictions: np.ndarray,  # n
+    held_out: FoldPredictions,  # of n images
     constant: bool = False,  # correlations are undefined, see `is_constant`
     n_boot: int = 2000,  # bootstrap resamples
 ) -> dict:  # 'srocc_pooled', 'srocc_lo', 'srocc_hi', ...
-    "Pooled value and 95 % bootstrap interval of each metric."
-    intervals = bootstrap_ci(mos, predictions, list(TABLE_METRICS), n_boot)
+    "Pooled value and 95 % interval of each metric."
+    intervals = fold_ci(mos, held_out, list(TABLE_METRICS), n_boot)
     columns = {}
     for metric in TABLE_METRICS:
         interval = intervals[metric]
@@ -71,6 +71,21 @@ def pooled_columns(
         columns[f'{metric}_lo'] = np.nan if undefined else interval.lo
         columns[f'{metric}_hi'] = np.nan if undefined else interval.hi
     return columns
+
+# %% ../../nbs/332_lab_row_metrics.ipynb #a7a8c62f
+def held_out_of(
+    n: int,  # number of images
+    tests: list,  # test rows of each fold
+    predictions: list,  # predictions of each fold
+    groups=None,  # the group of each image, if groups were kept in one fold
+) -> tuple:  # (mask of the tested images, their `FoldPredictions`)
+    "The held-out predictions of the images that were tested."
+    stacked = stack_folds(n, tests, predictions, groups)
+    tested = np.isfinite(stacked.predictions).any(0)
+    if np.isfinite(stacked.predictions[:, tested]).all():
+        return tested, stacked.take(tested)
+    averaged = average_repeats(n, tests, predictions)
+    return tested, FoldPredictions(averaged, stacked.folds, groups).take(tested)
 
 # %% ../../nbs/332_lab_row_metrics.ipynb #8ac263d9
 def _part_columns(name: str, mask, mos, tests: list, predictions: list) -> dict:
@@ -89,13 +104,13 @@ def row_metrics(
     tests: list,  # test rows of each fold
     predictions: list,  # predictions of each fold
     parts: dict,  # name -> mask of n booleans, such as {'ai': ..., 'photo': ...}
+    groups=None,  # the group of each image, if groups were kept in one fold
 ) -> dict:  # n, METRIC_COLUMNS, and SROCC and n within each part
     "Fold mean, fold sd and pooled value with its interval of each metric."
-    pooled = average_repeats(len(mos), tests, predictions)
-    tested = np.isfinite(pooled)
+    tested, held_out = held_out_of(len(mos), tests, predictions, groups)
     pairs = [(mos[test], p) for test, p in zip(tests, predictions, strict=True)]
     columns = {'n': int(tested.sum())} | fold_columns(pairs)
-    columns |= pooled_columns(mos[tested], pooled[tested], is_constant(predictions))
+    columns |= pooled_columns(mos[tested], held_out, is_constant(predictions))
     for name, mask in parts.items():
         columns |= _part_columns(name, mask, mos, tests, predictions)
     return columns
@@ -103,9 +118,11 @@ def row_metrics(
 # %% ../../nbs/332_lab_row_metrics.ipynb #3c1dae52
 def control_metrics(
     pairs: list,  # of (shuffled MOS, predictions), one pair for each fold of each permutation
+    n_boot: int = 2000,  # bootstrap resamples
 ) -> dict:  # METRIC_COLUMNS
     "Metrics of a shuffled-MOS control, pooled within folds over all permutations."
     mos = np.concatenate([np.asarray(y, float) - np.mean(y) for y, _ in pairs])
     predictions = np.concatenate([np.asarray(p, float) - np.mean(p) for _, p in pairs])
     constant = is_constant([p for _, p in pairs])
-    return fold_columns(pairs) | pooled_columns(mos, predictions, constant)
+    held_out = FoldPredictions(predictions, folds=len(pairs))
+    return fold_columns(pairs) | pooled_columns(mos, held_out, constant, n_boot)

@@ -18,6 +18,13 @@ import torch
 
 from ..config import SEED, RealnessError
 from ..image_encoders import build_lite_network
+from realness.localization.clip_activation import (
+    Clue,
+    decide_activation,
+    has_two_activations,
+    published_activation,
+)
+from .clip_checkpoint import read_checkpoint, split_activation
 from .clip_model import CLIP, ClipInfo, quiet_open_clip
 from realness.pretrained import (
     LITE_CLIP,
@@ -117,11 +124,13 @@ CLIPS.register('lite-clip', ClipSpec(_load_package_clip, 'small, in the package,
 
 # %% ../../nbs/204_clip.ipynb #d6f20839
 def _check_open_clip_name(name):
-    "Raise `RealnessError` unless open_clip has this architecture."
+    "Raise `RealnessError` unless open_clip has this architecture, with the activation in the name."
     import open_clip
 
     names = open_clip.list_models()
-    if name not in names:
+    base, activation = split_activation(name)
+    is_gelu_variant = activation == 'gelu' and has_two_activations(base)
+    if name not in names and not is_gelu_variant:
         family = name.split('-')[0].lower()
         similar = [n for n in names if family in n.lower()][:5]
         hint = f'it has {", ".join(similar)}' if similar else 'see open_clip.list_models()'
@@ -145,25 +154,42 @@ def _create_pretrained(name, tag):
 
 # %% ../../nbs/204_clip.ipynb #9125e52a
 def _create_from_file(name, path):
-    "Return an open_clip model with the weights of a checkpoint. Raises `RealnessError` if they do not fit."
+    "Return an open_clip model and a `Clue` about it. Raises `RealnessError` if the weights do not fit."
     import open_clip
 
-    model = open_clip.create_model(name, force_quick_gelu='openai' in Path(path).name.lower())
+    checkpoint = read_checkpoint(path)
+    clue = decide_activation(name, checkpoint)
+    base, _ = split_activation(name)
+    model = open_clip.create_model(base, force_quick_gelu=clue.activation == 'quickgelu')
     try:
-        open_clip.load_checkpoint(model, path)
+        checkpoint.load_into(model)
     except Exception as e:
-        reason = str(e).splitlines()[0]
+        reason = ' '.join(str(e).split())[:200]
         raise RealnessError(f'{path}: these weights do not fit {name} ({reason}); name another file') from e
-    return model
+    return model, clue
 
 # %% ../../nbs/204_clip.ipynb #960c6244
 def _create_random(name):
     "Return an open_clip model with random weights; the seed is fixed."
     import open_clip
 
+    base, activation = split_activation(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        return open_clip.create_model(name)
+        return open_clip.create_model(base, force_quick_gelu=activation == 'quickgelu')
+
+# %% ../../nbs/204_clip.ipynb #7b7c7672
+def _list_tags(name):
+    "Return the tags of an architecture. A suffix excludes weights with the other activation."
+    import open_clip
+
+    base, activation = split_activation(name)
+    tags = open_clip.list_pretrained_tags_by_model(base)
+    if not activation:
+        return tags
+    return [
+        tag for tag in tags if published_activation(open_clip.get_pretrained_cfg(base, tag)) == activation
+    ]
 
 # %% ../../nbs/204_clip.ipynb #fb07adea
 def _load_open_clip(
@@ -174,22 +200,24 @@ def _load_open_clip(
     import open_clip
 
     _check_open_clip_name(name)
-    tags = open_clip.list_pretrained_tags_by_model(name)
+    base, _ = split_activation(name)
+    tags = _list_tags(name)
+    clue = Clue()
     with quiet_open_clip():
         if tag == 'random':
             model = _create_random(name)
         elif tag in tags:
-            model = _create_pretrained(name, tag)
+            model = _create_pretrained(base, tag)
         elif Path(tag).is_file():
-            model = _create_from_file(name, tag)
+            model, clue = _create_from_file(name, Path(tag))
         else:
             raise RealnessError(
                 f'{name} has no weights {tag!r} and there is no such file; '
                 f'its tags are {", ".join(tags) or "none"}, and {name}@random is for tests'
             )
-        tokenizer = open_clip.get_tokenizer(name)
+        tokenizer = open_clip.get_tokenizer(base)
     licence = 'MIT (OpenAI)' if tag == 'openai' else 'unknown'
-    return model, tokenizer, ClipInfo(name, Path(tag).name, licence)
+    return model, tokenizer, ClipInfo(name, Path(tag).name, licence, mean=clue.mean, std=clue.std)
 
 # %% ../../nbs/204_clip.ipynb #84686d4a
 def _load_folder(folder):
@@ -201,7 +229,8 @@ def _load_folder(folder):
     if not (folder / 'open_clip_config.json').is_file():
         raise RealnessError(
             f'{folder}: contains neither lite-clip heads (clip.json) nor an open_clip model '
-            '(open_clip_config.json); name another folder'
+            '(open_clip_config.json); name another folder, or the weights of transformers in it as '
+            f'ViT-B-32@{folder / "model.safetensors"}'
         )
     source = f'local-dir:{folder}'
     with quiet_open_clip(), quiet_hub(True):

@@ -18,6 +18,7 @@ from torch.nn.functional import normalize
 
 from ..config import RealnessError
 from ..device import pick_device
+from .clip_checkpoint import ACTIVATIONS, find_activation, split_activation
 from .inference import bfloat16_is_fast, fold_batchnorm
 from ..network_weights import fingerprint_weights
 
@@ -72,7 +73,8 @@ class CLIP:
     """A CLIP model for windows and texts.
 
     Attributes: `size`, the side of the input in pixels; `dim`, the length of a vector; `context`, the largest
-    number of tokens of a text; `fast`, whether the device computes bfloat16 quickly.
+    number of tokens of a text; `activation`, 'quickgelu', 'gelu' or ''; `fast`, whether the device computes
+    bfloat16 quickly.
     """
 
     def __init__(
@@ -94,12 +96,15 @@ class CLIP:
         self.size = int(size)
         self.context = int(getattr(tokenizer, 'context_length', None) or 77)
         self.mean, self.std = _pixel_statistics(info, visual)
+        self.activation = find_activation(model)
         self._fingerprint = self._compute_fingerprint()
         self._prepare()
 
     def _compute_fingerprint(self):
+        base, _ = split_activation(self.name)
         mean, std = self.mean.flatten().tolist(), self.std.flatten().tolist()
-        return fingerprint_weights(self.model, self.name, self.size, mean, std)
+        activation = [self.activation] if self.activation else []
+        return fingerprint_weights(self.model, base, self.size, mean, std, *activation)
 
     def _prepare(self):
         "Fold batch normalisations on a CPU, and move the model to the device."
@@ -119,7 +124,7 @@ class CLIP:
             self.fast = self.device.type == 'cpu' and bfloat16_is_fast()
 
     def fingerprint(self) -> str:
-        "Return a digest of the weights, the name, the input size and the pixel statistics."
+        "Return a digest of the weights, the name, the activation, the input size and the pixel statistics."
         return self._fingerprint
 
     @property
@@ -188,7 +193,8 @@ class CLIP:
         return torch.cat(vectors)
 
     def __repr__(self):
+        activation = f'{ACTIVATIONS[self.activation]}, ' if self.activation else ''
         return (
-            f'CLIP({self.name}@{self.tag}, {self.size} px, {self.dim} numbers, '
+            f'CLIP({self.name}@{self.tag}, {activation}{self.size} px, {self.dim} numbers, '
             f'{self.context} tokens, {self.device})'
         )

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from .engines import ENGINES
+from .readings import READINGS
 from .scores import SCORES
 from .variants import MAKERS, VARIANT_OPTIONS, VARIANTS, Variant, check_variant
-from .windows import AGGREGATIONS
+from .windows import AGGREGATIONS, BORDERS
 from ..map_style import SCALES
 
 # %% ../../nbs/242_map_request.ipynb #97cbf9c2
@@ -52,6 +53,7 @@ _IN_EVERY_KEY = (
 )
 _IN_NO_KEY = ('clip', 'localizer', 'device', 'batch', 'cache')
 _KEY_NAMES = {'clauses': 'clauses_too', 'standardise': 'standard'}
+_RESOLVED_IN_KEY = ('policy', 'reading', 'border')
 
 
 def _is_in_key(name, value, default):
@@ -88,7 +90,13 @@ class MapRequest:
     engine: str = _choice('exact', ENGINES)
     # Progressive engine: estimated error to stop at, in standard deviations of the map; 0 = the exact map.
     tolerance: float = 0.02
-    policy: bool = True  # Make a flat map if the description answers "No".
+    # Make a flat map if the description answers "No". Default: that of the variant; only code makes none.
+    policy: bool | None = _named(None, '--policy/--no-policy')
+    # How CLIP reads the description. Default: that of the variant; only code is published.
+    reading: str | None = _choice(None, READINGS)
+    # Pixels beyond the last stride: cover adds windows that end at the border, zero leaves the value 0
+    # as the published code does.
+    border: str | None = _choice(None, BORDERS)
     # Your own texts in place of the prompts for ordinary images.
     against: tuple[str, ...] | None = _named(None, False)
     # The CLIP model: lite-clip, an open_clip NAME@TAG, NAME@FILE or a folder.
@@ -145,10 +153,18 @@ class MapRequest:
         "Return the options that are part of the key of a map, ready for JSON."
         options = {}
         for f in fields(self):
-            value = getattr(self, f.name)
-            if self.uses(f.name) and _is_in_key(f.name, value, f.default):
+            value, default = self._value_in_key(f)
+            if self.uses(f.name) and _is_in_key(f.name, value, default):
                 options[_KEY_NAMES.get(f.name, f.name)] = value
         return options
+
+    def _value_in_key(self, f):
+        "Return the value of a field for the key of a map, and the value that need not be in the key."
+        value = getattr(self, f.name)
+        if f.name not in _RESOLVED_IN_KEY:
+            return value, f.default
+        variant = VARIANTS[self.variant]
+        return (getattr(variant, f.name) if value is None else value), getattr(Variant(), f.name)
 
 # %% ../../nbs/242_map_request.ipynb #a8fd0ee8
 ALIASES = {'clauses_too': 'clauses', 'standard': 'standardise'}  # other name -> field

@@ -13,9 +13,11 @@ import numpy as np
 
 from ..config import RealnessError
 from .clip_model import CLIP
+from .readings import READINGS
 from .reference import load_reference
 from .scores import SCORES, Score, Similarities
-from .text_vectors import embed_text, split_to_fit
+from .text_vectors import embed_text
+from ..registry import load_function
 
 # %% ../../nbs/215_queries.ipynb #ebe3f0b2
 @dataclass
@@ -26,7 +28,7 @@ class Query:
     text: str | None  # the description; None where only prompts are used
     vectors: np.ndarray  # texts x dim, unit length
     n_unreal: int  # number of texts that are prompts for failed images
-    parts: int = 1  # number of parts into which the description was split to fit the token limit
+    note: str = ''  # a remark about a description beyond the token limit
     clip: CLIP = field(default=None, repr=False)  # the model that embedded the texts
 
     def values(self, similarities):
@@ -62,15 +64,16 @@ def make_query(
     clip: CLIP,
     score: str | None = None,  # a name in `SCORES`; by default 'contrast', or 'prompts' without a text
     against: tuple | None = None,  # your own texts in place of the prompts for ordinary images
+    reading: str = 'parts',  # how the texts are read: a name in `READINGS`
 ) -> Query:
     "Make a query. Raises `RealnessError` for an unknown score and for a score that needs a missing text."
     chosen = _choose_score(score or 'contrast', text)
     prompts = [*chosen.unreal, *(against or chosen.natural)]
     if not chosen.needs_text:
-        return Query(chosen, None, embed_text(prompts, clip), len(chosen.unreal), clip=clip)
-    vectors = embed_text([text, *prompts], clip)
-    parts = len(split_to_fit(text, clip))
-    return Query(chosen, text, vectors, len(chosen.unreal), parts, clip)
+        return Query(chosen, None, embed_text(prompts, clip, reading), len(chosen.unreal), clip=clip)
+    vectors = embed_text([text, *prompts], clip, reading)
+    note = load_function(READINGS[reading].note)(text, clip)
+    return Query(chosen, text, vectors, len(chosen.unreal), note, clip)
 
 # %% ../../nbs/215_queries.ipynb #2a21bcd3
 def reference_scores(

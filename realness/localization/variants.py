@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 from ..config import RealnessError
+from .readings import READINGS
 from .windows import Grid, check_aggregation
 from ..map_style import SCALES
 from ..registry import Registry
@@ -48,6 +49,9 @@ class Variant:
     bounds: tuple | None = None  # lowest and highest value of the colours; None = derived from the score
     scale: str = 'fixed'  # of the colours: 'fixed', or 'minmax' for the range of the image
     cmap: str = 'inferno'  # matplotlib's name of the colours
+    reading: str = 'parts'  # of the description: a name in `READINGS`
+    policy: bool = True  # make a flat map if the description answers "No"
+    border: str = 'cover'  # pixels beyond the last stride: a name in `BORDERS`
     maker: str = 'windows'  # a name in `MAKERS`
 
 
@@ -80,6 +84,8 @@ VARIANTS.register(
         standardise=False,
         scale='minmax',
         cmap='hot',
+        reading='published',
+        policy=False,
     ),
 )
 VARIANTS.register(
@@ -132,8 +138,9 @@ def check_variant(
         raise RealnessError('there is no window size; give at least one')
     check_aggregation(variant.within, 'within')
     check_aggregation(variant.across, 'across')
+    READINGS[variant.reading]  # raises for an unknown name
     for window in variant.windows:
         stride = variant.stride if stride_is_given else min(variant.stride, window)
-        Grid(height=10**6, width=10**6, window=window, stride=stride)  # raises for an impossible window
+        Grid(10**6, 10**6, window, stride, variant.border)  # raises for an impossible window or border
     if variant.scale not in SCALES:
         raise RealnessError(f'scale {variant.scale!r}: choose {" or ".join(SCALES)}')

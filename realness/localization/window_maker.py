@@ -31,13 +31,19 @@ def make_grids(
     width: int,  # of the image, pixels
 ) -> list:  # of `Grid`, one for each window size
     "Return the grids of a variant for an image."
-    grids = [Grid(height, width, window, min(variant.stride, window)) for window in variant.windows]
+    grids = []
+    for window in variant.windows:
+        stride = variant.stride if variant.border == 'zero' else min(variant.stride, window)
+        grids.append(Grid(height, width, window, stride, variant.border))
     return list({grid.window_shape: grid for grid in grids}.values())
 
 # %% ../../nbs/244_window_maker.ipynb #30fda06a
 def _window_notes(grids):
-    "Return a list with a note if windows had to be cut to the image, else an empty list."
+    "Return a list with a note if windows were cut or pixels have no window, else an empty list."
     for grid in grids:
+        share = 1 - grid.coverage()
+        if share > 0:
+            return [f'{share:.1%} of the pixels have no window of {grid.window} and there the value 0']
         if grid.exceeds_image:
             size = f'{grid.width} x {grid.height}'
             return [f'window {grid.window} is larger than the {size} image and was cut to it']
@@ -113,11 +119,17 @@ class WindowMaker(MapMaker):
 
     def stages(self, item: MapInput) -> Iterator:
         start = time.perf_counter()
-        query = make_query(item.text, self.clip, self.variant.score, self.request.against)
+        variant = self.variant
+        query = make_query(item.text, self.clip, variant.score, self.request.against, variant.reading)
         grids = make_grids(self.variant, item.image.height, item.image.width)
         blank = self._blank(item, query, grids)
-        is_flat = self.request.policy and query.text and answers_no(item)
-        stages = self._flat(blank) if is_flat else self._computed(blank, item, query, grids)
+        is_flat = variant.policy and query.text and answers_no(item)
+        if is_flat:
+            stages = self._flat(blank)
+        elif not any(len(grid) for grid in grids):
+            stages = iter([replace(blank, scale=variant.scale)])
+        else:
+            stages = self._computed(blank, item, query, grids)
         for stage in stages:
             stage.seconds = time.perf_counter() - start
             yield stage
@@ -126,9 +138,8 @@ class WindowMaker(MapMaker):
         "Return a map with all facts and with 0 for every value."
         lo, hi = _colour_range(self.variant, query)
         notes = _window_notes(grids)
-        if query.parts > 1:
-            limit = f'{self.clip.context} tokens'
-            notes.append(f'the description is longer than {limit} and was read in {query.parts} parts')
+        if query.note:
+            notes.append(query.note)
         return Heatmap(
             np.zeros((item.image.height, item.image.width)),
             _quantity(self.variant, query),
@@ -142,6 +153,7 @@ class WindowMaker(MapMaker):
             text=query.text,
             model=f'{self.clip.name}@{self.clip.tag}',
             engine=self.request.engine,
+            coverage=max(grid.coverage() for grid in grids),
             cmap=self.variant.cmap,
             source=item.source,
             image=item.image,

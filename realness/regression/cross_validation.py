@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..bootstrap import bootstrap_ci
 from ..config import RealnessError, track
+from ..fold_intervals import FoldPredictions, fold_ci
 from ..groups import count_groups, describe_groups, group_folds
 from ..metric_tables import cv_summary
 from .domain import fit_domain
@@ -81,14 +81,14 @@ def predict_fold(
 def _summarise_folds(
     pairs: list,  # of each fold: (true MOS, predicted MOS)
     mos,  # n
-    predictions,  # n, held-out predictions averaged over repeats
+    held_out: FoldPredictions,
     modality: str,
 ) -> pd.DataFrame:  # metric, fold_mean, fold_sd, folds, pooled, pooled_lo, pooled_hi, n, modality
     "Metrics over folds and pooled, of the predictions themselves: no logistic is fitted first."
     summary = cv_summary(pairs)
     summary = summary[summary.fitted == 'unfitted'][['metric', 'mean', 'sd', 'folds']]
     summary = summary.rename(columns=dict(mean='fold_mean', sd='fold_sd'))
-    intervals = bootstrap_ci(mos, predictions, metric=summary.metric.tolist())
+    intervals = fold_ci(mos, held_out, summary.metric.tolist())
     for column, attribute in (('pooled', 'value'), ('pooled_lo', 'lo'), ('pooled_hi', 'hi')):
         summary[column] = [getattr(intervals[metric], attribute) for metric in summary.metric]
     return summary.assign(n=len(mos), modality=modality).reset_index(drop=True)
@@ -106,7 +106,8 @@ def cross_validate(
         predicted = predict_fold(rows, fold.train, fold.test, config)
         predictions[fold.repeat, fold.test] = predicted
         pairs.append((rows.mos[fold.test], predicted))
-    return _summarise_folds(pairs, rows.mos, predictions.mean(0), config.modality), predictions
+    held_out = FoldPredictions(predictions, config.cv)
+    return _summarise_folds(pairs, rows.mos, held_out, config.modality), predictions
 
 # %% ../../nbs/160_cross_validation.ipynb #5eaa3e81
 MIN_HELD_OUT = 20  # images; fewer give no intervals

@@ -28,6 +28,7 @@ class TrainingSettings:
     weight_decay: float = 0.01  # of AdamW
     batch_size: int = 16  # of the loaders that `fit_mlp` makes
     accumulate: int = 1  # batches in a step of the optimiser
+    half_precision: bool = True  # compute in 16 bits on a GPU; a CPU always computes in 32
     patience: int | None = None  # stop after this many epochs without improvement; None never stops early
     seed: int = SEED
     folder: Path | None = None  # for the checkpoint between epochs; None writes none
@@ -82,6 +83,12 @@ def _load_state(path, device):
     except Exception as error:
         raise RealnessError(f'{path}: cannot be read ({error}); remove it to start again') from None
 
+# %% ../../nbs/145_learner.ipynb #f1c1e4c8
+def _start_epoch(loader, epoch):
+    "Tell a loader the number of the epoch, if it takes one."
+    if hasattr(loader, 'set_epoch'):
+        loader.set_epoch(epoch)
+
 # %% ../../nbs/145_learner.ipynb #f47a7f7b
 class Learner:
     "Trains a model and restores the epoch with the best validation SROCC."
@@ -100,9 +107,10 @@ class Learner:
         self.device = pick_device(self.settings.device)
         self.model.to(self.device)
         self.opt = _make_optimiser(model, self.settings, self.device)
-        half = self.device.type == 'cuda' and not torch.cuda.is_bf16_supported()
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
-        self.dtype = torch.float16 if half else torch.bfloat16
+        self.half = self.device.type == 'cuda' and self.settings.half_precision
+        scaled = self.half and not torch.cuda.is_bf16_supported()
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
+        self.dtype = torch.float16 if scaled else torch.bfloat16
         self.history = []  # one dictionary an epoch
         self.best = dict(epoch=0, srocc=-np.inf, state=None)
         self.epoch = 0  # number of finished epochs
@@ -136,6 +144,7 @@ class Learner:
     def _run_epoch(self):
         "Train and validate one epoch; returns its row of the history."
         row = dict(epoch=self.epoch, train_loss=self._train_epoch())
+        _start_epoch(self.val_loader, self.epoch)
         mos, predictions = self.predict(self.val_loader)
         row.update(val_loss=float(((mos - predictions) ** 2).mean()), val_srocc=srocc(mos, predictions))
         self.history.append(row)
@@ -147,8 +156,7 @@ class Learner:
     def _train_epoch(self):
         "Train one epoch; returns the mean loss."
         seed_everything(self.settings.seed * 1_000_003 + self.epoch)
-        if hasattr(self.train_loader, 'set_epoch'):
-            self.train_loader.set_epoch(self.epoch)
+        _start_epoch(self.train_loader, self.epoch)
         self.model.train()
         total, n = 0.0, 0
         for number, batch in enumerate(track(self.train_loader, f'epoch {self.epoch}'), 1):
@@ -164,7 +172,7 @@ class Learner:
     def _forward(self, batch):
         "(predictions, MOS) of a batch."
         *inputs, mos = (part.to(self.device, non_blocking=True) for part in batch)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.device.type == 'cuda'):
+        with torch.autocast(self.device.type, self.dtype, enabled=self.half):
             return self.model(*inputs).float(), mos
 
     def _backward(self, loss, number):

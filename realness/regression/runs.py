@@ -29,6 +29,7 @@ from realness.groups import (
     split_validation,
     training_groups,
 )
+from .checkpoints import make_run_id
 from realness.regression.cross_validation import (
     MIN_HELD_OUT,
     HeldOut,
@@ -49,7 +50,6 @@ from .regression_model import COREModel
 from .run_config import RunConfig
 from realness.regression.run_folder import (
     is_finished,
-    make_run_id,
     remove_leftovers,
     write_history,
     write_rows,

@@ -7,24 +7,26 @@ __all__ = ['load_and_prepare_data', 'create_data_loaders', 'train_model', 'main'
 
 # %% ../../nbs/155_train.ipynb #613518c6
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
 
 from ..cache import VectorCache
-from ..config import SEED, TABLE, RealnessError, atomic_write, base_dir, default_encoders, split_dir
+from ..config import SEED, TABLE, RealnessError, atomic_write, base_dir, split_dir
 from ..data import load_split
 from ..datasets import dataset_info
 from ..device import seed_everything
-from ..encoders import TextEncoder, create_encoders, pair_names
+from ..encoders import TextEncoder, pair_names
 from ..figures import save_figure
 from ..metrics import plcc, srocc
 from ..plots import plot_curves
+from .checkpoints import make_run_id
 from .fine_tuning import fine_tune, fit_frozen_heads, has_image_rows
 from .learner import Learner, TrainingSettings
-from .realism_dataset import RealismDataset, make_loader, train_transform
+from .realism_dataset import RealismDataset, make_loader
 from .regression_model import COREModel
+from .training_presets import PRESETS, choose_preset, preset_encoders
 
 # %% ../../nbs/155_train.ipynb #ed65abda
 def load_and_prepare_data(
@@ -52,8 +54,10 @@ def create_data_loaders(  # noqa: PLR0913 (a published signature)
     num_workers: int | None = None,  # see `make_loader`
     encoders: str | None = None,  # pair whose tokenizer to use; None = `REALNESS_ENCODERS`, else full
     seed: int = SEED,
+    preset: str | None = None,  # published or ours; None = published, but ours for the lite pair
 ) -> tuple:  # (train, validation, test) loaders of (image, token ids, mask, MOS)
     "Loaders of the three frames."
+    chosen = PRESETS[choose_preset(preset, encoders)]
     tokenizer = TextEncoder(pair_names(encoders)[1])
 
     def make(frame, transform=None, shuffle=False):
@@ -61,25 +65,23 @@ def create_data_loaders(  # noqa: PLR0913 (a published signature)
         return make_loader(dataset, batch_size, shuffle, num_workers, seed)
 
     test_loader = make(test_df) if test_df is not None and len(test_df) else None
-    return make(train_df, train_transform(), shuffle=True), make(val_df), test_loader
+    train_loader = make(train_df, chosen.transform(), shuffle=True)
+    return train_loader, make(val_df, chosen.validation_transform()), test_loader
 
 # %% ../../nbs/155_train.ipynb #0f8b95d8
-def _evaluate_test(model, test_loader, device, log):
+def _evaluate_test(model, test_loader, settings):
     "Record the metrics of the test images in the model."
-    mos, predictions = Learner(model, None, None, TrainingSettings(device=device)).predict(test_loader)
+    mos, predictions = Learner(model, None, None, settings).predict(test_loader)
     metrics = dict(n=len(mos), srocc=srocc(mos, predictions), plcc=plcc(mos, predictions))
     model.metrics['test'] = metrics
-    if log:
-        log('Test, evaluated once: n {n} | SROCC {srocc:.4f} | PLCC {plcc:.4f}'.format(**metrics))
+    if settings.log:
+        settings.log('Test, evaluated once: n {n} | SROCC {srocc:.4f} | PLCC {plcc:.4f}'.format(**metrics))
 
 # %% ../../nbs/155_train.ipynb #1627631f
-def _make_model(encoders, hidden, freeze):
-    "A model with the named or given pair of encoders; `freeze=None` freezes only the lite pair."
-    if freeze is None:
-        freeze = (encoders or default_encoders()) == 'lite'
-    if encoders is None or isinstance(encoders, str):
-        encoders = create_encoders(encoders)
-    return COREModel(*encoders, hidden, freeze_image=freeze, freeze_text=freeze)
+def _make_model(preset, encoders, hidden, freeze):
+    "A model with the encoders of a preset, see `preset_encoders`."
+    image_encoder, text_encoder, freeze = preset_encoders(preset, encoders, freeze)
+    return COREModel(image_encoder, text_encoder, hidden, freeze_image=freeze, freeze_text=freeze)
 
 # %% ../../nbs/155_train.ipynb #664b5431
 def _fit(model, loaders, settings):
@@ -88,6 +90,19 @@ def _fit(model, loaders, settings):
         return fit_frozen_heads(model, loaders, settings)
     tuned = fine_tune(model, loaders, settings, head_settings=replace(settings, lr=1e-4))
     return tuned.history, tuned.learner.best
+
+# %% ../../nbs/155_train.ipynb #fb1368ba
+def _describe_training(model, loaders, settings):
+    "The id of a training; {} where the loaders do not know the table of their images."
+    if not has_image_rows(loaders):
+        return {}
+    parts = asdict(replace(settings, folder=None, device=None, log=None))
+    parts['batch_size'] = loaders[0].batch_size
+    parts['transforms'] = [repr(loader.dataset.transform) for loader in loaders]
+    parts['model'] = [model.hidden, model.freeze_image, model.freeze_text]
+    rows = pd.concat([loader.dataset.df.assign(part=i) for i, loader in enumerate(loaders)])
+    encoders = [model.image_encoder.fingerprint(), model.text_encoder.fingerprint()]
+    return dict(id=make_run_id(parts | dict(group='part'), rows, encoders))
 
 # %% ../../nbs/155_train.ipynb #cf74ef12
 def train_model(  # noqa: PLR0913 (a published signature)
@@ -106,13 +121,16 @@ def train_model(  # noqa: PLR0913 (a published signature)
     folder: Path | None = None,  # for the checkpoint between epochs
     device: str | None = None,
     log=print,  # a callback that gets one line an epoch
+    preset: str | None = None,  # that of the loaders; None = published, but ours for the lite pair
 ) -> tuple:  # (model, training losses, validation losses, best validation SROCC)
     "Train CORE and choose the epoch by validation SROCC; `model.metrics['test']` holds the test metrics."
     seed_everything(seed)
-    model = _make_model(encoders, hidden, freeze)
+    chosen = PRESETS[choose_preset(preset, encoders)]
+    model = _make_model(chosen, encoders, hidden, freeze)
     settings = TrainingSettings(
         epochs=num_epochs,
         lr=learning_rate,
+        half_precision=chosen.half_precision,
         accumulate=accumulate,
         patience=patience,
         seed=seed,
@@ -121,9 +139,10 @@ def train_model(  # noqa: PLR0913 (a published signature)
         log=log,
     )
     loaders = (train_loader, val_loader)
+    model.run = _describe_training(model, loaders, settings)
     history, best = _fit(model, loaders, settings)
     if test_loader is not None:
-        _evaluate_test(model, test_loader, device, log)
+        _evaluate_test(model, test_loader, settings)
     model.history = history
     model.metrics['validation'] = dict(
         n=len(val_loader.dataset), best_epoch=best['epoch'], srocc=best['srocc']
@@ -137,12 +156,15 @@ def _parse_options(argv):
 
     parser = argparse.ArgumentParser(
         prog='python -m realness.regression.train',
-        description='Train CORE on datasets/ as published; see also `realness train --help`.',
+        description='Train CORE on datasets/ exactly as published (--preset ours: with our settings for '
+        'images). For kernel heads, cross-validation and intervals see `realness train --help`.',
     )
     add = parser.add_argument
     add('--data', type=Path, help='folder with train/ and test/ (default: datasets/ in the base folder)')
     add('--out', type=Path, help='folder for model, history, curves (default: runs/core in the base folder)')
     add('--encoders', help='full, lite or IMAGE+TEXT (default: REALNESS_ENCODERS, else full)')
+    presets = '; '.join(f'{name}: {preset.summary}' for name, preset in PRESETS.items())
+    add('--preset', choices=list(PRESETS), help=f'{presets} (default: published, but ours for the lite pair)')
     add('--epochs', type=int, default=15)
     add('--lr', type=float, default=1.1e-4)
     add('--batch-size', type=int, default=16)
@@ -162,21 +184,18 @@ def _save(model, out):
 def main(
     argv: tuple = (),  # command line options; none = the published settings
 ):  # what `train_model` returns
-    "Train on `datasets/` as published and save the model, its history and its curves in `runs/core`."
+    "Train on `datasets/`, by default as published; save model, history and curves in `runs/core`."
     options = _parse_options(argv)
     out = options.out or base_dir() / 'runs' / 'core'
     frames = load_and_prepare_data(options.data, seed=options.seed)
     print('Rows: {} training, {} validation, {} test'.format(*map(len, frames)))
-    loaders = create_data_loaders(
-        *frames, batch_size=options.batch_size, encoders=options.encoders, seed=options.seed
-    )
+    preset = choose_preset(options.preset, options.encoders)
+    print(f'Preset {preset}: {PRESETS[preset].summary}')
+    common = dict(encoders=options.encoders, seed=options.seed, preset=preset)
+    loaders = create_data_loaders(*frames, batch_size=options.batch_size, **common)
+    folder = out / 'resume' / preset
     result = train_model(
-        *loaders,
-        num_epochs=options.epochs,
-        learning_rate=options.lr,
-        encoders=options.encoders,
-        seed=options.seed,
-        folder=out / 'resume',
+        *loaders, num_epochs=options.epochs, learning_rate=options.lr, folder=folder, **common
     )
     model = result[0]
     model.data = dataset_info(options.data or base_dir() / 'datasets', pd.concat(frames[:2]))
