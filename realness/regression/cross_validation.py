@@ -106,7 +106,7 @@ def cross_validate(
         predicted = predict_fold(rows, fold.train, fold.test, config)
         predictions[fold.repeat, fold.test] = predicted
         pairs.append((rows.mos[fold.test], predicted))
-    held_out = FoldPredictions(predictions, config.cv)
+    held_out = FoldPredictions(predictions, config.cv, rows.groups)
     return _summarise_folds(pairs, rows.mos, held_out, config.modality), predictions
 
 # %% ../../nbs/160_cross_validation.ipynb #5eaa3e81
