@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .config import TABLE, RealnessError
+from .config import CHECK_NAME, TABLE, RealnessError, format_count
 
 # %% ../nbs/028_checked_table.ipynb #7859f9aa
 class Problems:
@@ -59,6 +59,23 @@ def _error_lines(problems: pd.DataFrame, limit: int) -> list:
         lines.append(f'… and {len(errors) - limit} more (`realness data check` prints all)')
     return lines
 
+# %% ../nbs/028_checked_table.ipynb #146b5689
+def _names_path(problem: str, where: str) -> bool:
+    "Whether a problem begins with the path `where`, or with a path above or below it."
+    path = Path(problem.partition(': ')[0])
+    return Path(where).is_relative_to(path) or path.is_relative_to(where)
+
+
+def _format_errors(problems: pd.DataFrame, where: str, limit: int) -> str:
+    "The message of a `DataError`."
+    errors = problems[problems.level == 'error']
+    if len(errors) == 1:
+        error = next(errors.itertuples())
+        if not error.row and not error.filename and _names_path(error.problem, where):
+            return format_problem(error).strip()
+    head = f'{where}: {format_count(len(errors), "problem")} in the data'
+    return '\n'.join([head, *_error_lines(problems, limit)])
+
 # %% ../nbs/028_checked_table.ipynb #d83101f3
 class DataError(RealnessError):
     "All errors of a data set in one message. The attribute `problems` holds the table of all problems."
@@ -72,9 +89,7 @@ class DataError(RealnessError):
         self.problems = problems
         self.where = str(where)
         self.limit = limit
-        count = int((problems.level == 'error').sum())
-        head = f'{where}: {count} problem{"s" if count != 1 else ""} in the data'
-        super().__init__('\n'.join([head, *_error_lines(problems, limit)]))
+        super().__init__(_format_errors(problems, self.where, limit))
 
     def __reduce__(self):  # an error with several arguments can then cross process boundaries
         return type(self), (self.problems, self.where, self.limit)
@@ -95,7 +110,9 @@ def _encoding_problem(raw: bytes) -> str:
 def _read_utf8(path: Path, problems: Problems) -> str | None:
     "The text of a file. If it cannot be read, add a problem and return None."
     if not path.is_file():
-        problems.add(f'{path}: there is no such table', f'the layout is images/ and {TABLE} in one folder')
+        layout = f'the layout is images/ and {TABLE} in one folder'
+        fix = layout if path.name == TABLE else CHECK_NAME
+        problems.add(f'{path}: there is no such table', fix)
         return None
     raw = path.read_bytes()
     if problem := _encoding_problem(raw):

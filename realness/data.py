@@ -190,12 +190,19 @@ def _check_files(
     return table
 
 # %% ../nbs/030_data.ipynb #0dfed50d
+def _first_missing(folder: Path) -> Path:
+    "The topmost folder in a path that does not exist."
+    while not folder.parent.is_dir():
+        folder = folder.parent
+    return folder
+
+
 def _check_folders(folder: Path, problems: Problems) -> bool:
     "Whether a split and its `images/` exist; a missing folder is added to the problems."
     images = folder / 'images'
     if not folder.is_dir():
         problems.add(
-            f'{folder}: there is no such folder',
+            f'{_first_missing(folder)}: there is no such folder',
             'name the folder that holds train/ and test/, or make demo data with `realness data demo`',
         )
     elif not images.is_dir():

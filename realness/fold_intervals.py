@@ -196,11 +196,17 @@ def _values(y, held_out, formulas):
     return {name: float(formula(once, y, held_out.mean)[0]) for name, formula in formulas.items()}
 
 # %% ../nbs/059_fold_intervals.ipynb #c4f5ab4e
+def _variance(draws):
+    "Variance of the defined draws; 0 if there are none."
+    defined = draws[np.isfinite(draws)]
+    return float(defined.var()) if len(defined) else 0.0
+
+
 def _factor_of(name, y, held_out, draws):
     "The widening factor of a metric."
     name = _WIDENED_AS.get(name, name)
     deviations = _DEVIATIONS[name](y, held_out.predictions) if name in _DEVIATIONS else None
-    return widening_factor(np.nanvar(draws[name]), deviations, held_out)
+    return widening_factor(_variance(draws[name]), deviations, held_out)
 
 # %% ../nbs/059_fold_intervals.ipynb #07124d6e
 def fold_ci(  # noqa: PLR0913
@@ -253,7 +259,7 @@ def paired_folds(  # noqa: PLR0913
     draws = _draw_values(y, [first, second], formulas, n_boot, seed)
     differences = {key: draws[0][key] - draws[1][key] for key in formulas}
     value = _values(y, first, formulas)[name] - _values(y, second, formulas)[name]
-    variance = np.nanvar(differences[_WIDENED_AS.get(name, name)])
+    variance = _variance(differences[_WIDENED_AS.get(name, name)])
     factor = widening_factor(variance, _difference_deviations(name, y, first, second), first)
     stretched = _stretch(differences[name], value, factor)
     lo, hi = percentile_interval(stretched, level)

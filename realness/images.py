@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .config import IMAGE_SIZE, TABLE, RealnessError
+from .config import CHECK_NAME, IMAGE_SIZE, TABLE, RealnessError
 
 # %% ../nbs/015_images.ipynb #72298092
 class ImageError(RealnessError):
@@ -125,7 +125,7 @@ def _open_lazily(path: Path, max_pixels: int):
 def _check_file(path: Path):
     "Raise `ImageError` unless `path` is a file that is not empty."
     if not path.exists():
-        raise ImageError(path, 'there is no such file', 'check the name, its capitals and its extension')
+        raise ImageError(path, 'there is no such file', CHECK_NAME)
     if path.is_dir():
         raise ImageError(path, 'is a folder, not an image', 'name a file')
     if not path.stat().st_size:

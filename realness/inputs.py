@@ -8,7 +8,7 @@ __all__ = ['InputImage', 'collect', 'read_descriptions', 'read_sentences', 'Sent
 # %% ../nbs/035_inputs.ipynb #8426859d
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from .checked_table import DataError, Problems, parse_number, read_table
-from .config import TABLE, RealnessError
+from .config import TABLE, RealnessError, format_count
 from .images import find_images
 
 # %% ../nbs/035_inputs.ipynb #9203170d
@@ -26,16 +26,49 @@ class InputImage(NamedTuple):
     name: str  # unique in the list; relative to the requested folder
     path: Path  # the file may be missing
 
+# %% ../nbs/035_inputs.ipynb #5f45c9fa
+_INDEX_START = b'path,map,sentence_source,'  # of the index.csv in a folder of heatmaps
+
+
+def _is_output(folder: Path) -> bool:
+    "Whether a folder is a run, or was written by `realness heatmap`."
+    if (folder / 'config.json').is_file() and (folder / 'model.safetensors').is_file():
+        return True
+    index = folder / 'index.csv'
+    return index.is_file() and index.read_bytes().startswith(_INDEX_START)
+
+# %% ../nbs/035_inputs.ipynb #3a03d353
+def _find_output(folder: Path, root: Path) -> Path | None:
+    "The topmost folder of output that contains `folder` and lies below `root`; None if there is none."
+    inside = [folder, *folder.parents]
+    below = inside[: inside.index(root)]
+    return next((path for path in reversed(below) if _is_output(path)), None)
+
+
+def _search_folder(folder: Path) -> tuple:  # (paths of images, number of skipped folders)
+    "Search a folder for images, without the output of realness in its subfolders."
+    files = find_images(folder)
+    outputs = {parent: _find_output(parent, folder) for parent in {file.parent for file in files}}
+    skipped = {output for output in outputs.values() if output is not None}
+    return [file for file in files if outputs[file.parent] is None], len(skipped)
+
 # %% ../nbs/035_inputs.ipynb #f680c7e4
+def _ignore(text):
+    "Do nothing with a line of text."
+
+
 def _expand_argument(
     argument: str,  # a file or folder as typed
     is_only: bool,  # True if there is no other argument
+    log: Callable = _ignore,  # called with a line of text if folders are skipped
 ) -> list:  # of `InputImage`
     "List the images of one argument. Raises `RealnessError` if it is the only one and contains no image."
     path = Path(argument)
     if not path.is_dir():
         return [InputImage(path.name if is_only else path.as_posix(), path)]
-    files = find_images(path)
+    files, n_skipped = _search_folder(path)
+    if n_skipped:
+        log(f'{argument}: skipped {format_count(n_skipped, "folder")} with heatmaps or runs of realness')
     if is_only and not files:
         raise RealnessError(f'{argument}: there is no image in this folder; name a folder with images')
     return [InputImage((f.relative_to(path) if is_only else f).as_posix(), f) for f in files]
@@ -54,13 +87,14 @@ def _make_unique(images: list) -> list:
 # %% ../nbs/035_inputs.ipynb #1224cc4e
 def collect(
     requested: list,  # files and folders as typed, or a list that `collect` returned
+    log: Callable = _ignore,  # called with a line of text if folders with heatmaps or runs are skipped
 ) -> list:  # of `InputImage`, in the order of the arguments
     "List every requested image once. Raises `RealnessError` if the only argument is a folder without images."
     if requested and isinstance(requested[0], tuple):
         return list(requested)
     images = {}
     for argument in requested:
-        for image in _expand_argument(str(argument), len(requested) == 1):
+        for image in _expand_argument(str(argument), len(requested) == 1, log):
             images.setdefault(os.path.realpath(image.path), image)
     return _make_unique(list(images.values()))
 

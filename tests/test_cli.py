@@ -431,7 +431,7 @@ def test_out_of_domain(cli, trained, tmp_path):
     Image.new('RGB', (512, 384), 'red').save(tmp_path / 'red.png')
     near = trained.data / 'train/images/f1.png'
     result = cli('predict', trained.run, 'red.png', near)
-    assert '1 of 2 images are out of domain (domain_score > 1): their MOS is less certain' in result.out
+    assert '1 of 2 images is out-of-domain (domain_score > 1): their MOS is less certain' in result.out
     assert ' out ' in result.out
     rows = read_lines(cli('predict', trained.run, 'red.png', near, '--json').out)
     assert (rows['red.png']['out_of_domain'], rows['f1.png']['out_of_domain']) == (1, 0)

@@ -33,10 +33,13 @@ def flag(
 
 # %% ../../nbs/549_cli_common.ipynb #4f591764
 DataFolder = path_option('Folder with train/ and test/. Default: datasets/ in the base folder.')
-RunFolder = Annotated[Path, typer.Argument(help='A run folder, written by realness train.')]
+RunFolder = Annotated[Path, typer.Argument(metavar='RUN', help='A run folder, written by realness train.')]
 Images = Annotated[
     list[str],
-    typer.Argument(help='Images and folders (searched recursively); - reads a list from standard input.'),
+    typer.Argument(
+        metavar='IMAGES',
+        help='Images and folders (searched recursively); - reads a list from standard input.',
+    ),
 ]
 Device = Annotated[str | None, typer.Option(help='cuda, mps or cpu. Default: the best available.')]
 Json = flag('Print JSON instead of text.', '--json')

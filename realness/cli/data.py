@@ -7,6 +7,7 @@ __all__ = ['find_shared_images', 'find_group_problems', 'find_shared_groups', 'f
            'checked_record', 'print_checked', 'data_check', 'data_demo', 'data_fetch']
 
 # %% ../../nbs/552_cli_data.ipynb #a4918e5c
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,7 @@ import typer
 from .commands import PROBLEMS_FOUND, command, exit_with
 from .common import Json, data_folder, flag, path_option
 from .output import print_error, print_json, print_table
-from ..config import TABLE, RealnessError
+from ..config import TABLE, RealnessError, format_count
 
 # %% ../../nbs/552_cli_data.ipynb #98c96543
 def find_shared_images(
@@ -157,7 +158,12 @@ def print_checked(
 ):
     "Print a checked split."
     errors, notes = (count_level(problems, level) for level in ('error', 'note'))
-    print(f'{split}: {len(rows)} good rows, {errors} problems, {notes} notes ({TABLE})')
+    counts = (
+        format_count(len(rows), 'good row'),
+        format_count(errors, 'problem'),
+        format_count(notes, 'note'),
+    )
+    print(f'{split}: {", ".join(counts)} ({TABLE})')
     if len(problems):
         print_table(problems)
 
@@ -167,7 +173,8 @@ def data_check(
     data: Annotated[
         Path | None,
         typer.Argument(
-            help='Folder with train/ and test/, or one split. Default: datasets/ in the base folder.'
+            metavar='DATA',
+            help='Folder with train/ and test/, or one split. Default: datasets/ in the base folder.',
         ),
     ] = None,
     group: Annotated[
@@ -181,13 +188,17 @@ def data_check(
     as_json: Json = False,
 ):
     "Check tables and images, and print **all** problems: names, numbers, missing or damaged files."
-    checked = check_data(data_folder(data), group, suggest)
+    data = data_folder(data)
+    checked = check_data(data, group, suggest)
+    has_problems = any(count_level(problems, 'error') for _, problems in checked.values())
     if as_json:
         print_json(checked_record(checked))
     else:
         for split, (rows, problems) in checked.items():
             print_checked(split, rows, problems)
-    if any(count_level(problems, 'error') for _, problems in checked.values()):
+        if 'train' in checked and not has_problems:
+            print(f'Next step: realness train --data {shlex.quote(str(data))} --out RUN')
+    if has_problems:
         exit_with(PROBLEMS_FOUND)
 
 # %% ../../nbs/552_cli_data.ipynb #f3c7e78f

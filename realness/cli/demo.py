@@ -74,5 +74,6 @@ def demo(
     run = train_run(data, out, RunConfig('lite', head, seed=seed, cv=5), overwrite=out.name == 'demo')
     print_cross_validation(run)
     print_evaluation(evaluate(run, data), 'test')
+    print('Simple baselines do well here, because the synthetic MOS follows from the planted defects.')
     print(f'Best and worst images: {save_extremes(run, data)}')
     print(f'\nThe run is in {run}. Score an image of your own:  realness predict {run} IMAGE')

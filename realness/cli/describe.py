@@ -99,9 +99,11 @@ def describe(  # noqa: PLR0913
     from realness.describe.estimate import plan
     from realness.describe.options import make_describer
     from realness.describe.run import describe as describe_images
+    from realness.inputs import collect
 
     requested = read_requested(paths)
     describer = make_describer(config, device)
+    requested = collect(requested, print_error)
     if dry_run:
         estimate = plan(requested, describer, table, options)
         return print_json(estimate) if as_json else print_plan(estimate, describer)

@@ -31,7 +31,7 @@ def print_evaluation(
     print_table(short_table(table), title, show_index=True)
     parts = parts_table(table)
     if len(parts):
-        print_table(parts, 'Within parts of at least 5 images')
+        print_table(parts, 'Within each group (groups with at least 5 images)')
     shares = share_parts_table(table)
     if len(shares):
         print_table(shares, 'Coverage of the 90 % intervals and out-of-domain images within parts')

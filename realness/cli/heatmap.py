@@ -17,7 +17,7 @@ from .common import Json, flag, path_option, read_requested
 from .describe import DescribeMissing, DescriberChoice, check_describe_options, describe_missing
 from .options import Fields, field_options
 from .output import print_error, print_json, print_table, print_warnings
-from ..config import TABLE, RealnessError, base_dir
+from ..config import TABLE, RealnessError, base_dir, format_count
 from ..localization.map_request import MapRequest
 from ..map_style import MapStyle
 
@@ -62,14 +62,24 @@ def choose_images(
     table = find_table(table or base_dir() / 'datasets' / 'test')
     return list_images(table), table
 
+# %% ../../nbs/570_cli_heatmap.ipynb #f9d83952
+def _count_maps(n_maps, n_images, out):
+    "How many images were mapped, and where to look at the maps."
+    mapped = f'{n_maps} of {format_count(n_images, "image")} mapped'
+    if not n_maps:
+        return mapped
+    maps = f'{format_count(n_maps, "map")} in {out}'
+    return f'{maps if n_maps == n_images else f"{mapped}; {maps}"}\nNext step: open {out / "index.html"}'
+
 # %% ../../nbs/570_cli_heatmap.ipynb #662c8431
+_DIRECTIONS = {'unrealism': 'higher = less real', 'realness': 'higher = more real'}
 _COLUMNS = {
     'path': 'path',
     'sentence_source': 'sentence_source',
     'mean': 'mean',
     'max': 'max',
-    'direction': 'higher =',
-    'top_box': 'least real box x y w h',
+    'direction': 'direction',
+    'top_box': 'least real box',
     'made': 'made',
 }
 
@@ -89,8 +99,10 @@ def print_maps(
     else:
         good = pd.DataFrame([row for row in rows if not row['error']])
         if len(good):
-            print_table(good[list(_COLUMNS)].rename(columns=_COLUMNS))
-        print(f'{len(good)} maps in {out} (index.html shows them)')
+            table = good[list(_COLUMNS)].replace({'direction': _DIRECTIONS})
+            print_table(table.rename(columns=_COLUMNS))
+            print('least real box: x, y, width, height in pixels')
+        print(_count_maps(len(good), len(rows), out))
     print_warnings(errors)
     if errors:
         exit_with(PROBLEMS_FOUND)
@@ -139,7 +151,10 @@ def save_options(
 def heatmap(  # noqa: PLR0913
     images: Annotated[
         list[str] | None,
-        typer.Argument(help='Images and folders (searched recursively); - reads a list from standard input.'),
+        typer.Argument(
+            metavar='IMAGES',
+            help='Images and folders (searched recursively); - reads a list from standard input.',
+        ),
     ] = None,
     all_images: flag('Map all images of the table in --data, by default of datasets/test.', '--all') = False,
     table: path_option(
@@ -168,7 +183,7 @@ def heatmap(  # noqa: PLR0913
     check_describe_options(describe, config, text)
     check_request(request, text, describe)
     requested, table = choose_images(images, all_images, table)
-    requested = collect(requested)
+    requested = collect(requested, print_note)
     out = out or base_dir() / 'heatmaps'
     if describe:
         table = describe_missing(requested, table, config, out / 'descriptions.csv', request.device)

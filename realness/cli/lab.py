@@ -110,7 +110,8 @@ def lab(  # noqa: PLR0913
     data: Annotated[
         Path | None,
         typer.Argument(
-            help='Folder with train/ (and test/), or one split. Default: datasets/ in the base folder.'
+            metavar='DATA',
+            help='Folder with train/ (and test/), or one split. Default: datasets/ in the base folder.',
         ),
     ] = None,
     out: path_option('Folder for results. Default: runs/lab in the base folder.') = None,

@@ -55,8 +55,9 @@ def explore(  # noqa: PLR0913
     folder: Annotated[
         Path,
         typer.Argument(
+            metavar='IMAGES',
             help='A folder of images (searched recursively), or one image; descriptions and MOS come from '
-            'image_descriptions.csv beside images/, if there is one.'
+            'image_descriptions.csv beside images/, if there is one.',
         ),
     ],
     run: path_option('A run folder: shows the predicted MOS beside the true one.') = None,

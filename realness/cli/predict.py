@@ -15,7 +15,7 @@ from .commands import PROBLEMS_FOUND, command, exit_with
 from .common import Device, Images, Json, RunFolder, flag, path_option, read_requested
 from .describe import DescribeMissing, DescriberChoice, check_describe_options, describe_missing
 from .output import print_error, print_json, print_table, print_warnings
-from ..config import RealnessError
+from ..config import RealnessError, format_count
 
 # %% ../../nbs/567_cli_predict.ipynb #388c9076
 def _format_number(value, digits):
@@ -24,6 +24,8 @@ def _format_number(value, digits):
 
 def _format_mos(row):
     "Predicted MOS with its interval."
+    if row['mos'] is None:
+        return 'no score'
     mos = _format_number(row['mos'], 3)
     if row['mos_lo'] is None:
         return mos
@@ -40,7 +42,7 @@ def _format_domain(row):
 def format_row(
     row: dict,  # of `realness.regression.predict.predict`
 ) -> dict:
-    "A row as it is printed."
+    "A row as it is printed. Its error is not part of it; `print_scores` prints it as a warning."
     return {
         'path': row['path'],
         'mos [90 % interval]': _format_mos(row),
@@ -48,16 +50,16 @@ def format_row(
         'domain': _format_domain(row),
         'sentence_source': row['sentence_source'],
         'modality': row['modality'],
-        'error': row['error'],
     }
 
 # %% ../../nbs/567_cli_predict.ipynb #aaee9e71
 def _note_domain(rows):
-    "A note about images out of domain; '' for none."
+    "A note about out-of-domain images; '' for none."
     n = sum(row['out_of_domain'] == 1 for row in rows)
     if not n:
         return ''
-    return f'{n} of {len(rows)} images are out of domain (domain_score > 1): their MOS is less certain'
+    share = f'{n} of {format_count(len(rows), "image")} {"is" if n == 1 else "are"}'
+    return f'{share} out-of-domain (domain_score > 1): their MOS is less certain'
 
 # %% ../../nbs/567_cli_predict.ipynb #59997af6
 def _note_fallback(rows):
@@ -65,8 +67,9 @@ def _note_fallback(rows):
     n = sum(row['sentence_source'] == 'fallback' and row['modality'] == 'both' for row in rows)
     if not n:
         return ''
+    scores = '1 score uses' if n == 1 else f'{n} scores use'
     return (
-        f'note: {n} scores use descriptions of the fallback. On real images, scores were worse with such '
+        f'note: {scores} descriptions of the fallback. On real images, scores were worse with such '
         'descriptions than without; leave them out unless the run was trained on them'
     )
 
@@ -75,7 +78,7 @@ def print_rows(
     rows: list,  # of `realness.regression.predict.predict`
     as_json: bool,  # one JSON object a line
 ):
-    "Print scored images."
+    "Print scored images. Errors are part of the JSON; `print_scores` prints them as warnings."
     import pandas as pd
 
     if as_json:
@@ -83,6 +86,13 @@ def print_rows(
             print_json(row)
     else:
         print_table(pd.DataFrame([format_row(row) for row in rows]))
+
+# %% ../../nbs/567_cli_predict.ipynb #6e3172ff
+def _count_rows(rows, table):
+    "Where the rows were written, and how many have an error."
+    errors = sum(bool(row['error']) for row in rows)
+    failed = f', {errors} with an error' if errors else ''
+    return f'{format_count(len(rows), "row")} in {table}{failed}'
 
 # %% ../../nbs/567_cli_predict.ipynb #21260e08
 def print_scores(
@@ -97,10 +107,10 @@ def print_scores(
         print(_note_domain(rows))
     if _note_fallback(rows):
         print_error(_note_fallback(rows))
+    errors = [row['error'] for row in rows if row['error']]
     if table is not None:
         show = print_error if as_json else print
-        show(f'{len(rows)} rows in {table}')
-    errors = [row['error'] for row in rows if row['error']]
+        show(_count_rows(rows, table))
     print_warnings(errors)
     if len(errors) == len(rows):
         exit_with(PROBLEMS_FOUND)
@@ -130,7 +140,7 @@ def predict(  # noqa: PLR0913
 
     `mos_100` is the same score on a scale of 0-100, if the training data define it. `mos_lo` and `mos_hi` are
     the bounds of a 90 % prediction interval for images like the training images. An image with a
-    `domain_score` over 1 is out of domain: it is unlike the training images.
+    `domain_score` over 1 is out-of-domain: it is unlike the training images.
 
     Descriptions come from --description, --descriptions, or the image_descriptions.csv beside an images/
     folder. An image without one is scored by the image-only head, or described first with --describe.
@@ -144,7 +154,7 @@ def predict(  # noqa: PLR0913
         raise RealnessError('--description and --descriptions exclude each other: give one')
     check_describe_options(describe, config, description)
     metric = load(run, device, batch_size, VectorCache() if cache else None)
-    images = collect(read_requested(paths))
+    images = collect(read_requested(paths), print_error)
     if describe:
         stored = table and table.with_name(f'{table.stem}.descriptions.csv')
         descriptions = describe_missing(images, descriptions, config, stored, device)

@@ -7,6 +7,7 @@ __all__ = ['print_cross_validation', 'best_config', 'train']
 
 # %% ../../nbs/558_cli_train.ipynb #e7426b8c
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -34,10 +35,12 @@ def _print_parts(metrics):
     "Print coverage and out-of-domain images within parts, if they were measured."
     import pandas as pd
 
+    from realness.regression.evaluation_tables import PART_LABELS
+
     lines = [line for line in metrics.get('parts_90', []) if line['part'] != 'all']
     if not lines:
         return
-    table = pd.DataFrame(lines)[['modality', 'part', 'n']]
+    table = pd.DataFrame(lines)[['modality', 'part', 'n']].replace({'part': PART_LABELS})
     for name, column in (('coverage', 'coverage'), ('flagged', 'out-of-domain')):
         table[column] = [f'{x[name]:.1%} [{x[f"{name}_lo"]:.1%}, {x[f"{name}_hi"]:.1%}]' for x in lines]
     print_table(table, 'Held-out images within parts: coverage of the 90 % intervals, out-of-domain images')
@@ -47,6 +50,9 @@ def _read_json(path):
     return json.loads(path.read_text(encoding='utf-8'))
 
 # %% ../../nbs/558_cli_train.ipynb #1f99b1e0
+_MODALITY_LEGEND = 'modality: both = image and description, image = image alone (the image-only head)'
+
+
 def print_cross_validation(
     run: Path,  # a run folder with cv.csv
 ):
@@ -63,6 +69,7 @@ def print_cross_validation(
     if settings.get('group'):
         title += f', whole groups ({settings["group"]})'
     print_table(table, f'{title}, n = {cv.n.iloc[0]} images, seed {settings["seed"]}, without a logistic fit')
+    print(_MODALITY_LEGEND)
     metrics = _read_json(run / 'config.json')['metrics']
     for modality, coverage in metrics.get('coverage_90', {}).items():
         print(_format_coverage(modality, coverage))
@@ -79,6 +86,16 @@ def best_config(
         raise RealnessError('--best sets head and inputs: leave out --head, --modality and --tune')
     changes = BEST | dict(encoders=encoders or BEST['encoders'], copies=config.copies or BEST['copies'])
     return replace(config, **changes)
+
+# %% ../../nbs/558_cli_train.ipynb #19382fe3
+def _print_next_steps(run):
+    "Print where the run is, and commands that use it."
+    name = shlex.quote(str(run))
+    print(f'The run is in {run}')
+    print('Next steps:')
+    print(f'  realness evaluate {name} --data DATA    # on other rated images')
+    print(f'  realness predict {name} IMAGES')
+    print(f'  realness report {name}')
 
 # %% ../../nbs/558_cli_train.ipynb #d836c46d
 @command
@@ -130,4 +147,4 @@ def train(  # noqa: PLR0913
         return print_json(dict(run=str(run), metrics=_read_json(run / 'config.json')['metrics'], test=rows))
     if table is not None:
         print_evaluation(table, 'test')
-    print(f'The run is in {run}')
+    _print_next_steps(run)

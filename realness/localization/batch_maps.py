@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
-from ..config import RealnessError, track
+from ..config import CHECK_NAME, RealnessError, track
 from ..images import ImageError, file_digest
 from ..inputs import Sentences, collect
 from .heatmap_object import Heatmap
@@ -83,7 +83,7 @@ class MapWriter:
     ) -> tuple:  # the `Heatmap`, and whether it was made now
         "Make and save a map, or read it if it is finished. Raises `RealnessError` for an unreadable image."
         if not path.is_file():
-            raise ImageError(path, 'there is no such file', 'check the name, capitals and ending too')
+            raise ImageError(path, 'there is no such file', CHECK_NAME)
         key = self.key(path, text)
         finished = None if self.save.overwrite else _find_finished(folder, stem, key)
         if finished:

@@ -83,6 +83,13 @@ def _is_list(images):
     "Whether this is a list of images or a batch tensor, and not one image."
     return isinstance(images, (list, tuple)) or getattr(images, 'ndim', 0) == 4
 
+# %% ../../nbs/168_predictor.ipynb #f5054e80
+def _format_range(low, high):
+    "The possible MOS, for the text of a predictor."
+    if not np.isfinite([low, high]).any():
+        return 'MOS without limits'
+    return f'MOS in {round(low, 2), round(high, 2)}'
+
 # %% ../../nbs/168_predictor.ipynb #fd9c69cb
 class Predictor:
     "A trained run, ready to score images. Higher MOS = looks more real."
@@ -150,9 +157,9 @@ class Predictor:
 
     def __repr__(self):
         name = self.model.data.name or 'unknown data'
-        low, high = (round(value, 2) for value in self.score_range)
         heads = '+'.join(self.model.heads)
-        return f'Predictor(trained on {name}, heads {heads}, MOS in {low, high}, higher = more real)'
+        limits = _format_range(*self.score_range)
+        return f'Predictor(trained on {name}, heads {heads}, {limits}, higher = more real)'
 
 # %% ../../nbs/168_predictor.ipynb #01df598f
 def load(

@@ -30,12 +30,12 @@ def _compare_settings(out, settings):
         if name not in stored:
             raise RealnessError(
                 f'{out}: is a run of an older version of realness (its settings lack {name}); '
-                'name another folder, or use --overwrite'
+                'name another folder, or use --overwrite (in Python: overwrite=True)'
             )
         if stored[name] != value:
             raise RealnessError(
                 f'{out}: {state} with {name} = {stored[name]}, not {value}; '
-                'name another folder, or use --overwrite'
+                'name another folder, or use --overwrite (in Python: overwrite=True)'
             )
 
 # %% ../../nbs/162_run_folder.ipynb #4b93c168

@@ -146,7 +146,7 @@ def _parts_elements(facts: Facts) -> list:
         'Telling photographs from generated images accounts for part of the SROCC over all images. '
         'Ranking images of one kind is harder.'
     )
-    parts = parts.replace({'part': {'ai': 'generated images', 'photo': 'photographs'}})
+    parts = parts.replace({'part': {'generated': 'generated images'}})
     parts = parts.rename(columns={'part': 'kind of image'})
     return [H3('By kind of image'), P(note), table_element(parts)]
 

@@ -53,7 +53,7 @@ def _training_calibration(facts: Facts) -> list:
     return [figure_element(figure, _calibration_alt(table, 'held-out training images'), caption)]
 
 # %% ../../nbs/504_report_uncertainty.ipynb #439eb6c8
-_PART_NAMES = {'ai': 'generated images', 'photo': 'photographs'}
+_PART_NAMES = {'ai': 'generated images', 'generated': 'generated images', 'photo': 'photographs'}
 
 
 def _shares_element(title: str, table: pd.DataFrame) -> list:
