@@ -27,6 +27,8 @@ class DatasetInfo:
     mos_range: list = field(default_factory=list)  # lowest and highest possible MOS; empty: unknown
     human: bool | None = None  # True if people gave the scores; None: unknown
     note: str = ''  # one line of explanation
+    # column of the tables that names the source of an image; its values stay together in all folds
+    group: str = ''
 
 # %% ../nbs/032_datasets.ipynb #902ce46d
 RAISE = DatasetInfo(

@@ -128,13 +128,13 @@ def _plan_images(n_train, n_test, photos, seed):
     return plans
 
 # %% ../nbs/076_demo.ipynb #62ee93cb
-_DESCRIPTION_COLUMNS = ('filename', 'MOS', 'description')
+_DESCRIPTION_COLUMNS = ('filename', 'MOS', 'description', 'photograph')
 _DEFECT_COLUMNS = ('filename', 'kind', 'x', 'y', 'w', 'h', 'strength', 'area', 'photograph', 'realness')
 
 # %% ../nbs/076_demo.ipynb #0ac315cf
 def _description_row(demo_image):
     "The row of image_descriptions.csv."
-    return [demo_image.filename, f'{demo_image.mos:.6f}', demo_image.description]
+    return [demo_image.filename, f'{demo_image.mos:.6f}', demo_image.description, demo_image.photo.name]
 
 # %% ../nbs/076_demo.ipynb #61282713
 def _defect_rows(demo_image):
@@ -202,7 +202,7 @@ def _credits_text(photos):
     return _CREDITS.format(rows='\n'.join(rows), note=NOTE)
 
 # %% ../nbs/076_demo.ipynb #b634e2a7
-RECIPE_VERSION = 1  # raise it when the code generates other images
+RECIPE_VERSION = 2  # raise it when the code generates other files
 
 
 def _photographs_digest(photos):
@@ -232,6 +232,7 @@ def _dataset_facts(recipe, photos):
         mos_range=[round(to_z_scale(0), 4), round(to_z_scale(100), 4)],
         human=False,
         note=NOTE,
+        group='photograph',
         demo=recipe,
     )
 

@@ -20,13 +20,21 @@ def print_evaluation(
     split: str,  # 'test'
 ):
     "Print the metrics on all images and on parts of them, and the quality of the prediction intervals."
-    from realness.regression.evaluation_tables import parts_table, short_table, uncertainty_lines
+    from realness.regression.evaluation_tables import (
+        parts_table,
+        share_parts_table,
+        short_table,
+        uncertainty_lines,
+    )
 
     title = f'{split}, n = {table.n.iloc[0]} images; value [95 % bootstrap interval], without a logistic fit'
     print_table(short_table(table), title, show_index=True)
     parts = parts_table(table)
     if len(parts):
         print_table(parts, 'Within each group (groups with at least 5 images)')
+    shares = share_parts_table(table)
+    if len(shares):
+        print_table(shares, 'Coverage of the 90 % intervals and out-of-domain images within parts')
     for line in uncertainty_lines(table):
         print(line)
     print(f'Tables and figures are in {table.attrs["folder"]}; table.csv has values after a logistic fit too')
@@ -39,7 +47,11 @@ def evaluate(  # noqa: PLR0913
     split: Annotated[str, typer.Option(help='The split of DATA to evaluate on.')] = 'test',
     out: path_option('Folder for tables and figures. Default: RUN/evaluations.') = None,
     group: Annotated[
-        str | None, typer.Option(help='A column of the table; SROCC is computed for each of its values, too.')
+        str | None,
+        typer.Option(
+            help='A column of the table; SROCC, coverage and out-of-domain images are computed for each of '
+            'its values, too. Default: the group of dataset.json, if it has few values; none for no column.'
+        ),
     ] = None,
     skip_bad: SkipBad = False,
     device: Device = None,

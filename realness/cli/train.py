@@ -31,6 +31,21 @@ def _format_coverage(modality, coverage):
     return f'{text} on {coverage["n"]} held-out images'
 
 # %% ../../nbs/558_cli_train.ipynb #08fa50e1
+def _print_parts(metrics):
+    "Print coverage and out-of-domain images within parts, if they were measured."
+    import pandas as pd
+
+    from realness.regression.evaluation_tables import PART_LABELS
+
+    lines = [line for line in metrics.get('parts_90', []) if line['part'] != 'all']
+    if not lines:
+        return
+    table = pd.DataFrame(lines)[['modality', 'part', 'n']].replace({'part': PART_LABELS})
+    for name, column in (('coverage', 'coverage'), ('flagged', 'out-of-domain')):
+        table[column] = [f'{x[name]:.1%} [{x[f"{name}_lo"]:.1%}, {x[f"{name}_hi"]:.1%}]' for x in lines]
+    print_table(table, 'Held-out images within parts: coverage of the 90 % intervals, out-of-domain images')
+
+# %% ../../nbs/558_cli_train.ipynb #b5530583
 def _read_json(path):
     return json.loads(path.read_text(encoding='utf-8'))
 
@@ -51,10 +66,14 @@ def print_cross_validation(
     table['fold sd'] = cv.fold_sd
     table['pooled'] = pooled
     title = f'Cross-validation of the {settings["head"]} head: {settings["cv"]} folds x {settings["repeats"]}'
+    if settings.get('group'):
+        title += f', whole groups ({settings["group"]})'
     print_table(table, f'{title}, n = {cv.n.iloc[0]} images, seed {settings["seed"]}, without a logistic fit')
     print(_MODALITY_LEGEND)
-    for modality, coverage in _read_json(run / 'config.json')['metrics'].get('coverage_90', {}).items():
+    metrics = _read_json(run / 'config.json')['metrics']
+    for modality, coverage in metrics.get('coverage_90', {}).items():
         print(_format_coverage(modality, coverage))
+    _print_parts(metrics)
 
 # %% ../../nbs/558_cli_train.ipynb #21fd2247
 def best_config(

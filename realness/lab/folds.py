@@ -25,37 +25,14 @@ class Fold(NamedTuple):
     seed: int = 0  # passed to predictors that take a seed
     name: str = ''  # the group that is left out, if any
 
-# %% ../../nbs/325_lab_folds.ipynb #bae2c601
-def _assign_groups(
-    sizes: np.ndarray,  # number of rows in each group
-    folds: int,  # number of folds
-    rng: np.random.Generator,  # decides the order of groups of the same size
-) -> np.ndarray:  # the fold of each group
-    "Assign each group, the largest first, to the fold that has the fewest rows so far."
-    order = rng.permutation(len(sizes))
-    order = order[np.argsort(-sizes[order], kind='stable')]
-    assigned = np.zeros(len(sizes), int)
-    rows = np.zeros(folds)
-    for group in order:
-        assigned[group] = rows.argmin()
-        rows[assigned[group]] += sizes[group]
-    return assigned
-
 # %% ../../nbs/325_lab_folds.ipynb #b15afd70
-def _group_folds(groups, folds: int, repeats: int, seed: int) -> list:
+def _group_folds(groups, strata, config: RunConfig) -> list:
     "Folds that keep the rows of a group together; raise if there are fewer groups than folds."
-    names, group_of_row, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    if len(names) < folds:
-        raise RealnessError(f'{len(names)} groups are too few for {folds} folds; use fewer folds')
-    result = []
-    for repeat in range(repeats):
-        assigned = _assign_groups(sizes, folds, np.random.default_rng([seed, repeat]))
-        fold_of_row = assigned[group_of_row]
-        for fold in range(folds):
-            train = np.flatnonzero(fold_of_row != fold)
-            test = np.flatnonzero(fold_of_row == fold)
-            result.append(Fold(repeat, fold, train, test, seed))
-    return result
+    splits = split_repeatedly(len(groups), config, strata, groups)
+    return [
+        Fold(repeat, i % config.cv, train, test, config.seed)
+        for i, (repeat, train, test) in enumerate(splits)
+    ]
 
 # %% ../../nbs/325_lab_folds.ipynb #506a1453
 def _stratified_folds(n: int, folds: int, repeats: int, seed: int, strata) -> list:
@@ -73,14 +50,15 @@ def make_folds(  # noqa: PLR0913
     repeats: int = 3,
     seed: int = 0,
     strata=None,  # the class of each row; every fold has the same share of each class
-    groups=None,  # the group of each row; groups stay together, and `strata` is ignored
+    groups=None,  # the group of each row; groups stay together
 ) -> list:  # of `Fold`, the folds of the first repeat first
     "Make the folds of a repeated k-fold cross-validation; raise if there are fewer groups than folds."
     if folds < 2 or repeats < 1:
         raise RealnessError(f'{folds} folds x {repeats} repeats; use at least 2 folds and 1 repeat')
     if groups is None:
         return _stratified_folds(n, folds, repeats, seed, strata)
-    return _group_folds(np.asarray(groups).astype(str), folds, repeats, seed)
+    config = RunConfig(cv=folds, repeats=repeats, seed=seed)
+    return _group_folds(np.asarray(groups).astype(str), strata, config)
 
 # %% ../../nbs/325_lab_folds.ipynb #60587dd8
 def leave_group_out(

@@ -57,7 +57,9 @@ class LabConfig:
     seed: int = 0  # Seed of the folds.
     best: bool = False  # Add the configuration of `realness train --best` (re-encodes every image once).
     seeds: int = 5  # Seeds of the official test, if DATA/test has MOS; 0 skips the test.
-    group: str | None = None  # Column, such as prompt: images with the same value stay in one fold.
+    # Column, such as prompt: images with the same value stay in one fold; none for no groups.
+    # Default: the group of dataset.json.
+    group: str | None = None
     leave_out: str | None = None  # Column, such as generator: also leave out one group at a time.
     permutations: int = 3  # Permutations of the shuffled-MOS control, 3 or more.
     epochs: int = 20  # Maximum number of epochs of an MLP head.

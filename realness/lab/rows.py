@@ -24,16 +24,17 @@ from ..regression.mlp_fit import INPUT_SCALE
 from ..regression.run_config import RunConfig
 
 # %% ../../nbs/350_lab_rows.ipynb #9abcab22
-def head_row(
+def head_row(  # noqa: PLR0913
     blocks: dict,  # block name -> n x width
     y,  # MOS, n
     head: str = 'svr',  # name of the head
     modality: str = 'both',  # 'both', 'image' or 'text'
     copies: tuple = (),  # image blocks of re-encoded copies, used as further training rows
+    groups=None,  # the group of each image, kept together in inner folds; None for no groups
     **settings,  # other fields of `RunConfig`, such as epochs
 ) -> Callable:  # predict(train, test, seed)
     "A predictor that fits a head of `realness train`."
-    rows = FeatureRows(blocks, y, copies)
+    rows = FeatureRows(blocks, y, copies, groups=groups)
 
     def predict(train, test, seed=0):
         config = RunConfig(head=head, modality=modality, seed=seed, **settings).check()

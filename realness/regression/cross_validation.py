@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MIN_HELD_OUT', 'CVFold', 'split_repeatedly', 'apply_head', 'predict_fold', 'cross_validate', 'HeldOut',
-           'predict_held_out', 'nested_coverage']
+           'predict_held_out', 'covered_rows', 'nested_coverage', 'flagged_rows', 'measure_fold', 'share_rows']
 
 # %% ../../nbs/160_cross_validation.ipynb #477f2115
 import math
@@ -17,7 +17,9 @@ import torch
 
 from ..config import RealnessError, track
 from ..fold_intervals import FoldPredictions, fold_ci
+from ..groups import count_groups, describe_groups, group_folds
 from ..metric_tables import cv_summary
+from .domain import fit_domain
 from .feature_blocks import FeatureRows
 from .heads import HEADS, fit_head
 from .run_config import RunConfig
@@ -36,12 +38,19 @@ def split_repeatedly(
     n: int,  # rows
     config: RunConfig,  # its folds (cv), repeats and seed
     strata=None,  # class of each row, or None
+    groups=None,  # group of each row, or None
 ) -> list:  # of `CVFold`
-    "The folds of a repeated k-fold cross-validation, stratified if classes are given."
+    "The folds of a repeated k-fold cross-validation, stratified and of whole groups if these are given."
     from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold
 
     if n < 2 * config.cv:
         raise RealnessError(f'{n} images are too few for {config.cv} folds; use fewer folds')
+    if groups is not None:
+        return [
+            CVFold(repeat, train, test)
+            for repeat in range(config.repeats)
+            for train, test in group_folds(groups, config.cv, [config.seed, repeat], strata)
+        ]
     splitter = RepeatedKFold if strata is None else RepeatedStratifiedKFold
     folds = splitter(n_splits=config.cv, n_repeats=config.repeats, random_state=config.seed)
     splits = folds.split(np.zeros(n), strata)
@@ -92,12 +101,12 @@ def cross_validate(
     "Predict every row by heads that were fitted on other rows."
     predictions = np.full((config.repeats, len(rows)), np.nan)
     pairs = []
-    folds = split_repeatedly(len(rows), config, rows.strata)
+    folds = split_repeatedly(len(rows), config, rows.strata, rows.groups)
     for fold in track(folds, f'{config.head} {config.modality} folds'):
         predicted = predict_fold(rows, fold.train, fold.test, config)
         predictions[fold.repeat, fold.test] = predicted
         pairs.append((rows.mos[fold.test], predicted))
-    held_out = FoldPredictions(predictions, config.cv)
+    held_out = FoldPredictions(predictions, config.cv, rows.groups)
     return _summarise_folds(pairs, rows.mos, held_out, config.modality), predictions
 
 # %% ../../nbs/160_cross_validation.ipynb #5eaa3e81
@@ -110,6 +119,7 @@ class HeldOut(NamedTuple):
     mos: np.ndarray  # true MOS, n
     predictions: np.ndarray  # n
     how: str  # how the images were held out, in words
+    groups: np.ndarray | None = None  # the group of each image; None for no groups
 
 # %% ../../nbs/160_cross_validation.ipynb #975d1f10
 def _without_rare_strata(rows):
@@ -117,6 +127,16 @@ def _without_rare_strata(rows):
     if rows.strata is None or min(np.sum(rows.strata), np.sum(~rows.strata)) >= 5:
         return rows
     return replace(rows, strata=None)
+
+# %% ../../nbs/160_cross_validation.ipynb #5f0a6bad
+def _five_folds(
+    rows: FeatureRows,
+    config: RunConfig,
+) -> list:  # of `CVFold`
+    "One repeat of five folds; fewer if there are fewer groups."
+    groups = rows.groups if count_groups(rows.groups) > 1 else None
+    n_folds = min(5, count_groups(groups) or 5)
+    return split_repeatedly(len(rows), replace(config, cv=n_folds, repeats=1), rows.strata, groups)
 
 # %% ../../nbs/160_cross_validation.ipynb #0ba77ccf
 def predict_held_out(
@@ -127,27 +147,40 @@ def predict_held_out(
     n = len(rows)
     if n < MIN_HELD_OUT:
         return None
-    rows = _without_rare_strata(rows)
-    folds = split_repeatedly(n, replace(config, cv=5, repeats=1), rows.strata)
-    enough = math.ceil(5 * HEADS[config.head].enough_held_out / n)  # folds, each with a fifth of the images
-    folds = folds[:enough]
+    all_folds = _five_folds(_without_rare_strata(rows), config)
+    enough = math.ceil(len(all_folds) * HEADS[config.head].enough_held_out / n)  # folds of about equal size
+    folds = all_folds[:enough]
     predictions = [
         predict_fold(rows, fold.train, fold.test, config)
         for fold in track(folds, f'{config.modality}: held-out rows')
     ]
-    true = [rows.mos[fold.test] for fold in folds]
-    how = f'training rows by {len(folds)} of 5 folds'
-    return HeldOut(np.concatenate(true), np.concatenate(predictions), how)
+    held_out = rows.take(np.concatenate([fold.test for fold in folds]))
+    how = f'training rows by {len(folds)} of {len(all_folds)} folds{describe_groups(rows.groups)}'
+    return HeldOut(held_out.mos, np.concatenate(predictions), how, held_out.groups)
 
 # %% ../../nbs/160_cross_validation.ipynb #bd66d8b5
 def _covers(rows, fold, config, level):
     "For each test row of a fold: whether its MOS lies in an interval learned from the training rows."
     held_out = predict_held_out(rows.take(fold.train), config)
-    calibration, calibrated = Calibration.fit(held_out.mos, held_out.predictions, seed=config.seed)
+    calibration, calibrated = Calibration.fit(
+        held_out.mos, held_out.predictions, seed=config.seed, groups=held_out.groups
+    )
     intervals = Intervals.fit(held_out.mos - calibrated, level, held_out.how)
     lower, upper = intervals.of(calibration(predict_fold(rows, fold.train, fold.test, config)))
     mos = rows.mos[fold.test]
     return (lower <= mos) & (mos <= upper)
+
+# %% ../../nbs/160_cross_validation.ipynb #db0e98d4
+def covered_rows(
+    rows: FeatureRows,
+    config: RunConfig,
+    level: float = 0.9,  # of the intervals
+) -> np.ndarray:  # bool, n: whether the true MOS of an image lies in its interval
+    "The interval of each image is learned from other images, of other groups."
+    covered = np.zeros(len(rows), bool)
+    for fold in track(_five_folds(rows, config), f'{config.modality}: coverage'):
+        covered[fold.test] = _covers(rows, fold, config, level)
+    return covered
 
 # %% ../../nbs/160_cross_validation.ipynb #daa78449
 def nested_coverage(
@@ -156,6 +189,52 @@ def nested_coverage(
     level: float = 0.9,  # of the intervals
 ) -> Coverage:  # share of images whose MOS lies in its interval, with the Wilson interval of the share
     "Measure the coverage on images that neither the head nor the intervals were fitted on."
-    folds = split_repeatedly(len(rows), replace(config, cv=5, repeats=1), rows.strata)
-    hits = [_covers(rows, fold, config, level) for fold in track(folds, f'{config.modality}: coverage')]
-    return share(np.concatenate(hits))
+    return share(covered_rows(rows, config, level))
+
+# %% ../../nbs/160_cross_validation.ipynb #dc9c7f75
+def _flags(rows, fold, config):
+    "For each test row of a fold: whether it is out-of-domain for a domain of the training rows."
+    domain = fit_domain(rows.take(fold.train), config.seed)
+    return (domain(rows.take(fold.test).blocks) > 1).numpy()
+
+# %% ../../nbs/160_cross_validation.ipynb #bd3d6343
+def flagged_rows(
+    rows: FeatureRows,
+    config: RunConfig,  # its seed
+) -> np.ndarray:  # bool, n: whether an image is out-of-domain
+    "The domain of each image is learned from other images, of other groups."
+    flagged = np.zeros(len(rows), bool)
+    for fold in track(_five_folds(rows, config), 'domain'):
+        flagged[fold.test] = _flags(rows, fold, config)
+    return flagged
+
+# %% ../../nbs/160_cross_validation.ipynb #694e3bae
+def measure_fold(
+    rows: FeatureRows,
+    fold: CVFold,
+    config: RunConfig,
+    level: float = 0.9,  # of the intervals
+) -> tuple:  # (whether the MOS of each test row lies in its interval, whether it is out-of-domain), bool
+    "Coverage and domain flags of the test rows of a fold."
+    return _covers(rows, fold, config, level), _flags(rows, fold, config)
+
+# %% ../../nbs/160_cross_validation.ipynb #f18ae886
+def share_rows(
+    parts: dict,  # name of a part -> bool for each image
+    covered: np.ndarray,  # bool, n, see `covered_rows`
+    flagged: np.ndarray | None = None,  # bool, n, see `flagged_rows`; None for unknown
+) -> (
+    list
+):  # of {'part', 'n', 'coverage', 'coverage_lo', 'coverage_hi', 'flagged', 'flagged_lo', 'flagged_hi'}
+    "Coverage and share of out-of-domain images in each part, with Wilson intervals; none for empty parts."
+    lines = []
+    for part, mask in parts.items():
+        if not mask.any():
+            continue
+        line = dict(part=part, n=int(mask.sum()))
+        for name, hits in (('coverage', covered), ('flagged', flagged)):
+            if hits is not None:
+                measured = share(hits[mask])
+                line |= {name: measured.value, f'{name}_lo': measured.lo, f'{name}_hi': measured.hi}
+        lines.append(line)
+    return lines

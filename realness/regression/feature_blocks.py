@@ -46,6 +46,7 @@ class FeatureRows:
     mos: np.ndarray  # n
     copies: tuple = ()  # image blocks of re-encoded copies of the same images, a dictionary for each copy
     strata: np.ndarray | None = None  # class of each image, to stratify folds by; None where it is unknown
+    groups: np.ndarray | None = None  # source of each image, kept together in all folds; None for none
 
     def __post_init__(self):
         object.__setattr__(self, 'mos', np.asarray(self.mos, float))
@@ -55,10 +56,11 @@ class FeatureRows:
         return len(self.mos)
 
     def take(self, rows):
-        "The given rows (indices, a mask or a slice) of blocks, MOS, copies and classes, as `FeatureRows`."
+        "The given rows (indices, a mask or a slice) of everything, as `FeatureRows`."
         copies = tuple(take_rows(copy, rows) for copy in self.copies)
         strata = None if self.strata is None else self.strata[rows]
-        return FeatureRows(take_rows(self.blocks, rows), self.mos[rows], copies, strata)
+        groups = None if self.groups is None else self.groups[rows]
+        return FeatureRows(take_rows(self.blocks, rows), self.mos[rows], copies, strata, groups)
 
     def select(self, modality):
         "The same images with the blocks of one modality; without copies if it has no image blocks."

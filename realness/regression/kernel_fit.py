@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ..config import RealnessError
+from ..groups import split_rows
 from .feature_blocks import BlockScaler, FeatureRows, get_widths, stack_copies
 from .heads import HEADS, FittedHead
 from .kernel_head import KernelHead, mix_kernels
@@ -131,15 +132,13 @@ class _KernelProblem(NamedTuple):
 
 # %% ../../nbs/124_kernel_fit.ipynb #e711b499
 def _inner_folds(
-    n: int,  # images
-    n_copies: int = 0,  # of each image
+    rows: FeatureRows,
     seed: int = 0,
 ) -> list:  # of (rows to fit, with copies; rows to predict, without copies)
-    "Five folds of images and their copies."
-    from sklearn.model_selection import KFold
-
-    offsets = n * np.arange(1 + n_copies)
-    splits = KFold(min(5, n), shuffle=True, random_state=seed).split(np.zeros(n))
+    "Five folds of images and their copies; fewer if there are fewer groups."
+    n = len(rows)
+    offsets = n * np.arange(1 + len(rows.copies))
+    splits = split_rows(n, 5, seed, rows.groups, rows.strata)
     return [(np.concatenate([train + offset for offset in offsets]), test) for train, test in splits]
 
 # %% ../../nbs/124_kernel_fit.ipynb #c421c142
@@ -147,11 +146,10 @@ def _choose_params(
     problem: _KernelProblem,
     fixed: dict,  # parameters that every candidate has
     grid: dict,  # parameter -> candidates
-    seed: int = 0,  # of the folds
+    folds: list,  # of `_inner_folds`
 ) -> dict:  # fixed and chosen parameters, and `score`, the mean squared error
     "The candidate with the lowest mean squared error over inner folds; the first if several are equal."
     n = len(problem.target) // (1 + problem.n_copies)
-    folds = _inner_folds(n, problem.n_copies, seed)
     best = None
     for values in itertools.product(*grid.values()):
         candidate = fixed | dict(zip(grid, values, strict=True))
@@ -209,7 +207,7 @@ def fit_kernel(
     problem = _KernelProblem(
         recipe.solver, matrix, np.tile(target, 1 + n_copies), n_copies, recipe.copy_share
     )
-    params = fixed if params else _choose_params(problem, fixed, HEADS[kind].grid, seed)
+    params = fixed if params else _choose_params(problem, fixed, HEADS[kind].grid, _inner_folds(rows, seed))
     dual, intercept = problem.solve(params)
     curve = inverse_knots(rows.mos, target)
     head = KernelHead(get_widths(blocks), int((dual != 0).sum()), curve.shape[1], recipe)

@@ -17,6 +17,7 @@ from torch.utils.data import TensorDataset
 
 from ..config import RealnessError
 from ..device import seed_everything
+from ..groups import split_validation
 from .feature_blocks import FeatureRows, get_widths, stack_copies
 from .heads import FittedHead
 from .learner import Learner, TrainingSettings, training_settings
@@ -80,13 +81,12 @@ def fit_mlp(
     return learner
 
 # %% ../../nbs/147_mlp_fit.ipynb #6fc138af
-def _split_rows(n, config):
+def _split_rows(rows, config):
     "(indices of the rows to fit, indices of the validation rows)."
-    from sklearn.model_selection import train_test_split
-
+    n = len(rows)
     if n < 10:
         raise RealnessError(f'{n} training images: an MLP head needs at least 10')
-    return train_test_split(np.arange(n), test_size=config.val_share, random_state=config.seed)
+    return split_validation(n, config.val_share, config.seed, rows.groups)
 
 # %% ../../nbs/147_mlp_fit.ipynb #8a6bee8c
 def fit_mlp_head(
@@ -96,7 +96,7 @@ def fit_mlp_head(
     log=None,  # a callback that gets one line an epoch
 ) -> FittedHead:
     "Fit an MLP head on the CPU."
-    train, validation = _split_rows(len(rows), config)
+    train, validation = _split_rows(rows, config)
     settings = training_settings(config, device='cpu', folder=folder, log=log)
     seed_everything(config.seed)
     head = MLPHead(get_widths(rows.blocks))

@@ -18,6 +18,7 @@ from torch import nn
 from ..config import RealnessError
 from ..datasets import DatasetInfo
 from ..encoders import ImageEncoder, TextEncoder
+from ..groups import few_groups_note
 from realness.regression.checkpoints import (
     add_prefix,
     describe_encoder,
@@ -48,7 +49,7 @@ Predicts the mean opinion score of realness of an image (higher = more real), wi
 - trained on: {name}
 - **licence of the training data: {licence}**; it also applies to these weights
 - encoders: {image} and {text}
-- {note}
+- {note}{groups}
 
 Load it with `realness.load("FOLDER OR REPO")`.
 """
@@ -60,6 +61,8 @@ def _format_card(
     "The text of the model card."
     data = model.data
     name = data.name or 'unknown'
+    groups = model.metrics.get('groups', dict(n=0, column=''))
+    note = few_groups_note(groups['n'], groups['column'])
     return _CARD.format(
         short=name.lower().replace(' ', '-'),
         name=name,
@@ -67,6 +70,7 @@ def _format_card(
         image=model.image_encoder.info.name,
         text=model.text_encoder.info.name,
         note=data.note or 'no note',
+        groups=f'\n- {note}' if note else '',
     )
 
 # %% ../../nbs/135_regression_model.ipynb #35cd8ee4

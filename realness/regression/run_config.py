@@ -89,6 +89,9 @@ class RunConfig:
     pooling: str | None = None  # Pooling for a text encoder that defines none: mean, cls or pooler.
     # Number of re-encoded copies of each training image to train on as well (with frozen encoders).
     copies: int = 0
+    # Column, such as prompt, whose values stay together in all folds; none for no groups.
+    # Default: the group of dataset.json.
+    group: str | None = None
 
     def check(self):
         "Raise a `RealnessError` for invalid choices; returns the configuration."

@@ -18,9 +18,12 @@ from ..figures import save_figure
 from ..plots import plot_curves
 
 # %% ../../nbs/162_run_folder.ipynb #cf259cca
+_EARLIER = {'group': None}  # values of settings that earlier versions did not store
+
+
 def _compare_settings(out, settings):
     "Raise unless the folder was started with the same settings."
-    stored = json.loads((out / 'settings.json').read_text())
+    stored = _EARLIER | json.loads((out / 'settings.json').read_text())
     is_complete = (out / 'config.json').is_file()
     state = 'is a run' if is_complete else 'contains an unfinished run'
     for name, value in settings.items():

@@ -7,7 +7,7 @@ __all__ = ['train_run']
 
 # %% ../../nbs/165_runs.ipynb #675439bc
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,21 +15,32 @@ import pandas as pd
 from torch import nn
 
 from ..cache import VectorCache
-from ..config import RealnessError, atomic_write
+from ..config import TABLE, RealnessError, atomic_write
 from ..data import load_split
 from ..datasets import RAISE, dataset_info, is_ai, table_digest
 from ..device import seed_everything
 from ..encoders import create_encoders
+from realness.groups import (
+    choose_group,
+    count_groups,
+    describe_groups,
+    few_groups_note,
+    find_parts,
+    split_validation,
+    training_groups,
+)
 from .checkpoints import make_run_id
 from realness.regression.cross_validation import (
     MIN_HELD_OUT,
     HeldOut,
+    covered_rows,
     cross_validate,
-    nested_coverage,
+    flagged_rows,
     predict_held_out,
+    share_rows,
 )
-from .domain import Domain
-from .feature_blocks import FeatureRows, select_blocks
+from .domain import Domain, fit_domain
+from .feature_blocks import FeatureRows
 from .features import ImageFeatures, extract_blocks
 from .fine_tuning import fine_tune
 from .heads import fit_head
@@ -44,7 +55,8 @@ from realness.regression.run_folder import (
     write_rows,
     write_settings,
 )
-from .uncertainty import Calibration, Intervals
+from .uncertainty import Calibration, Intervals, share
+from ..same_source import count_variants, find_sources, hash_images, suggest_groups, variants_note
 
 # %% ../../nbs/165_runs.ipynb #763bded5
 def _find_train(data):
@@ -73,6 +85,7 @@ class _Run:
     out: Path  # the run folder
     device: str | None
     log: Callable  # gets one line of text
+    seek_variants: bool = False  # whether to look for variants of the same image; for data without groups
 
     @property
     def modalities(self):
@@ -89,7 +102,21 @@ def _extract_rows(run):
     for number in range(config.copies):
         features = ImageFeatures(run.model.image_encoder, VectorCache(), copy=number)
         copies.append(features(df.path, f're-encoded copies, {number + 1} of {config.copies}'))
-    return FeatureRows(blocks, df.MOS, copies, is_ai(df))
+    groups = training_groups(df, config.group)
+    return FeatureRows(blocks, df.MOS, copies, is_ai(df), groups)
+
+# %% ../../nbs/165_runs.ipynb #cdfe371f
+def _note_variants(run, rows):
+    "Log how many images look like variants of another one, and write sources.csv; nothing if there are none."
+    sources = find_sources(hash_images(run.df.path), rows.blocks['image'])
+    path = run.out / 'sources.csv'
+    note = variants_note(sources, path)
+    if not note:
+        return
+    run.log(f'Note: {note}')
+    run.model.metrics['variants'] = count_variants(sources)
+    with atomic_write(path) as partial:
+        suggest_groups(run.df, sources).to_csv(partial, index=False)
 
 # %% ../../nbs/165_runs.ipynb #acee154d
 def _cross_validate_modality(run, rows, modality):
@@ -111,7 +138,8 @@ def _cross_validate(run, rows):
     for modality in run.modalities:
         table, predictions = _cross_validate_modality(run, rows, modality)
         tables.append(table)
-        held_out[modality] = HeldOut(rows.mos, predictions[0], f'training rows by {config.cv} folds')
+        how = f'training rows by {config.cv} folds{describe_groups(rows.groups)}'
+        held_out[modality] = HeldOut(rows.mos, predictions[0], how, rows.groups)
     table = pd.concat(tables)
     with atomic_write(run.out / 'cv.csv') as partial:
         table.to_csv(partial, index=False)
@@ -120,11 +148,16 @@ def _cross_validate(run, rows):
 
 # %% ../../nbs/165_runs.ipynb #5dd0fa9a
 def _measure_coverage(run, rows):
-    "Record the coverage of the 90 % intervals of both heads."
-    run.model.metrics['coverage_90'] = {
-        modality: nested_coverage(rows, run.config.for_modality(modality))._asdict()
-        for modality in run.modalities
-    }
+    "Record the coverage of the 90 % intervals of both heads, and coverage and domain flags within parts."
+    flagged = flagged_rows(rows, run.config)
+    parts = {'all': np.ones(len(rows), bool)} | find_parts(rows.strata, rows.groups, run.config.group)
+    run.model.metrics['coverage_90'] = {}
+    run.model.metrics['parts_90'] = []
+    for modality in run.modalities:
+        covered = covered_rows(rows, run.config.for_modality(modality))
+        run.model.metrics['coverage_90'][modality] = share(covered)._asdict()
+        lines = share_rows(parts, covered, flagged)
+        run.model.metrics['parts_90'] += [dict(modality=modality, **line) for line in lines]
 
 # %% ../../nbs/165_runs.ipynb #6f9ed199
 def _learn_uncertainty(run, held_out):
@@ -135,7 +168,7 @@ def _learn_uncertainty(run, held_out):
         if part is None or len(part.mos) < MIN_HELD_OUT:
             continue
         calibration, predictions = Calibration.fit(
-            part.mos, part.predictions, model.data.mos_scale, run.config.seed
+            part.mos, part.predictions, model.data.mos_scale, run.config.seed, part.groups
         )
         model.calibration[modality] = calibration
         model.intervals[modality] = Intervals.fit(part.mos - predictions, how=part.how)
@@ -165,6 +198,8 @@ def _train_frozen(run):
     "Compute the features once, cross-validate if requested, and fit the heads on all rows."
     config = run.config
     rows = _extract_rows(run)
+    if run.seek_variants:
+        _note_variants(run, rows)
     held_out = _cross_validate(run, rows) if config.cv else {}
     if config.cv and config.repeats > 1 and len(rows) >= 5 * MIN_HELD_OUT:
         _measure_coverage(run, rows)
@@ -173,18 +208,16 @@ def _train_frozen(run):
         for modality in run.model.heads:
             held_out[modality] = predict_held_out(rows, config.for_modality(modality))
     _learn_uncertainty(run, held_out)
-    run.model.domain = Domain.fit(select_blocks(rows.blocks, 'image'), rows.copies, seed=config.seed)
+    run.model.domain = fit_domain(rows, config.seed)
     write_history(run.out, fitted.history)
     write_rows(run.out, run.df, fitted.validation)
 
 # %% ../../nbs/165_runs.ipynb #775ebf78
 def _make_loaders(run):
     "([training loader (augmented, shuffled), validation loader], indices of the validation rows)."
-    from sklearn.model_selection import train_test_split
-
     config = run.config
-    rows = np.arange(len(run.df))
-    train, validation = train_test_split(rows, test_size=config.val_share, random_state=config.seed)
+    groups = training_groups(run.df, config.group)
+    train, validation = split_validation(len(run.df), config.val_share, config.seed, groups)
     loaders = []
     for part, transform in ((train, train_transform()), (validation, None)):
         dataset = RealismDataset(
@@ -240,6 +273,18 @@ def _make_model(config):
         freeze_text=not config.tune or config.freeze == 'text',
     )
 
+# %% ../../nbs/165_runs.ipynb #8164acb7
+def _check_groups(df, config, table):
+    "The number of groups, 0 for none; raises if the column is unsuitable or if --cv needs more groups."
+    groups = training_groups(df, config.group, table)
+    n_groups = count_groups(groups)
+    if 0 < n_groups < config.cv:
+        raise RealnessError(
+            f'{table}: column {config.group} has {n_groups} groups, too few for {config.cv} folds; '
+            f'use --cv {n_groups}, or --group none'
+        )
+    return n_groups
+
 # %% ../../nbs/165_runs.ipynb #26ae7e4c
 def train_run(  # noqa: PLR0913 (a published signature)
     data: Path | str,  # holds train/ (and test/), or is one split
@@ -257,6 +302,9 @@ def train_run(  # noqa: PLR0913 (a published signature)
     out = Path(out)
     log = log or (lambda line: None)
     df, info = _load_data(Path(data), skip_bad, dataset, log)
+    seek_variants = config.group is None
+    config = replace(config, group=choose_group(config.group, info))
+    n_groups = _check_groups(df, config, _find_train(Path(data)) / TABLE)
     settings = dict(asdict(config), table=table_digest(df), rows=len(df))
     if is_finished(out, settings, overwrite):
         log(f'{out}: this run is finished already')
@@ -265,11 +313,15 @@ def train_run(  # noqa: PLR0913 (a published signature)
     model = _make_model(config)
     model.data = info
     model.metrics = dict(n_train=len(df), seed=config.seed)
+    if n_groups:
+        model.metrics['groups'] = dict(column=config.group, n=n_groups)
+        if note := few_groups_note(n_groups, config.group):
+            log(f'Note: {note}')
     encoders = [model.image_encoder.fingerprint(), model.text_encoder.fingerprint()]
     model.run = dict(id=make_run_id(settings, df, encoders, info.mos_scale))
     write_settings(out, settings)
     train = _train_tuned if config.tune else _train_frozen
-    train(_Run(model, df, config, out, device, log))
+    train(_Run(model, df, config, out, device, log, seek_variants and not config.group))
     model.cpu().eval().save_pretrained(out)
     remove_leftovers(out)
     return out

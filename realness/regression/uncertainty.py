@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..config import RealnessError
+from ..groups import split_rows
 from ..logistic import Logistic4, fit_logistic4, logistic4
 
 # %% ../../nbs/125_uncertainty.ipynb #240ad7ae
@@ -163,11 +164,9 @@ def _apply_mapping(kind, params, predictions):
     return params[0] + params[1] * np.asarray(predictions, float)
 
 # %% ../../nbs/125_uncertainty.ipynb #29e93dca
-def _split_folds(n, folds, seed):
-    "(rows to fit on, rows to predict) of each fold."
-    from sklearn.model_selection import KFold
-
-    return list(KFold(min(folds, n), shuffle=True, random_state=seed).split(np.zeros(n)))
+def _split_folds(mos, seed, groups):
+    "(rows to fit on, rows to predict) of each of five folds; fewer if there are fewer groups."
+    return split_rows(len(mos), 5, seed, groups)
 
 # %% ../../nbs/125_uncertainty.ipynb #ed4dd411
 def _mapping_error(kind, predictions, mos, folds):
@@ -181,9 +180,9 @@ def _mapping_error(kind, predictions, mos, folds):
     return total
 
 # %% ../../nbs/125_uncertainty.ipynb #6f57abdb
-def _choose_mapping(predictions, mos, seed):
+def _choose_mapping(predictions, mos, seed, groups=None):
     "(kind, parameters) with the lowest error over inner folds; the identity if no mapping is increasing."
-    folds = _split_folds(len(mos), 5, seed + 1)
+    folds = _split_folds(mos, seed + 1, groups)
     best = (np.inf, 'line', [0.0, 1.0])
     for kind in ('line', 'logistic4'):
         params = _fit_mapping(kind, predictions, mos)
@@ -214,17 +213,19 @@ class Calibration:
         predictions,  # of images that were not fitted on, n
         scale: dict | None = None,  # of the 0-100 scale, see `deciles`
         seed: int = 0,  # of folds and bootstrap
+        groups=None,  # the group of each image, which stays in one fold; None for no groups
     ) -> tuple:  # (Calibration, held-out predictions, mapped with mappings from other folds if this helps)
         "Learn the mapping, and decide whether to apply it."
         mos, predictions = np.asarray(mos, float), np.asarray(predictions, float)
         mapped = predictions.copy()
-        for train, test in _split_folds(len(mos), 5, seed):
-            kind, params = _choose_mapping(predictions[train], mos[train], seed)
+        for train, test in _split_folds(mos, seed, groups):
+            inner_groups = None if groups is None else groups[train]
+            kind, params = _choose_mapping(predictions[train], mos[train], seed, inner_groups)
             mapped[test] = _apply_mapping(kind, params, predictions[test])
         mse_raw = float(((mos - predictions) ** 2).mean())
         mse_mapped = float(((mos - mapped) ** 2).mean())
         final = mapped if mse_mapped < mse_raw else predictions
-        kind, params = _choose_mapping(predictions, mos, seed)
+        kind, params = _choose_mapping(predictions, mos, seed, groups)
         params = [round(float(value), 9) for value in params]
         table = deciles(mos, final, scale=scale, seed=seed).round(6).to_dict('records')
         return cls(kind, params, mse_mapped < mse_raw, len(mos), mse_raw, mse_mapped, table), final

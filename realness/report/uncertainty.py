@@ -7,12 +7,15 @@ __all__ = ['uncertainty_section', 'domain_section']
 
 # %% ../../nbs/504_report_uncertainty.ipynb #d167edef
 import pandas as pd
-from fastcore.xml import Details, P, Summary
+from fastcore.xml import H3, Details, P, Summary
 
 from ..figures import format_number
+from ..groups import few_groups_note
 from ..plots import plot_deciles, plot_distribution
+from ..regression.evaluate import share_parts_table
+from ..regression.modalities import MODALITIES
 from ..regression.uncertainty import deciles
-from .elements import figure_element, missing_element, table_element
+from .elements import figure_element, missing_element, table_element, warning_element
 from .facts import Facts
 from .results import uncertainty_findings
 
@@ -49,10 +52,41 @@ def _training_calibration(facts: Facts) -> list:
     caption = 'The prediction intervals of the run were computed from these images.'
     return [figure_element(figure, _calibration_alt(table, 'held-out training images'), caption)]
 
+# %% ../../nbs/504_report_uncertainty.ipynb #439eb6c8
+_PART_NAMES = {'ai': 'generated images', 'generated': 'generated images', 'photo': 'photographs'}
+
+
+def _shares_element(title: str, table: pd.DataFrame) -> list:
+    "Return a heading and a table of shares, in a list; an empty list for an empty table."
+    if not len(table):
+        return []
+    return [H3(title), table_element(table.replace({'part': _PART_NAMES}))]
+
+# %% ../../nbs/504_report_uncertainty.ipynb #d87fb724
+def _held_out_shares(facts: Facts) -> pd.DataFrame:
+    "Return coverage and out-of-domain images within parts of the training images; empty if not measured."
+    lines = facts.config.get('metrics', {}).get('parts_90', [])
+    table = []
+    for line in lines:
+        row = dict(part=line['part'], model=MODALITIES[line['modality']].label)
+        for name, column in (('coverage', 'coverage'), ('flagged', 'out-of-domain')):
+            share, lo, hi = (f'{100 * line[key]:.1f}' for key in (name, f'{name}_lo', f'{name}_hi'))
+            row[column] = f'{share} % [{lo}, {hi}]'
+        table.append(row | dict(n=line['n']))
+    return pd.DataFrame(table)
+
+# %% ../../nbs/504_report_uncertainty.ipynb #05091882
+def _part_elements(facts: Facts) -> list:
+    "Return the tables of shares within parts, in a list; an empty list without parts."
+    evaluated = pd.DataFrame() if facts.evaluation is None else share_parts_table(facts.evaluation.table)
+    elements = _shares_element('Within parts of the evaluated images', evaluated)
+    return elements + _shares_element('Within parts of held-out training images', _held_out_shares(facts))
+
 # %% ../../nbs/504_report_uncertainty.ipynb #672c0970
 def uncertainty_section(facts: Facts) -> list:
     "Return the coverage of the prediction intervals, and the calibration."
     elements = [P(sentence) for sentence in uncertainty_findings(facts) if 'intervals' in sentence]
+    elements += _part_elements(facts)
     elements += _evaluated_calibration(facts) + _training_calibration(facts)
     return elements or [missing_element('There are too few images, and the run has no calibration.')]
 
@@ -65,6 +99,13 @@ def _domain_table(images: pd.DataFrame) -> list:
     columns = {'domain_score': 'domain score', 'predicted': 'predicted MOS'}
     table = images.head(_MAX_ROWS)[['filename', 'domain_score', 'MOS', 'predicted']].rename(columns=columns)
     return [Details(Summary(f'The {len(table)} highest domain scores'), table_element(table))]
+
+# %% ../../nbs/504_report_uncertainty.ipynb #2bd67be8
+def _few_groups(facts: Facts) -> list:
+    "Return a warning about a run whose training images come from few groups, in a list; it may be empty."
+    groups = facts.config.get('metrics', {}).get('groups', dict(n=0, column=''))
+    note = few_groups_note(groups['n'], groups['column'])
+    return [warning_element(f'{note[0].upper()}{note[1:]}.')] if note else []
 
 # %% ../../nbs/504_report_uncertainty.ipynb #5608c01b
 def domain_section(facts: Facts) -> list:
@@ -87,4 +128,5 @@ def domain_section(facts: Facts) -> list:
     )
     lo, hi = format_number(images.domain_score.min(), 2), format_number(images.domain_score.max(), 2)
     alt = f'Histogram of domain scores from {lo} to {hi}; {len(outside)} are above 1.'
-    return [P(sentence), figure_element(figure, alt), *(_domain_table(outside) if len(outside) else [])]
+    table = _domain_table(outside) if len(outside) else []
+    return [P(sentence), *_few_groups(facts), figure_element(figure, alt), *table]
