@@ -12,7 +12,7 @@ from dataclasses import asdict
 import pandas as pd
 from fastcore.xml import H3, B, Code, Details, Li, P, Pre, Summary, Ul
 
-from ..config import RealnessError
+from ..config import RealnessError, format_count
 from ..datasets import DatasetInfo, dataset_info
 from ..figures import format_interval, format_number
 from ..plots import plot_curves
@@ -140,7 +140,8 @@ def _split_elements(name: str, good: pd.DataFrame, problems: pd.DataFrame) -> li
     errors = (problems.level == 'error').sum()
     notes = (problems.level == 'note').sum()
     without = int((~good.description.str.strip().astype(bool)).sum()) if len(good) else 0
-    text = f': {len(good)} good rows, {errors} problems, {notes} notes'
+    counts = [(len(good), 'good row'), (errors, 'problem'), (notes, 'note')]
+    text = ': ' + ', '.join(format_count(n, noun) for n, noun in counts)
     text += f'; {without} without a description.' if without else '.'
     elements = [P(B(name), text)]
     if len(problems):
