@@ -158,12 +158,8 @@ def print_checked(
 ):
     "Print a checked split."
     errors, notes = (count_level(problems, level) for level in ('error', 'note'))
-    counts = (
-        format_count(len(rows), 'good row'),
-        format_count(errors, 'problem'),
-        format_count(notes, 'note'),
-    )
-    print(f'{split}: {", ".join(counts)} ({TABLE})')
+    counts = [(len(rows), 'good row'), (errors, 'problem'), (notes, 'note')]
+    print(f'{split}: {", ".join(format_count(n, noun) for n, noun in counts)} ({TABLE})')
     if len(problems):
         print_table(problems)
 
