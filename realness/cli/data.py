@@ -164,6 +164,18 @@ def print_checked(
         print_table(problems)
 
 # %% ../../nbs/552_cli_data.ipynb #09d8b1f3
+def _print_groups(checked, column):
+    "Print the number of groups of each split, and whether those of the training images are few."
+    from realness.groups import count_groups, few_groups_note
+
+    for split, (rows, _) in checked.items():
+        if column in rows:
+            n_groups = count_groups(rows[column].astype(str))
+            print(f'{split}: {n_groups} groups ({column})')
+            if split != 'test' and (note := few_groups_note(n_groups, column)):
+                print(f'Note: {note}')
+
+# %% ../../nbs/552_cli_data.ipynb #51b78fc7
 @command
 def data_check(
     data: Annotated[
@@ -184,6 +196,9 @@ def data_check(
     as_json: Json = False,
 ):
     "Check tables and images, and print **all** problems: names, numbers, missing or damaged files."
+    from realness.datasets import dataset_info
+    from realness.groups import choose_group
+
     data = data_folder(data)
     checked = check_data(data, group, suggest)
     has_problems = any(count_level(problems, 'error') for _, problems in checked.values())
@@ -192,6 +207,7 @@ def data_check(
     else:
         for split, (rows, problems) in checked.items():
             print_checked(split, rows, problems)
+        _print_groups(checked, choose_group(group, dataset_info(data)))
         if 'train' in checked and not has_problems:
             print(f'Next step: realness train --data {shlex.quote(str(data))} --out RUN')
     if has_problems:
