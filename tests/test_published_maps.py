@@ -232,15 +232,13 @@ def test_other_readings_change_the_map(published, image):
     plain, long, entities, no = DESCRIPTIONS
     options = {'clip': published.clip, 'cache': None}
     code = {text: heatmap(image, text, variant='code', **options).array for text in DESCRIPTIONS}
-    inside = np.s_[
-        :96, :128
-    ]  # the last windows of `code` reach the border, those of the published code do not
+    inside = np.s_[:96, :128]  # the last windows of `code` reach the border, the published ones do not
     expected = generate_heat_map(image, plain, clip=published.clip)
     assert np.abs(code[plain][:46, :86] - expected[:46, :86]).max() < 1e-4  # cached vectors have 16 bits
     parts = {
         text: heatmap(image, text, variant='code', reading='parts', **options).array for text in DESCRIPTIONS
     }
-    assert np.array_equal(parts[plain], code[plain])
+    assert np.abs(parts[plain] - code[plain]).max() < 1e-4
     for text in (long, entities):
         assert np.abs(parts[text] - code[text])[inside].max() > 1e-3
     assert np.ptp(heatmap(image, no, variant='code', policy=True, **options).array) == 0
