@@ -8,6 +8,7 @@ __all__ = ['hash_images', 'find_sources', 'count_variants', 'variants_note', 'su
 # %% ../nbs/038_same_source.ipynb #3b940abd
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -42,39 +43,54 @@ def hash_images(
 _MAX_BITS = 9  # of 63, between variants
 
 
-def _alike_by_pixels(hashes):
-    "n x n bool: whether two images are variants by their hashes."
+def _alike_by_pixels(hashes, rows=slice(None)):
+    "Rows x n bool: whether two images are variants by their hashes."
     signs = np.where(hashes, 1, -1).astype(np.float32)
-    same = np.maximum(signs[:, 0] @ signs[:, 0].T, signs[:, 0] @ signs[:, 1].T)
-    different = (63 - np.maximum(same, same.T)) / 2
-    return different <= _MAX_BITS
+    images, mirrored = signs[:, 0], signs[:, 1]
+    same = images[rows] @ images.T
+    for first, second in ((images, mirrored), (mirrored, images)):
+        same = np.maximum(same, first[rows] @ second.T)
+    return (63 - same) / 2 <= _MAX_BITS
 
 # %% ../nbs/038_same_source.ipynb #77410427
 _MIN_COSINE = 0.82  # between variants
 _MIN_IMAGES = 50  # for the mean of the vectors; fewer images are not compared by their features
 
 
-def _alike_by_features(vectors):
-    "n x n bool: whether two images are variants by their vectors (n x width)."
+def _unit_vectors(vectors):
+    "Vectors of length 1 after the mean is subtracted; at right angles if the images are too few for a mean."
     if len(vectors) < _MIN_IMAGES:
-        return np.eye(len(vectors), dtype=bool)
+        return np.eye(len(vectors))
     centred = np.asarray(vectors, float) - np.mean(vectors, 0)
-    unit = centred / np.linalg.norm(centred, axis=1, keepdims=True).clip(1e-12)
-    return unit @ unit.T >= _MIN_COSINE
+    return centred / np.linalg.norm(centred, axis=1, keepdims=True).clip(1e-12)
+
+
+def _alike_by_features(unit, rows=slice(None)):
+    "Rows x n bool: whether two images are variants by their `_unit_vectors`."
+    return unit[rows] @ unit.T >= _MIN_COSINE
 
 # %% ../nbs/038_same_source.ipynb #0c7ad6bb
+_BLOCK = 1000  # images that are compared with all others at a time
+
+
 def find_sources(
     hashes: np.ndarray | None = None,  # of `hash_images`; None compares features alone
     vectors: np.ndarray | None = None,  # image features, n x width; None compares pixels alone
 ) -> np.ndarray:  # int, n; images with the same number are variants of one source
     "Number the sources of images, in the order of the images."
+    from scipy.sparse import csr_array, vstack
     from scipy.sparse.csgraph import connected_components
 
-    alike = [_alike_by_pixels(hashes)] if hashes is not None else []
-    alike += [_alike_by_features(vectors)] if vectors is not None else []
-    if not alike:
+    comparisons = [partial(_alike_by_pixels, hashes)] if hashes is not None else []
+    if vectors is not None:
+        comparisons.append(partial(_alike_by_features, _unit_vectors(vectors)))
+    if not comparisons:
         raise RealnessError('nothing to compare; pass hashes or vectors')
-    return connected_components(np.any(alike, axis=0), directed=False)[1]
+    blocks = []
+    for start in range(0, len(hashes if vectors is None else vectors), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        blocks.append(csr_array(np.any([alike(rows=rows) for alike in comparisons], axis=0)))
+    return connected_components(vstack(blocks), directed=False)[1]
 
 # %% ../nbs/038_same_source.ipynb #1df22d21
 def count_variants(
