@@ -25,23 +25,13 @@ class Fold(NamedTuple):
     seed: int = 0  # passed to predictors that take a seed
     name: str = ''  # the group that is left out, if any
 
-# %% ../../nbs/325_lab_folds.ipynb #b15afd70
-def _group_folds(groups, strata, config: RunConfig) -> list:
-    "Folds that keep the rows of a group together; raise if there are fewer groups than folds."
-    splits = split_repeatedly(len(groups), config, strata, groups)
-    return [
-        Fold(repeat, i % config.cv, train, test, config.seed)
-        for i, (repeat, train, test) in enumerate(splits)
-    ]
-
 # %% ../../nbs/325_lab_folds.ipynb #506a1453
-def _stratified_folds(n: int, folds: int, repeats: int, seed: int, strata) -> list:
-    "Folds stratified by class; not stratified if a class has fewer rows than there are folds."
-    if strata is not None:
-        _, counts = np.unique(strata, return_counts=True)
-        strata = strata if counts.min() >= folds else None
-    splits = split_repeatedly(n, RunConfig(cv=folds, repeats=repeats, seed=seed), strata)
-    return [Fold(repeat, i % folds, train, test, seed) for i, (repeat, train, test) in enumerate(splits)]
+def _without_rare_classes(strata, folds: int):
+    "The class of each row; None if a class has fewer rows than there are folds."
+    if strata is None:
+        return None
+    _, counts = np.unique(strata, return_counts=True)
+    return strata if counts.min() >= folds else None
 
 # %% ../../nbs/325_lab_folds.ipynb #753f7c7c
 def make_folds(  # noqa: PLR0913
@@ -56,9 +46,12 @@ def make_folds(  # noqa: PLR0913
     if folds < 2 or repeats < 1:
         raise RealnessError(f'{folds} folds x {repeats} repeats; use at least 2 folds and 1 repeat')
     if groups is None:
-        return _stratified_folds(n, folds, repeats, seed, strata)
+        strata = _without_rare_classes(strata, folds)
+    else:
+        groups = np.asarray(groups).astype(str)
     config = RunConfig(cv=folds, repeats=repeats, seed=seed)
-    return _group_folds(np.asarray(groups).astype(str), strata, config)
+    splits = split_repeatedly(n, config, strata, groups)
+    return [Fold(repeat, i % folds, train, test, seed) for i, (repeat, train, test) in enumerate(splits)]
 
 # %% ../../nbs/325_lab_folds.ipynb #60587dd8
 def leave_group_out(

@@ -44,6 +44,13 @@ def _read_json(path):
 def _as_tuple(values):
     return tuple(values) if values else None
 
+# %% ../../nbs/203_clip_activation.ipynb #751e7361
+def published_activation(
+    settings: dict,  # of a model of open_clip: a configuration, or from `open_clip.get_pretrained_cfg`
+) -> str:  # 'quickgelu' or 'gelu'
+    "Return the activation that settings of open_clip record; GELU if they have no entry."
+    return 'quickgelu' if settings.get('quick_gelu', False) else 'gelu'
+
 # %% ../../nbs/203_clip_activation.ipynb #0f0e5bfd
 def _describes(config, base):
     "Whether a configuration of open_clip agrees with an architecture in all values that both contain."
@@ -64,9 +71,8 @@ def _clue_of_open_clip(folder, base):
     if not model or not _describes(model, base):
         return Clue()
     pixels = config.get('preprocess_cfg', {})
-    activation = 'quickgelu' if model.get('quick_gelu', False) else 'gelu'
     mean, std = _as_tuple(pixels.get('mean')), _as_tuple(pixels.get('std'))
-    return Clue(activation, 'open_clip_config.json', mean, std)
+    return Clue(published_activation(model), 'open_clip_config.json', mean, std)
 
 # %% ../../nbs/203_clip_activation.ipynb #9f47a6bd
 _HIDDEN_ACT = {'quick_gelu': 'quickgelu', 'gelu': 'gelu'}
@@ -114,13 +120,6 @@ def _published_settings(base):
 
     for tag in open_clip.list_pretrained_tags_by_model(base):
         yield tag, open_clip.get_pretrained_cfg(base, tag)
-
-# %% ../../nbs/203_clip_activation.ipynb #751e7361
-def published_activation(
-    settings: dict,  # of published weights, as returned by `open_clip.get_pretrained_cfg`
-) -> str:  # 'quickgelu' or 'gelu'
-    "Return the activation of published weights."
-    return 'quickgelu' if settings.get('quick_gelu', False) else 'gelu'
 
 # %% ../../nbs/203_clip_activation.ipynb #20d25eee
 def _sha256(path):

@@ -112,10 +112,10 @@ def describe_run(
     tensors: dict,  # name -> tensor, all tensors of the model
 ) -> dict:  # for config.json
     "The id of a run, and the digest of the weights that it belongs to."
-    if not run:
-        return {}
+    if not run or 'weights' in run:
+        return run
     weights = hashlib.blake2b(_serialise(tensors), digest_size=16).hexdigest()
-    return dict(weights=weights) | run
+    return run | dict(weights=weights)
 
 # %% ../../nbs/132_checkpoints.ipynb #b6153a9d
 def read_run_id(

@@ -9,7 +9,7 @@ __all__ = ['PRESETS', 'TrainingPreset', 'is_lite', 'choose_preset', 'preset_enco
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..config import RealnessError, default_encoders
+from ..config import default_encoders
 from ..encoders import create_encoders
 from ..registry import Registry
 from .realism_dataset import published_transform, train_transform
@@ -68,8 +68,7 @@ def choose_preset(
     "The name of a preset; by default `ours` for the lite pair and `published` for all others."
     if name is None:
         name = 'ours' if is_lite(encoders) else 'published'
-    if name not in PRESETS:
-        raise RealnessError(f'unknown preset {name!r}; choose {PRESETS.choices()}')
+    PRESETS[name]  # raises `RealnessError` for an unknown name
     return name
 
 # %% ../../nbs/152_training_presets.ipynb #b489ef59
