@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 # A server process that has imported the model libraries, but nothing of realness, and forks for each command.
@@ -215,3 +216,10 @@ def write_split(split: Path, n: int, seed: int = 0, size: tuple = (512, 384)) ->
         rows.append(f'{name},{mos:.4f},"{answer}, image {seed + i} has light, sky and stones."')
     write_table(split, rows)
     return split
+
+
+def add_groups(split: Path, column: str) -> None:
+    """Add a column to the table of a split, with the groups a to e in turn."""
+    table = pd.read_csv(split / 'image_descriptions.csv')
+    table[column] = ['abcde'[i % 5] for i in range(len(table))]
+    table.to_csv(split / 'image_descriptions.csv', index=False)

@@ -5,7 +5,7 @@ import shutil
 
 import pandas as pd
 import pytest
-from system import write_table
+from system import add_groups
 
 TRAIN = ('--encoders', 'lite', '--out', 'run', '--json')
 
@@ -14,9 +14,7 @@ TRAIN = ('--encoders', 'lite', '--out', 'run', '--json')
 def grouped(trained, tmp_path):
     """The data of the trained run, with the column `scene`: five scenes of four training images."""
     data = shutil.copytree(trained.data, tmp_path / 'data')
-    images = list(pd.read_csv(data / 'train/image_descriptions.csv').itertuples())
-    rows = [f'{im.filename},{im.MOS},"{im.description}",{"abcde"[i % 5]}' for i, im in enumerate(images)]
-    write_table(data / 'train', rows, header='filename,MOS,description,scene')
+    add_groups(data / 'train', 'scene')
     return data
 
 

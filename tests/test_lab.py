@@ -5,7 +5,7 @@ import shutil
 
 import pandas as pd
 import pytest
-from system import write_table
+from system import add_groups, write_table
 
 # a small protocol: one encoder pair, one head, one input, 3 folds, 2 repeats
 SMALL = ('--encoders', 'lite', '--heads', 'svr', '--modalities', 'both', '--cv', '3', '--repeats', '2')
@@ -83,9 +83,8 @@ def test_a_folder_without_repeats_gets_wider_intervals(cli, trained, tmp_path):
 def grouped_data(trained, tmp_path):
     """The data of the trained run with five prompts of four images, and raw ratings by four raters."""
     data = shutil.copytree(trained.data, tmp_path / 'data')
+    add_groups(data / 'train', 'prompt')
     images = list(pd.read_csv(data / 'train/image_descriptions.csv').itertuples())
-    rows = [f'{im.filename},{im.MOS},"{im.description}",{"abcde"[i % 5]}' for i, im in enumerate(images)]
-    write_table(data / 'train', rows, header='filename,MOS,description,prompt')
     ratings = [f'{im.filename},{rater},{im.MOS + rater / 9}' for im in images for rater in range(4)]
     write_table(data, ratings, header='filename,rater,rating')
     (data / 'image_descriptions.csv').rename(data / 'ratings.csv')

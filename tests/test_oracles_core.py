@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from made import fill, made_image
+from published_models import PlainCORE, published_name
 from torch import nn
-from torchvision.models import ResNet50_Weights, resnet50
+from torchvision.models import ResNet50_Weights
 from torchvision.transforms import Normalize
 
 from realness.encoders import ImageEncoder, TextEncoder
@@ -21,36 +22,6 @@ DESCRIPTIONS = [
     'No, all is natural.',
     'Somewhat. ' + 'The leaves of the tree repeat like a pattern, ' * 20,
 ]
-
-
-class PlainCORE(nn.Module):
-    "The published architecture: ResNet-50 and the pooler of BERT side by side, 529 hidden units, ReLU."
-
-    def __init__(self, bert):
-        from transformers import BertModel
-
-        super().__init__()
-        self.cnn = resnet50(weights=None)
-        self.cnn.fc = nn.Identity()
-        self.bert = BertModel(bert)
-        self.fc = nn.Sequential(nn.Linear(2048 + bert.hidden_size, 529), nn.ReLU(), nn.Linear(529, 1))
-
-    def forward(self, images, ids, mask):
-        text = self.bert(input_ids=ids, attention_mask=mask).pooler_output
-        return self.fc(torch.cat([self.cnn(images), text], 1))[:, 0]
-
-
-def published_name(name):
-    "The name of a tensor of `COREModel` in the published model; '' if it has none."
-    parts = (
-        ('image_encoder.net.', 'cnn.'),
-        ('text_encoder.net.', 'bert.'),
-        ('heads.both.layers.', 'fc.'),
-    )
-    for ours, theirs in parts:
-        if name.startswith(ours):
-            return theirs + name.removeprefix(ours)
-    return ''
 
 
 @pytest.fixture(scope='module')

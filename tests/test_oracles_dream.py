@@ -10,6 +10,7 @@ import pytest
 import torch
 from made import fill, made_image
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg
+from published_models import to_open_clip
 from transformers import CLIPConfig, CLIPModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
@@ -36,55 +37,13 @@ def published():
     return fill(CLIPModel(config))
 
 
-# tensor of transformers -> tensor of open_clip
-WHOLE = {
-    'vision_model.embeddings.class_embedding': 'visual.class_embedding',
-    'vision_model.embeddings.patch_embedding.weight': 'visual.conv1.weight',
-    'vision_model.embeddings.position_embedding.weight': 'visual.positional_embedding',
-    'text_model.embeddings.token_embedding.weight': 'token_embedding.weight',
-    'text_model.embeddings.position_embedding.weight': 'positional_embedding',
-}
-MODULES = {
-    'vision_model.pre_layrnorm': 'visual.ln_pre',
-    'vision_model.post_layernorm': 'visual.ln_post',
-    'text_model.final_layer_norm': 'ln_final',
-}
-IN_LAYER = {
-    'self_attn.out_proj': 'attn.out_proj',
-    'layer_norm1': 'ln_1',
-    'layer_norm2': 'ln_2',
-    'mlp.fc1': 'mlp.c_fc',
-    'mlp.fc2': 'mlp.c_proj',
-}
-
-
-def to_open_clip(state):
-    "The tensors of a `CLIPModel` under the names of open_clip."
-    result = {theirs: state[name] for name, theirs in WHOLE.items()}
-    result['logit_scale'] = state['logit_scale']
-    result['visual.proj'] = state['visual_projection.weight'].T
-    result['text_projection'] = state['text_projection.weight'].T
-    modules = dict(MODULES)
-    for encoder, prefix in (('vision_model', 'visual.'), ('text_model', '')):
-        for layer in range(2):
-            source, target = f'{encoder}.encoder.layers.{layer}', f'{prefix}transformer.resblocks.{layer}'
-            modules |= {f'{source}.{name}': f'{target}.{theirs}' for name, theirs in IN_LAYER.items()}
-            for kind in ('weight', 'bias'):
-                parts = [state[f'{source}.self_attn.{part}_proj.{kind}'] for part in 'qkv']
-                result[f'{target}.attn.in_proj_{kind}'] = torch.cat(parts)
-    for name, theirs in modules.items():
-        for kind in ('weight', 'bias'):
-            result[f'{theirs}.{kind}'] = state[f'{name}.{kind}']
-    return result
-
-
 @pytest.fixture(scope='module')
 def clip(published):
     "The same weights in open_clip, as our maps use them."
     vision = CLIPVisionCfg(layers=2, width=64, head_width=16, patch_size=32, image_size=224)
     text = CLIPTextCfg(context_length=77, vocab_size=49408, width=48, heads=4, layers=2)
     model = open_clip.CLIP(512, vision, text, quick_gelu=True)
-    model.load_state_dict(to_open_clip(published.state_dict()))
+    model.load_state_dict(to_open_clip(published))
     return CLIP(model, open_clip.get_tokenizer('ViT-B-32'), ClipInfo('made', 'made'), device='cpu')
 
 

@@ -17,12 +17,12 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from published_models import PlainCORE, published_name
 from sklearn.model_selection import train_test_split
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision import transforms
-from torchvision.models import resnet50
-from transformers import BertConfig, BertModel
+from transformers import BertConfig
 
 from realness.config import SEED, TABLE
 from realness.device import seed_everything
@@ -85,18 +85,6 @@ def exact_pixels(x):
     return (x.double() * 255).round() / 255
 
 
-def published_name(name):
-    "The name of a parameter of `COREModel` in the published model."
-    for ours, published in (
-        ('image_encoder.net', 'cnn'),
-        ('text_encoder.net', 'bert'),
-        ('heads.both.layers', 'fc'),
-    ):
-        if name.startswith(f'{ours}.'):
-            return published + name.removeprefix(ours)
-    return None
-
-
 def made_weight(name, tensor):
     "Weights that depend on the name alone: normal for matrices, 1 for scales, 0 for biases."
     if tensor.dim() < 2:
@@ -131,24 +119,9 @@ def made_core():
     return model
 
 
-class Plain(nn.Module):
-    "The published architecture: outputs of ResNet-50 and BERT, side by side, into two linear layers."
-
-    def __init__(self):
-        super().__init__()
-        self.cnn = resnet50()
-        self.cnn.fc = nn.Identity()
-        self.bert = BertModel(BertConfig())
-        self.fc = nn.Sequential(nn.Linear(2048 + 768, 529), nn.ReLU(), nn.Linear(529, 1))
-
-    def forward(self, images, ids, mask):
-        text = self.bert(input_ids=ids, attention_mask=mask).pooler_output
-        return self.fc(torch.cat([self.cnn(images), text], 1))[:, 0]
-
-
 def copy_to_plain(core):
-    "A `Plain` with the weights of a `COREModel`."
-    plain = Plain()
+    "A `PlainCORE` with the weights of a `COREModel`."
+    plain = PlainCORE(BertConfig())
     state = {published_name(name): tensor for name, tensor in core.state_dict().items()}
     plain.load_state_dict({name: tensor for name, tensor in state.items() if name})
     return plain

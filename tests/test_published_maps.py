@@ -14,6 +14,7 @@ import pytest
 import torch
 from open_clip.tokenizer import SimpleTokenizer
 from PIL import Image
+from published_models import to_open_clip
 from system import noise
 
 from realness.localization.clip_model import CLIP, ClipInfo
@@ -78,44 +79,6 @@ def tokenizer(tmp_path_factory):
     return CLIPTokenizer.from_pretrained(folder)
 
 
-def copy_weights(source, target):
-    """Copy the weights of a `CLIPModel` of transformers into the same model of open_clip."""
-    weights = {
-        'visual.conv1.weight': source.vision_model.embeddings.patch_embedding.weight,
-        'visual.class_embedding': source.vision_model.embeddings.class_embedding,
-        'visual.positional_embedding': source.vision_model.embeddings.position_embedding.weight,
-        'visual.proj': source.visual_projection.weight.T,
-        'token_embedding.weight': source.text_model.embeddings.token_embedding.weight,
-        'positional_embedding': source.text_model.embeddings.position_embedding.weight,
-        'text_projection': source.text_projection.weight.T,
-        'logit_scale': source.logit_scale,
-    }
-    layers = {
-        'visual.ln_pre': source.vision_model.pre_layrnorm,
-        'visual.ln_post': source.vision_model.post_layernorm,
-        'ln_final': source.text_model.final_layer_norm,
-    }
-    for prefix, encoder in (('visual.', source.vision_model.encoder), ('', source.text_model.encoder)):
-        for i, layer in enumerate(encoder.layers):
-            block = f'{prefix}transformer.resblocks.{i}'
-            attention = layer.self_attn
-            inputs = (attention.q_proj, attention.k_proj, attention.v_proj)
-            weights[f'{block}.attn.in_proj_weight'] = torch.cat([part.weight for part in inputs])
-            weights[f'{block}.attn.in_proj_bias'] = torch.cat([part.bias for part in inputs])
-            layers |= {
-                f'{block}.ln_1': layer.layer_norm1,
-                f'{block}.ln_2': layer.layer_norm2,
-                f'{block}.attn.out_proj': attention.out_proj,
-                f'{block}.mlp.c_fc': layer.mlp.fc1,
-                f'{block}.mlp.c_proj': layer.mlp.fc2,
-            }
-    for name, layer in layers.items():
-        weights |= {f'{name}.weight': layer.weight, f'{name}.bias': layer.bias}
-    missing, unexpected = target.load_state_dict(weights, strict=False)
-    assert not unexpected
-    assert set(missing) <= {'attn_mask'}
-
-
 @pytest.fixture(scope='module')
 def published(tokenizer):
     """The published model with random weights, its processor, and our `CLIP` of the same weights."""
@@ -129,7 +92,7 @@ def published(tokenizer):
             if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d):
                 layer.weight.data.mul_(2)
     ours = open_clip.create_model('ViT-B-32-quickgelu')
-    copy_weights(model, ours)
+    ours.load_state_dict(to_open_clip(model))
     clip = CLIP(ours, open_clip.get_tokenizer('ViT-B-32-quickgelu'), ClipInfo('ViT-B-32', 'test'), 'cpu')
     images = getattr(models.clip, 'CLIPImageProcessorPil', models.clip.CLIPImageProcessor)
     return SimpleNamespace(model=model, processor=CLIPProcessor(images(), tokenizer), clip=clip)
