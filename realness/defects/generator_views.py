@@ -90,8 +90,9 @@ def _crop_box(size, rng):
     widest = min(width, height * aspect)
     narrowest = max(0.4 * widest, min(widest, 0.9 * VIEW_SIZE[1]))
     crop_width = widest if rng.random() < 0.3 else rng.uniform(narrowest, widest)
-    x, y = rng.uniform(0, width - crop_width), rng.uniform(0, height - crop_width / aspect)
-    return x, y, x + crop_width, y + crop_width / aspect
+    crop_height = min(height, crop_width / aspect)
+    x, y = rng.uniform(0, width - crop_width), rng.uniform(0, height - crop_height)
+    return x, y, x + crop_width, y + crop_height
 
 # %% ../../nbs/073_generator_views.ipynb #e999f55c
 def _parts_in_crop(parts, size, crop, mirrored):

@@ -28,7 +28,7 @@ from realness.localization.cell_features import (
     prepare_image,
 )
 from .localizer_data import TrainingCells, make_training_cells
-from ..pretrained import package_weights
+from ..pretrained import check_sha256, package_weights
 from ..registry import Registry, load_function
 
 # %% ../../nbs/230_localizer.ipynb #ee0dd6bc
@@ -154,6 +154,8 @@ def _read_folder(folder):
 
     try:
         about = json.loads((folder / 'localizer.json').read_text(encoding='utf-8'))
+        if expected := about.pop('sha256', None):  # files of earlier versions have none
+            check_sha256(folder / 'localizer.safetensors', expected)
         tensors = load_file(folder / 'localizer.safetensors')
     except OSError:
         raise RealnessError(
@@ -175,9 +177,11 @@ def write_localizer(
     "Write localizer.safetensors and localizer.json, each completely or not at all."
     from safetensors.torch import save
 
+    weights = save(tensors)
+    about = {**about, 'sha256': hashlib.sha256(weights).hexdigest()}
     text = json.dumps({'kind': 'localizer', 'format': _FORMAT, **about}, indent=1, ensure_ascii=False)
     with atomic_write(Path(folder) / 'localizer.safetensors') as partial:
-        partial.write_bytes(save(tensors))
+        partial.write_bytes(weights)
     with atomic_write(Path(folder) / 'localizer.json') as partial:
         partial.write_text(text + '\n', encoding='utf-8')
 
@@ -185,6 +189,7 @@ def write_localizer(
 ARCHITECTURES = Registry(
     'localizer architecture'
 )  # name -> (tensors, about) -> localizer, or 'module:function'
+ARCHITECTURES.register('cells', 'realness.localization.localizer:restore_cell_localizer')
 ARCHITECTURES.register('network', 'realness.localization.network_localizer:restore_network_localizer')
 PACKAGED = {'cells': 'localizer'}  # name -> folder of weights in the package
 DEFAULT_LOCALIZER = 'cells'  # a name in `PACKAGED`
@@ -277,9 +282,6 @@ class Localizer:
 def restore_cell_localizer(tensors: dict, about: dict) -> Localizer:
     "A cell `Localizer` from the entries of its files."
     return Localizer(*_unpack(tensors), about)
-
-
-ARCHITECTURES.register('cells', restore_cell_localizer)
 
 # %% ../../nbs/230_localizer.ipynb #357fae25
 def fit_cells(

@@ -111,7 +111,7 @@ def _training_record(run, train, held_out, encoder):
         'encoder': encoder.fingerprint(),
         'tower_trained': run.fit.tower_steps > 0,
         'sides': list(run.sides),
-        'trained_on': [photo.name for photo in train],
+        'trained_on': [[photo.name, 'that of its owner'] for photo in train],
         'photographs_held_out': [photo.name for photo in held_out],
     }
 
