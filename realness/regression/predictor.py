@@ -13,12 +13,19 @@ import numpy as np
 from ..cache import VectorCache
 from ..config import RealnessError
 from ..device import pick_device
+from ..native import NativeFeatures
 from .checkpoints import read_run_id
 from .features import ImageFeatures, TextFeatures, split_blocks
 from .regression_model import COREModel, load_model
 
 # %% ../../nbs/168_predictor.ipynb #d5d6322c
 SCORE_DECIMALS = {'mos': 6, 'mos_100': 3, 'mos_lo': 6, 'mos_hi': 6, 'domain_score': 4, 'out_of_domain': 0}
+
+# %% ../../nbs/168_predictor.ipynb #7da70a78
+def _reads_native(model):
+    "Whether a head or the domain of a model reads the block `native`."
+    robust = any(head.config.get('kind') == 'robust' for head in model.heads.values())
+    return robust or (model.domain is not None and 'native' in model.domain.widths)
 
 # %% ../../nbs/168_predictor.ipynb #741b864b
 def _score_one(predictor, modality, mos, distance):
@@ -35,10 +42,12 @@ def _score_one(predictor, modality, mos, distance):
     return scores
 
 # %% ../../nbs/168_predictor.ipynb #25bf66d7
-def _score_vectors(predictor, modality, vectors, descriptions):
+def _score_vectors(predictor, modality, images, vectors, descriptions):
     "Scores of images, given their cached vectors and their descriptions; one dictionary for each."
     model = predictor.model
     blocks = split_blocks(np.stack(vectors), predictor.images.widths)
+    if predictor.native is not None:
+        blocks |= predictor.native(images, scene=blocks['scene'])
     distances = [None] * len(vectors) if model.domain is None else model.domain(blocks).tolist()
     if modality != 'image':
         blocks.update(predictor.texts(descriptions))
@@ -73,7 +82,8 @@ def score_rows(
             continue
         vectors = [features[i][0] for i in places]
         descriptions = [rows[i].get('description') or '' for i in places]
-        scores = _score_vectors(predictor, modality, vectors, descriptions)
+        images = [rows[i]['image'] for i in places]
+        scores = _score_vectors(predictor, modality, images, vectors, descriptions)
         for i, score in zip(places, scores, strict=True):
             results[i].update(score)
     return results
@@ -109,6 +119,7 @@ class Predictor:
         self.device = pick_device(device)
         self.model.heads.double()
         self.images = ImageFeatures(model.image_encoder.to(self.device), cache, batch_size)
+        self.native = NativeFeatures(cache) if _reads_native(model) else None
         self.texts = TextFeatures(model.text_encoder.to(self.device), cache)
         self.main = next((modality for modality in ('both', 'text') if modality in model.heads), 'image')
 
