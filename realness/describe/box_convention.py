@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['MIN_IMAGES', 'MIN_BOXES', 'BoxEvidence', 'RecognisedConvention', 'recognise_convention']
 
-# %% ../../nbs/414_box_convention.ipynb #e380303c
+# %% ../../nbs/414_box_convention.ipynb #50de9d3a
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import log
 
-from .boxes import BOX_SCALES, ORDERS, BoxConvention
+from .boxes import BOX_SCALES, ORDERS, BoxConvention, box_problem
 
-# %% ../../nbs/414_box_convention.ipynb #e7dd779b
+# %% ../../nbs/414_box_convention.ipynb #08bd1c91
 @dataclass(frozen=True)
 class BoxEvidence:
     "The boxes of one answer."
@@ -21,7 +21,7 @@ class BoxEvidence:
     boxes: tuple  # of `AnswerBox`
     size: tuple  # width and height of the image that was sent
 
-# %% ../../nbs/414_box_convention.ipynb #f1aaa37f
+# %% ../../nbs/414_box_convention.ipynb #fd03246e
 _ERROR_RATE = 0.01
 _WIDEST = 10_000  # errors are spread over 0 to this
 
@@ -31,7 +31,7 @@ def _log_density(value: float, full: float) -> float:
     inside = (1 - _ERROR_RATE) / full if -0.01 * full <= value <= 1.01 * full else 0.0
     return log(inside + _ERROR_RATE / _WIDEST)
 
-# %% ../../nbs/414_box_convention.ipynb #2c016198
+# %% ../../nbs/414_box_convention.ipynb #d181e0e4
 def _log_likelihood(evidence: list, convention: BoxConvention) -> float:
     "The log likelihood of all coordinates under a convention."
     total = 0.0
@@ -42,7 +42,7 @@ def _log_likelihood(evidence: list, convention: BoxConvention) -> float:
             total += sum(_log_density(*pair) for pair in zip(box.values, full, strict=True))
     return total
 
-# %% ../../nbs/414_box_convention.ipynb #7cd9a597
+# %% ../../nbs/414_box_convention.ipynb #dd95d61a
 _PLACES = {  # word -> (axis, side): 0 = x, 1 = y; -1 = low values
     'left': (0, -1),
     'right': (0, 1),
@@ -67,7 +67,7 @@ def _count_places(evidence: list, convention: BoxConvention) -> tuple:
                 total += 1
     return agree, total
 
-# %% ../../nbs/414_box_convention.ipynb #0f4a4f13
+# %% ../../nbs/414_box_convention.ipynb #68cebb47
 _AGREEMENT = 0.8
 
 
@@ -75,7 +75,7 @@ def _place_log_likelihood(evidence, convention) -> float:
     agree, total = _count_places(evidence, convention)
     return agree * log(_AGREEMENT) + (total - agree) * log(1 - _AGREEMENT)
 
-# %% ../../nbs/414_box_convention.ipynb #51c4a822
+# %% ../../nbs/414_box_convention.ipynb #3ec3518c
 MIN_IMAGES = 8
 MIN_BOXES = 12
 _MARGIN = 8.0
@@ -92,6 +92,11 @@ class RecognisedConvention:
     suspected: BoxConvention | None = None  # one that fits better, without enough evidence
 
     @property
+    def has_enough(self) -> bool:
+        "Whether there are enough boxes to recognise a convention."
+        return self.n_images >= MIN_IMAGES and self.n_boxes >= MIN_BOXES
+
+    @property
     def note(self) -> str:
         "What to tell the user; '' if the model follows the prompt."
         basis = f'{self.n_boxes} boxes in {self.n_images} answers'
@@ -106,13 +111,23 @@ class RecognisedConvention:
             'describe more images, or name the convention with --boxes'
         )
 
-# %% ../../nbs/414_box_convention.ipynb #80bc2e31
+# %% ../../nbs/414_box_convention.ipynb #32fd3b68
 def _reaches_edges(evidence, convention) -> bool:
     "Whether boxes lie in the outer fifth of both axes."
     boxes = [convention.to_fractions(box.values, answer.size) for answer in evidence for box in answer.boxes]
     return all(max(box[axis] for box in boxes) > 0.8 for axis in (2, 3))
 
-# %% ../../nbs/414_box_convention.ipynb #52df49f0
+# %% ../../nbs/414_box_convention.ipynb #83bc6256
+def _mostly_invalid(evidence, convention) -> bool:
+    "Whether more than half of the boxes are invalid in a convention."
+    boxes = [
+        box_problem(convention.to_fractions(box.values, answer.size), box.label)
+        for answer in evidence
+        for box in answer.boxes
+    ]
+    return sum(map(bool, boxes)) > len(boxes) / 2
+
+# %% ../../nbs/414_box_convention.ipynb #b9b82e92
 def _rank_conventions(evidence) -> list:
     "(margin, convention), best first; the margin is relative to the convention of the prompt."
     asked = BoxConvention()
@@ -125,7 +140,7 @@ def _rank_conventions(evidence) -> list:
     ranked = [(score(convention) - baseline, convention) for convention in others if convention != asked]
     return sorted(ranked, key=lambda pair: -pair[0])
 
-# %% ../../nbs/414_box_convention.ipynb #08d01ae8
+# %% ../../nbs/414_box_convention.ipynb #410394ec
 def recognise_convention(
     answers: Iterable,  # of `BoxEvidence`
 ) -> RecognisedConvention:
@@ -137,7 +152,7 @@ def recognise_convention(
     if not ranked or ranked[0][0] < _MARGIN:
         return asked
     margin, convention = ranked[0]
-    enough = len(evidence) >= MIN_IMAGES and n_boxes >= MIN_BOXES
-    if enough and _reaches_edges(evidence, convention):
+    if asked.has_enough and _reaches_edges(evidence, convention):
         return RecognisedConvention(convention, len(evidence), n_boxes, margin)
-    return replace(asked, margin=margin, suspected=convention)
+    suspected = convention if _mostly_invalid(evidence, BoxConvention()) else None
+    return replace(asked, margin=margin, suspected=suspected)

@@ -6,7 +6,7 @@
 __all__ = ['BOX_SCALES', 'ORDERS', 'AnswerBox', 'read_boxes', 'BoxScale', 'BoxConvention', 'parse_convention', 'box_problem',
            'to_regions']
 
-# %% ../../nbs/412_boxes.ipynb #78d2dfb0
+# %% ../../nbs/412_boxes.ipynb #0b593ebf
 import math
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from .judgement_prompt import FULL_SCALE, MAX_REGIONS
 from ..regions import CLEAR, SEVERITIES, Region
 from ..registry import Registry
 
-# %% ../../nbs/412_boxes.ipynb #5b30dfac
+# %% ../../nbs/412_boxes.ipynb #8668546b
 @dataclass(frozen=True)
 class AnswerBox:
     "A box as a model gave it."
@@ -24,7 +24,7 @@ class AnswerBox:
     severity: int = CLEAR
     key: str = ''  # under which the box was found, such as 'bbox_2d'
 
-# %% ../../nbs/412_boxes.ipynb #d314b232
+# %% ../../nbs/412_boxes.ipynb #1194282a
 _BOX_KEYS = ('bbox_2d', 'box_2d', 'bbox', 'box', 'bounding_box', 'coordinates')
 _CORNERS = (
     ('x0', 'y0', 'x1', 'y1'),
@@ -42,7 +42,7 @@ def _named_corners(entry):
             return [entry[name] for name in names]
     return None
 
-# %% ../../nbs/412_boxes.ipynb #23884354
+# %% ../../nbs/412_boxes.ipynb #5d5760bf
 def _find_values(entry) -> tuple:
     "(the value of the box, its key) in an entry of the list; (None, '') if there is none."
     if isinstance(entry, list):
@@ -55,7 +55,7 @@ def _find_values(entry) -> tuple:
             return (_named_corners(values) if isinstance(values, dict) else values), key
     return _named_corners(entry), ''
 
-# %% ../../nbs/412_boxes.ipynb #cda8cada
+# %% ../../nbs/412_boxes.ipynb #1e7a622e
 def _to_numbers(values):
     "Four finite numbers, or None."
     if isinstance(values, list) and len(values) == 1:
@@ -66,14 +66,14 @@ def _to_numbers(values):
         return None
     return numbers if len(numbers) == 4 and all(map(math.isfinite, numbers)) else None
 
-# %% ../../nbs/412_boxes.ipynb #3779ac79
+# %% ../../nbs/412_boxes.ipynb #f0a3ccd3
 def _to_severity(value) -> int:
     try:
         return int(min(max(round(float(value)), SEVERITIES[0]), SEVERITIES[-1]))
     except (TypeError, ValueError, OverflowError):
         return CLEAR
 
-# %% ../../nbs/412_boxes.ipynb #439a8921
+# %% ../../nbs/412_boxes.ipynb #09000d71
 def read_boxes(
     entries,  # the list of regions in an answer
 ) -> tuple:  # (list of `AnswerBox`, or None if `entries` is no list; list of problems)
@@ -91,7 +91,7 @@ def read_boxes(
     n = len(entries) - len(boxes)
     return boxes, [f'dropped {n} of {len(entries)} regions without a box'] if n else []
 
-# %% ../../nbs/412_boxes.ipynb #5a70d127
+# %% ../../nbs/412_boxes.ipynb #77a1d417
 @dataclass(frozen=True)
 class BoxScale:
     "The number at the right and at the lower edge of the image; an entry of `BOX_SCALES`."
@@ -105,14 +105,14 @@ class BoxScale:
         "The full scale of both axes."
         return tuple(size) if self.full is None else (self.full, self.full)
 
-# %% ../../nbs/412_boxes.ipynb #1473e856
+# %% ../../nbs/412_boxes.ipynb #8f061a23
 BOX_SCALES = Registry('scale of boxes')
 BOX_SCALES.register('thousandths', BoxScale(FULL_SCALE))
 BOX_SCALES.register('fractions', BoxScale(1))
 BOX_SCALES.register('percent', BoxScale(100))
 BOX_SCALES.register('pixels', BoxScale(None))
 
-# %% ../../nbs/412_boxes.ipynb #c377e8d7
+# %% ../../nbs/412_boxes.ipynb #f65e8507
 ORDERS = ('xy', 'yx')  # x0, y0, x1, y1 or y0, x0, y1, x1
 
 
@@ -137,10 +137,15 @@ class BoxConvention:
         x0, y0, x1, y1 = (a0, b0, a1, b1) if self.order == 'xy' else (b0, a0, b1, a1)
         return x0 / width, y0 / height, x1 / width, y1 / height
 
+    @property
+    def name(self) -> str:
+        "The convention as one word, such as 'percent' or 'thousandths-yx'."
+        return self.scale if self.order == 'xy' else f'{self.scale}-yx'
+
     def __str__(self):
         return self.scale if self.order == 'xy' else f'{self.scale}, y first'
 
-# %% ../../nbs/412_boxes.ipynb #4384cb7c
+# %% ../../nbs/412_boxes.ipynb #69fe0ec8
 def parse_convention(
     name: str,  # such as 'percent' or 'thousandths-yx'
 ) -> BoxConvention:
@@ -148,7 +153,7 @@ def parse_convention(
     scale, _, order = name.partition('-')
     return BoxConvention(scale, 'yx' if order == 'yx' else 'xy')
 
-# %% ../../nbs/412_boxes.ipynb #dec72334
+# %% ../../nbs/412_boxes.ipynb #91f0f460
 _TOLERANCE = 0.01  # of a side
 _LEAST = 0.004
 _WHOLE_AREA = 0.97
@@ -178,13 +183,13 @@ def box_problem(box: tuple, label: str = '') -> str:
         return 'the whole image'
     return ''
 
-# %% ../../nbs/412_boxes.ipynb #0b3aa82c
+# %% ../../nbs/412_boxes.ipynb #5f181cdc
 def _to_region(box, fractions) -> Region:
     "A region with its corners inside the image."
     clipped = [round(min(max(value, 0.0), 1.0), 4) for value in fractions]
     return Region(*clipped, box.label, box.severity)
 
-# %% ../../nbs/412_boxes.ipynb #4ab1a790
+# %% ../../nbs/412_boxes.ipynb #227d6d72
 def to_regions(
     boxes: list,  # of `AnswerBox`
     convention: BoxConvention,

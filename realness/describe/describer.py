@@ -22,7 +22,7 @@ class Reply:
     cut: bool = False  # the model stopped at its token limit
     refused: bool = False  # the server reports that the model declined
 
-# %% ../../nbs/416_describer.ipynb #cd1367c0
+# %% ../../nbs/416_describer.ipynb #16a456d1
 @dataclass(frozen=True)
 class Question:
     "What is asked about an image, and how."
@@ -31,6 +31,7 @@ class Question:
     schema: dict | None = None  # JSON schema of the answer; None for plain text
     temperature: float | None = None  # None: the setting of the describer
     min_side: int = 0  # enlarge the image until its longer side has this many pixels
+    max_tokens: int = 200  # of the answer, unless the describer has a limit of its own
 
 # %% ../../nbs/416_describer.ipynb #2a32d52f
 class RetryableError(RealnessError):
@@ -57,6 +58,7 @@ class Describer:
     reads_prompt = True  # whether the answer depends on the prompt
     sends_images = False  # whether images are sent to a server
     answers_json = False  # whether it is asked for a structured answer unless the user chooses
+    answer_format = 'prompt'  # how it is made to answer in JSON; see `realness.describe.endpoints`
 
     @property
     def mark(self) -> tuple:
@@ -89,7 +91,7 @@ def sends_images(describer) -> bool:
     "Whether a describer sends images to a server; the default is no."
     return getattr(describer, 'sends_images', Describer.sends_images)
 
-# %% ../../nbs/416_describer.ipynb #66373c3b
+# %% ../../nbs/416_describer.ipynb #83f2ad44
 def answers_json(describer) -> bool:
     "Whether a describer is asked for a structured answer by default; the default is no."
     return getattr(describer, 'answers_json', Describer.answers_json)
