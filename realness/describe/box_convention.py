@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MIN_IMAGES', 'MIN_BOXES', 'BoxEvidence', 'RecognisedConvention', 'recognise_convention']
 
-# %% ../../nbs/414_box_convention.ipynb #50de9d3a
+# %% ../../nbs/414_box_convention.ipynb #7326cc3a
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from math import log
 
 from .boxes import BOX_SCALES, ORDERS, BoxConvention, box_problem
 
-# %% ../../nbs/414_box_convention.ipynb #08bd1c91
+# %% ../../nbs/414_box_convention.ipynb #de9277b5
 @dataclass(frozen=True)
 class BoxEvidence:
     "The boxes of one answer."
@@ -21,7 +21,7 @@ class BoxEvidence:
     boxes: tuple  # of `AnswerBox`
     size: tuple  # width and height of the image that was sent
 
-# %% ../../nbs/414_box_convention.ipynb #fd03246e
+# %% ../../nbs/414_box_convention.ipynb #78d7ed1c
 _ERROR_RATE = 0.01
 _WIDEST = 10_000  # errors are spread over 0 to this
 
@@ -31,7 +31,7 @@ def _log_density(value: float, full: float) -> float:
     inside = (1 - _ERROR_RATE) / full if -0.01 * full <= value <= 1.01 * full else 0.0
     return log(inside + _ERROR_RATE / _WIDEST)
 
-# %% ../../nbs/414_box_convention.ipynb #d181e0e4
+# %% ../../nbs/414_box_convention.ipynb #b791d4a3
 def _log_likelihood(evidence: list, convention: BoxConvention) -> float:
     "The log likelihood of all coordinates under a convention."
     total = 0.0
@@ -42,16 +42,17 @@ def _log_likelihood(evidence: list, convention: BoxConvention) -> float:
             total += sum(_log_density(*pair) for pair in zip(box.values, full, strict=True))
     return total
 
-# %% ../../nbs/414_box_convention.ipynb #dd95d61a
-_PLACES = {  # word -> (axis, side): 0 = x, 1 = y; -1 = low values
-    'left': (0, -1),
-    'right': (0, 1),
-    'top': (1, -1),
-    'upper': (1, -1),
-    'bottom': (1, 1),
-    'lower': (1, 1),
+# %% ../../nbs/414_box_convention.ipynb #63b515ec
+_PLACES = {  # (axis, side) -> words; axis 0 = x, 1 = y; side -1 = low values
+    (0, -1): ('left',),
+    (0, 1): ('right',),
+    (1, -1): ('top', 'upper', 'sky', 'cloud', 'clouds', 'ceiling', 'roof', 'head', 'hair', 'face'),
+    (1, 1): tuple(
+        'bottom lower leg legs foot feet paw paws hooves shoe shoes ground floor road grass sand'.split()
+    ),
 }
-_PLACE_WORDS = re.compile(rf'\b({"|".join(_PLACES)})\b', re.I)
+_PLACE_OF_WORD = {word: place for place, words in _PLACES.items() for word in words}
+_WORDS = re.compile(rf'\b({"|".join(_PLACE_OF_WORD)})\b', re.I)
 
 
 def _count_places(evidence: list, convention: BoxConvention) -> tuple:
@@ -61,21 +62,21 @@ def _count_places(evidence: list, convention: BoxConvention) -> tuple:
         for box in answer.boxes:
             x0, y0, x1, y1 = convention.to_fractions(box.values, answer.size)
             centre = ((x0 + x1) / 2 - 0.5, (y0 + y1) / 2 - 0.5)
-            for word in _PLACE_WORDS.findall(box.label):
-                axis, side = _PLACES[word.lower()]
+            for word in _WORDS.findall(box.label):
+                axis, side = _PLACE_OF_WORD[word.lower()]
                 agree += centre[axis] * side > 0
                 total += 1
     return agree, total
 
-# %% ../../nbs/414_box_convention.ipynb #68cebb47
-_AGREEMENT = 0.8
+# %% ../../nbs/414_box_convention.ipynb #6f420de1
+_AGREEMENT = 0.75
 
 
 def _place_log_likelihood(evidence, convention) -> float:
     agree, total = _count_places(evidence, convention)
     return agree * log(_AGREEMENT) + (total - agree) * log(1 - _AGREEMENT)
 
-# %% ../../nbs/414_box_convention.ipynb #3ec3518c
+# %% ../../nbs/414_box_convention.ipynb #40d3a8c6
 MIN_IMAGES = 8
 MIN_BOXES = 12
 _MARGIN = 8.0
@@ -111,13 +112,35 @@ class RecognisedConvention:
             'describe more images, or name the convention with --boxes'
         )
 
-# %% ../../nbs/414_box_convention.ipynb #32fd3b68
+# %% ../../nbs/414_box_convention.ipynb #fedcae27
 def _reaches_edges(evidence, convention) -> bool:
     "Whether boxes lie in the outer fifth of both axes."
     boxes = [convention.to_fractions(box.values, answer.size) for answer in evidence for box in answer.boxes]
     return all(max(box[axis] for box in boxes) > 0.8 for axis in (2, 3))
 
-# %% ../../nbs/414_box_convention.ipynb #83bc6256
+# %% ../../nbs/414_box_convention.ipynb #930d9e8b
+def _score(evidence, convention) -> float:
+    "The log likelihood of boxes and labels under a convention."
+    return _log_likelihood(evidence, convention) + _place_log_likelihood(evidence, convention)
+
+
+def _best_convention(evidence) -> tuple:  # (convention, margin over that of the prompt)
+    "The convention that the evidence supports; that of the prompt without a clear margin."
+    scores = {
+        (scale, order): _score(evidence, BoxConvention(scale, order))
+        for scale in BOX_SCALES
+        for order in ORDERS
+    }
+    asked = BoxConvention()
+    best_order = {scale: max(ORDERS, key=lambda order: scores[scale, order]) for scale in BOX_SCALES}
+    scale = max(BOX_SCALES, key=lambda scale: scores[scale, best_order[scale]])
+    if scores[scale, best_order[scale]] - scores[asked.scale, best_order[asked.scale]] < _MARGIN:
+        scale = asked.scale
+    is_swapped = scores[scale, 'yx'] - scores[scale, 'xy'] >= _MARGIN
+    best = BoxConvention(scale, 'yx' if is_swapped else 'xy')
+    return best, scores[best.scale, best.order] - scores[asked.scale, asked.order]
+
+# %% ../../nbs/414_box_convention.ipynb #81758cc5
 def _mostly_invalid(evidence, convention) -> bool:
     "Whether more than half of the boxes are invalid in a convention."
     boxes = [
@@ -127,20 +150,7 @@ def _mostly_invalid(evidence, convention) -> bool:
     ]
     return sum(map(bool, boxes)) > len(boxes) / 2
 
-# %% ../../nbs/414_box_convention.ipynb #b9b82e92
-def _rank_conventions(evidence) -> list:
-    "(margin, convention), best first; the margin is relative to the convention of the prompt."
-    asked = BoxConvention()
-
-    def score(convention):
-        return _log_likelihood(evidence, convention) + _place_log_likelihood(evidence, convention)
-
-    baseline = score(asked)
-    others = [BoxConvention(scale, order) for scale in BOX_SCALES for order in ORDERS]
-    ranked = [(score(convention) - baseline, convention) for convention in others if convention != asked]
-    return sorted(ranked, key=lambda pair: -pair[0])
-
-# %% ../../nbs/414_box_convention.ipynb #410394ec
+# %% ../../nbs/414_box_convention.ipynb #62903da4
 def recognise_convention(
     answers: Iterable,  # of `BoxEvidence`
 ) -> RecognisedConvention:
@@ -148,10 +158,9 @@ def recognise_convention(
     evidence = [answer for answer in answers if answer.boxes]
     n_boxes = sum(len(answer.boxes) for answer in evidence)
     asked = RecognisedConvention(BoxConvention(), len(evidence), n_boxes)
-    ranked = _rank_conventions(evidence) if evidence else []
-    if not ranked or ranked[0][0] < _MARGIN:
+    convention, margin = _best_convention(evidence) if evidence else (BoxConvention(), 0.0)
+    if convention == BoxConvention():
         return asked
-    margin, convention = ranked[0]
     if asked.has_enough and _reaches_edges(evidence, convention):
         return RecognisedConvention(convention, len(evidence), n_boxes, margin)
     suspected = convention if _mostly_invalid(evidence, BoxConvention()) else None
