@@ -68,7 +68,8 @@ def plan(
 
     Returns the keys `pictures` (number of images), `kept` (number of these that are described), `to_ask`
     (number of requests), `bytes` (to be sent; None if no image leaves this machine), `tokens_in`,
-    `tokens_out` and `cost` (None if unknown), `prompt`, `ask` (the question) and `note` ('' or a sentence about it).
+    `tokens_out` and `cost` (None if unknown), `prompt`, `ask` (the question) and `note` ('' or a sentence
+    about it).
     """
     options = replace(options or DescribeOptions(), **changes)
     images = collect(requested)
