@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['find_json']
 
-# %% ../../nbs/411_answer_json.ipynb #106e6ee2
+# %% ../../nbs/411_answer_json.ipynb #27be80d4
 import ast
 import json
 import re
 
-# %% ../../nbs/411_answer_json.ipynb #ab560336
+# %% ../../nbs/411_answer_json.ipynb #f1c4d467
 _THINKING = re.compile(r'<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)|^.*</think(?:ing)?>', re.S | re.I)
 _KEYS = frozenset({'answer', 'description', 'rating', 'regions'})
 
@@ -19,7 +19,7 @@ def _count_keys(value) -> int:
     "How many of the expected keys an object has; -1 for anything else."
     return len(_KEYS & {str(key).lower() for key in value}) if isinstance(value, dict) else -1
 
-# %% ../../nbs/411_answer_json.ipynb #2826d5c5
+# %% ../../nbs/411_answer_json.ipynb #3e5aae6c
 def _whole_objects(text) -> list:
     "The JSON objects in a text that are not inside another one."
     decoder = json.JSONDecoder()
@@ -34,7 +34,7 @@ def _whole_objects(text) -> list:
         position = text.find('{', end)
     return objects
 
-# %% ../../nbs/411_answer_json.ipynb #eb4c57dc
+# %% ../../nbs/411_answer_json.ipynb #3d16273c
 def _best(objects):
     "The last object with the most expected keys, or None if none has any."
     best = None
@@ -43,7 +43,7 @@ def _best(objects):
             best = value
     return best
 
-# %% ../../nbs/411_answer_json.ipynb #e5b87db5
+# %% ../../nbs/411_answer_json.ipynb #5881a301
 _CORRECTIONS = (
     (re.compile(r'[“”]'), '"'),
     (re.compile(r'(?<![:"\w])//[^\n"]*'), ''),  # comments
@@ -58,7 +58,7 @@ def _correct(text) -> str:
         text = pattern.sub(replacement, text)
     return text
 
-# %% ../../nbs/411_answer_json.ipynb #54fac310
+# %% ../../nbs/411_answer_json.ipynb #5464bf70
 def _read_python(text):
     "The Python dictionary in a text, or None."
     end = text.rfind('}') + 1
@@ -68,7 +68,7 @@ def _read_python(text):
         return None
     return value if isinstance(value, dict) else None
 
-# %% ../../nbs/411_answer_json.ipynb #35e2d1bc
+# %% ../../nbs/411_answer_json.ipynb #2eb032a4
 def _open_brackets(text) -> str | None:
     "The brackets that close a text; None if it ends within a string."
     closing = []
@@ -81,7 +81,7 @@ def _open_brackets(text) -> str | None:
             closing.pop()
     return ''.join(reversed(closing))
 
-# %% ../../nbs/411_answer_json.ipynb #e69124d9
+# %% ../../nbs/411_answer_json.ipynb #e337094a
 def _close(text):
     "The object at the beginning of an incomplete text, or None."
     ends = [match.start() for match in re.finditer(r',|$', text)] + [
@@ -97,7 +97,7 @@ def _close(text):
             continue
     return None
 
-# %% ../../nbs/411_answer_json.ipynb #3d16c726
+# %% ../../nbs/411_answer_json.ipynb #b2a3d09d
 def find_json(
     text: str,  # what a model answered
 ) -> tuple:  # (a dict with lower-case keys, or None; a list of the repairs)

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['PART_COLUMNS', 'PartTable', 'MemoryParts', 'parts_path', 'combine_parts', 'AnswerStore']
 
-# %% ../../nbs/439_answer_store.ipynb #4b59ad16
+# %% ../../nbs/439_answer_store.ipynb #6c86201c
 import json
 from pathlib import Path
 
-from .boxes import BoxConvention
+from .boxes import ASKED_CONVENTION, BoxConvention
 from realness.describe.description_table import (
     COLUMNS,
     FAILED,
@@ -28,7 +28,7 @@ from ..images import file_digest
 from ..regions import regions_from_cell, regions_to_cell
 from ..row_table import RowTable
 
-# %% ../../nbs/439_answer_store.ipynb #71151887
+# %% ../../nbs/439_answer_store.ipynb #0d7a08d9
 PART_COLUMNS = ('part', *[column for column in COLUMNS if column not in ('MOS', 'rating_sd')])
 
 
@@ -43,7 +43,7 @@ class PartTable(RowTable):
     def format_row(self, row):
         return ['' if row[column] is None else row[column] for column in self.columns]
 
-# %% ../../nbs/439_answer_store.ipynb #4d861818
+# %% ../../nbs/439_answer_store.ipynb #20a5112a
 class MemoryParts(MemoryTable):
     "A `PartTable` that is not written to disk."
 
@@ -57,7 +57,7 @@ def parts_path(
     "Where the single answers of a table are stored."
     return Path(table).with_suffix('.parts.csv')
 
-# %% ../../nbs/439_answer_store.ipynb #ef5d9365
+# %% ../../nbs/439_answer_store.ipynb #548ec713
 def _to_number(cell):
     return None if cell in (None, '') else float(cell)
 
@@ -74,7 +74,7 @@ def _to_vote(rows: list) -> Vote | None:
         regions = unite_regions([regions, *found])
     return Vote(whole['answer'], whole['description'], _to_number(whole['rating']), regions)
 
-# %% ../../nbs/439_answer_store.ipynb #ff829d8c
+# %% ../../nbs/439_answer_store.ipynb #7df7165a
 def _status_of(wholes: list) -> str:
     "The status of a combined row."
     statuses = [row['status'] for row in wholes if row['description']] or [row['status'] for row in wholes]
@@ -82,7 +82,7 @@ def _status_of(wholes: list) -> str:
         return statuses[0] if len(statuses) == len(wholes) or statuses[0] == 'marked' else 'repaired'
     return 'repaired'
 
-# %% ../../nbs/439_answer_store.ipynb #2d3b1058
+# %% ../../nbs/439_answer_store.ipynb #7809c1a1
 def combine_parts(
     votes: list,  # one list of rows for each vote; the first is about the whole image
 ) -> dict:  # a row with `COLUMNS`
@@ -107,7 +107,7 @@ def combine_parts(
     first = {name: wholes[0][name] for name in ('filename', 'sentence_source', 'asked', 'digest')}
     return dict.fromkeys(COLUMNS, '') | first | cells | tokens
 
-# %% ../../nbs/439_answer_store.ipynb #661a726d
+# %% ../../nbs/439_answer_store.ipynb #5f20e0ca
 class AnswerStore:
     "The rows of a run: what is missing, what has arrived, and how boxes are read."
 
@@ -117,7 +117,7 @@ class AnswerStore:
         inquiry: Inquiry,
         side: int | None,  # longer side of the image that is sent; None = as it is
         table,  # a `DescriptionTable` or `MemoryTable`
-        convention: BoxConvention = BoxConvention(),  # in which the stored rows were read
+        convention: BoxConvention = ASKED_CONVENTION,  # in which the stored rows were read
     ):
         self.paths = dict(images)
         self.inquiry = inquiry

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ASKS', 'Ask']
 
-# %% ../../nbs/419_asks.ipynb #5d9d9a1a
+# %% ../../nbs/419_asks.ipynb #f0ce9fc0
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from .judgements import check_judgement
 from .prompt import PROMPT
 from ..registry import Registry
 
-# %% ../../nbs/419_asks.ipynb #b9725032
+# %% ../../nbs/419_asks.ipynb #fa83a4c4
 @dataclass(frozen=True)
 class Ask:
     "A question about an image; an entry of `ASKS`."
@@ -31,7 +31,7 @@ class Ask:
         "Whether the answers contain regions. Only such answers come from tiles and enlarged images."
         return self.schema is not None
 
-# %% ../../nbs/419_asks.ipynb #4f7c28f2
+# %% ../../nbs/419_asks.ipynb #00c76a87
 ASKS = Registry('question')
 ASKS.register(
     'judgement',

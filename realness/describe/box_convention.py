@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MIN_IMAGES', 'MIN_BOXES', 'BoxEvidence', 'RecognisedConvention', 'recognise_convention']
 
-# %% ../../nbs/414_box_convention.ipynb #7326cc3a
+# %% ../../nbs/414_box_convention.ipynb #f598c998
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from math import log
 
 from .boxes import BOX_SCALES, ORDERS, BoxConvention, box_problem
 
-# %% ../../nbs/414_box_convention.ipynb #de9277b5
+# %% ../../nbs/414_box_convention.ipynb #600800e4
 @dataclass(frozen=True)
 class BoxEvidence:
     "The boxes of one answer."
@@ -21,7 +21,7 @@ class BoxEvidence:
     boxes: tuple  # of `AnswerBox`
     size: tuple  # width and height of the image that was sent
 
-# %% ../../nbs/414_box_convention.ipynb #78d7ed1c
+# %% ../../nbs/414_box_convention.ipynb #93435c66
 _ERROR_RATE = 0.01
 _WIDEST = 10_000  # errors are spread over 0 to this
 
@@ -31,7 +31,7 @@ def _log_density(value: float, full: float) -> float:
     inside = (1 - _ERROR_RATE) / full if -0.01 * full <= value <= 1.01 * full else 0.0
     return log(inside + _ERROR_RATE / _WIDEST)
 
-# %% ../../nbs/414_box_convention.ipynb #b791d4a3
+# %% ../../nbs/414_box_convention.ipynb #d4d8d814
 def _log_likelihood(evidence: list, convention: BoxConvention) -> float:
     "The log likelihood of all coordinates under a convention."
     total = 0.0
@@ -42,14 +42,12 @@ def _log_likelihood(evidence: list, convention: BoxConvention) -> float:
             total += sum(_log_density(*pair) for pair in zip(box.values, full, strict=True))
     return total
 
-# %% ../../nbs/414_box_convention.ipynb #63b515ec
+# %% ../../nbs/414_box_convention.ipynb #4fcef2dc
 _PLACES = {  # (axis, side) -> words; axis 0 = x, 1 = y; side -1 = low values
     (0, -1): ('left',),
     (0, 1): ('right',),
     (1, -1): ('top', 'upper', 'sky', 'cloud', 'clouds', 'ceiling', 'roof', 'head', 'hair', 'face'),
-    (1, 1): tuple(
-        'bottom lower leg legs foot feet paw paws hooves shoe shoes ground floor road grass sand'.split()
-    ),
+    (1, 1): ('bottom', 'lower', 'leg', 'legs', 'foot', 'feet', 'paws', 'shoes', 'ground', 'floor', 'road'),
 }
 _PLACE_OF_WORD = {word: place for place, words in _PLACES.items() for word in words}
 _WORDS = re.compile(rf'\b({"|".join(_PLACE_OF_WORD)})\b', re.I)
@@ -68,7 +66,7 @@ def _count_places(evidence: list, convention: BoxConvention) -> tuple:
                 total += 1
     return agree, total
 
-# %% ../../nbs/414_box_convention.ipynb #6f420de1
+# %% ../../nbs/414_box_convention.ipynb #080fad4a
 _AGREEMENT = 0.75
 
 
@@ -76,7 +74,7 @@ def _place_log_likelihood(evidence, convention) -> float:
     agree, total = _count_places(evidence, convention)
     return agree * log(_AGREEMENT) + (total - agree) * log(1 - _AGREEMENT)
 
-# %% ../../nbs/414_box_convention.ipynb #40d3a8c6
+# %% ../../nbs/414_box_convention.ipynb #57362621
 MIN_IMAGES = 8
 MIN_BOXES = 12
 _MARGIN = 8.0
@@ -112,13 +110,13 @@ class RecognisedConvention:
             'describe more images, or name the convention with --boxes'
         )
 
-# %% ../../nbs/414_box_convention.ipynb #fedcae27
+# %% ../../nbs/414_box_convention.ipynb #6507aa48
 def _reaches_edges(evidence, convention) -> bool:
     "Whether boxes lie in the outer fifth of both axes."
     boxes = [convention.to_fractions(box.values, answer.size) for answer in evidence for box in answer.boxes]
     return all(max(box[axis] for box in boxes) > 0.8 for axis in (2, 3))
 
-# %% ../../nbs/414_box_convention.ipynb #930d9e8b
+# %% ../../nbs/414_box_convention.ipynb #abd6a370
 def _score(evidence, convention) -> float:
     "The log likelihood of boxes and labels under a convention."
     return _log_likelihood(evidence, convention) + _place_log_likelihood(evidence, convention)
@@ -140,7 +138,7 @@ def _best_convention(evidence) -> tuple:  # (convention, margin over that of the
     best = BoxConvention(scale, 'yx' if is_swapped else 'xy')
     return best, scores[best.scale, best.order] - scores[asked.scale, asked.order]
 
-# %% ../../nbs/414_box_convention.ipynb #81758cc5
+# %% ../../nbs/414_box_convention.ipynb #5c91781f
 def _mostly_invalid(evidence, convention) -> bool:
     "Whether more than half of the boxes are invalid in a convention."
     boxes = [
@@ -150,7 +148,7 @@ def _mostly_invalid(evidence, convention) -> bool:
     ]
     return sum(map(bool, boxes)) > len(boxes) / 2
 
-# %% ../../nbs/414_box_convention.ipynb #62903da4
+# %% ../../nbs/414_box_convention.ipynb #f247f3a6
 def recognise_convention(
     answers: Iterable,  # of `BoxEvidence`
 ) -> RecognisedConvention:

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['save_coco']
 
-# %% ../../nbs/445_coco.ipynb #108e94c1
+# %% ../../nbs/445_coco.ipynb #5e869233
 from pathlib import Path
 
 from .views import upright_size
 from ..regions import RegionImage, regions_from_cell, write_coco
 
-# %% ../../nbs/445_coco.ipynb #2586cf06
+# %% ../../nbs/445_coco.ipynb #83d3ecfc
 def save_coco(
     path: Path | str,  # the .json file
     rows: list,  # of a `Described`

@@ -22,7 +22,7 @@ class Reply:
     cut: bool = False  # the model stopped at its token limit
     refused: bool = False  # the server reports that the model declined
 
-# %% ../../nbs/416_describer.ipynb #16a456d1
+# %% ../../nbs/416_describer.ipynb #da65c26b
 @dataclass(frozen=True)
 class Question:
     "What is asked about an image, and how."
@@ -91,7 +91,7 @@ def sends_images(describer) -> bool:
     "Whether a describer sends images to a server; the default is no."
     return getattr(describer, 'sends_images', Describer.sends_images)
 
-# %% ../../nbs/416_describer.ipynb #83f2ad44
+# %% ../../nbs/416_describer.ipynb #c2bbe591
 def answers_json(describer) -> bool:
     "Whether a describer is asked for a structured answer by default; the default is no."
     return getattr(describer, 'answers_json', Describer.answers_json)

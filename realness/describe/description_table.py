@@ -72,7 +72,7 @@ def replaces(
         return True
     return old['status'] in FAILED or old['digest'] != row['digest']
 
-# %% ../../nbs/433_description_table.ipynb #a60c7be6
+# %% ../../nbs/433_description_table.ipynb #8ceee881
 def _add_columns(text: str) -> str:
     "The text of a table; one without the columns after `digest` gets them, with empty cells."
     rows = list(csv.reader(io.StringIO(text, newline='')))

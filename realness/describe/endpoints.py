@@ -8,7 +8,6 @@ __all__ = ['ANSWER_FORMATS', 'EndpointSettings', 'RequestParameters', 'Endpoint'
 # %% ../../nbs/420_endpoints.ipynb #d78d7f2e
 import base64
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..config import RealnessError
@@ -155,7 +154,7 @@ def _is_filtered(e):
     filtered = getattr(e, 'code', None) in ('content_filter', 'content_policy_violation')
     return filtered or 'ResponsibleAIPolicyViolation' in str(e)
 
-# %% ../../nbs/420_endpoints.ipynb #6b516bbf
+# %% ../../nbs/420_endpoints.ipynb #c8ecda55
 def _json_schema(schema):
     return dict(type='json_schema', json_schema=dict(name='judgement', strict=True, schema=schema))
 
@@ -167,14 +166,14 @@ def _json_object(schema):
 def _by_prompt(schema):
     return None
 
-# %% ../../nbs/420_endpoints.ipynb #a8c795ba
+# %% ../../nbs/420_endpoints.ipynb #65435118
 ANSWER_FORMATS = Registry('answer format')  # in the order in which they are tried
 for _name, _make_format in dict(
     json_schema=_json_schema, json_object=_json_object, prompt=_by_prompt
 ).items():
     ANSWER_FORMATS.register(_name, _make_format)
 
-# %% ../../nbs/420_endpoints.ipynb #1df35ad0
+# %% ../../nbs/420_endpoints.ipynb #a6e9aff4
 _FORMAT_WORDS = ('response_format', 'json_schema', 'json_object', 'structured output', 'guided', 'grammar')
 
 

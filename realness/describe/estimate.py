@@ -13,9 +13,7 @@ from pathlib import Path
 from .answer_store import AnswerStore
 from .describer import sends_images
 from .description_table import MemoryTable, count_tokens
-from .inquiry import make_inquiry
 from .options import DescribeOptions, token_cost
-from .requests import Part
 from .run_record import find_inquiry, open_table
 from .transfer import small_jpeg
 from .views import cut_view

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['default_ask', 'Inquiry', 'make_inquiry']
 
-# %% ../../nbs/431_inquiry.ipynb #2d72c903
+# %% ../../nbs/431_inquiry.ipynb #5adf015a
 from dataclasses import dataclass
 
 from ..config import RealnessError
@@ -16,7 +16,7 @@ from .judgement_prompt import TILE_NOTE
 from .options import DescribeOptions
 from .prompt import make_prompt
 
-# %% ../../nbs/431_inquiry.ipynb #c3a223ca
+# %% ../../nbs/431_inquiry.ipynb #e271ccd1
 def default_ask(
     describer,
     options: DescribeOptions,
@@ -31,7 +31,7 @@ def default_ask(
         return 'sentence'
     return 'judgement'
 
-# %% ../../nbs/431_inquiry.ipynb #5d8a8b17
+# %% ../../nbs/431_inquiry.ipynb #55bf487e
 _VOTE_TEMPERATURE = 0.7
 
 
@@ -90,7 +90,7 @@ class Inquiry:
         "Check an answer."
         return self.kind.check(reply.text, self.options.max_words, reply.cut, reply.refused)
 
-# %% ../../nbs/431_inquiry.ipynb #d49ec5dd
+# %% ../../nbs/431_inquiry.ipynb #ccdc988d
 def make_inquiry(
     ask: str,  # an entry of `ASKS`
     options: DescribeOptions,

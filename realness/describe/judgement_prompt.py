@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['MAX_REGIONS', 'FULL_SCALE', 'JUDGEMENT_PROMPT', 'TILE_NOTE', 'JUDGEMENT_SCHEMA']
 
-# %% ../../nbs/402_judgement_prompt.ipynb #a5a4e29f
+# %% ../../nbs/402_judgement_prompt.ipynb #e42d868f
 from ..answer_words import ANSWERS
 
-# %% ../../nbs/402_judgement_prompt.ipynb #fa121c69
+# %% ../../nbs/402_judgement_prompt.ipynb #39f8e1a5
 MAX_REGIONS = 6  # regions in one answer
 FULL_SCALE = 1000  # coordinates are whole numbers from 0 to this
 
-# %% ../../nbs/402_judgement_prompt.ipynb #49e1b6b8
+# %% ../../nbs/402_judgement_prompt.ipynb #d00bd7f7
 _WHERE = (
     'Coordinates are whole numbers from 0 to 1000: x0 and x1 in thousandths of the width from the left edge, '
     'y0 and y1 in thousandths of the height from the top edge. Draw each box tightly around its part.'
@@ -23,7 +23,8 @@ _FIELDS = (
     'unrealistic and where it is, or, after No, what looks natural,\n'
     '"rating": 0 to 100: how real a panel of ordinary viewers would find the picture; '
     '100 is a perfect photograph,\n'
-    '"regions": the parts that look unrealistic, worst first, at most 6, an empty list if there are none; each\n'
+    '"regions": the parts that look unrealistic, worst first, at most 6, an empty list if there are none; '
+    'each\n'
     '{"bbox_2d": [x0, y0, x1, y1], "label": 1 to 5 words, '
     '"severity": 1 slightly odd, 2 clearly wrong, 3 impossible}}\n'
 )
@@ -33,18 +34,18 @@ JUDGEMENT_PROMPT = (
     f'Answer with one JSON object and nothing else:\n{_FIELDS}{_WHERE}'
 )
 
-# %% ../../nbs/402_judgement_prompt.ipynb #6c16f276
+# %% ../../nbs/402_judgement_prompt.ipynb #cdcbf763
 TILE_NOTE = (
     'The picture is an enlarged part of a larger one, so things may be cut off at its edges; '
     'that is not a flaw. '
 )
 
-# %% ../../nbs/402_judgement_prompt.ipynb #202d02db
+# %% ../../nbs/402_judgement_prompt.ipynb #ed6193ab
 def _object(**properties):
     "The schema of an object that has exactly these properties."
     return dict(type='object', properties=properties, required=list(properties), additionalProperties=False)
 
-# %% ../../nbs/402_judgement_prompt.ipynb #9063d66e
+# %% ../../nbs/402_judgement_prompt.ipynb #6fbf49c5
 _BOX = dict(type='array', items=dict(type='integer'), minItems=4, maxItems=4)
 _REGION = _object(bbox_2d=_BOX, label=dict(type='string'), severity=dict(type='integer', enum=[1, 2, 3]))
 JUDGEMENT_SCHEMA = _object(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['check_judgement']
 
-# %% ../../nbs/415_judgements.ipynb #f39d3f6d
+# %% ../../nbs/415_judgements.ipynb #81e27312
 import re
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from .prompt import MAX_WORDS
 from .shorten import shorten
 from .unwrap import unwrap
 
-# %% ../../nbs/415_judgements.ipynb #29adc9b5
+# %% ../../nbs/415_judgements.ipynb #56c93968
 def _read_word(value) -> str:
     "No, Somewhat or Yes; '' for anything else."
     if isinstance(value, bool):
@@ -26,7 +26,7 @@ def _read_word(value) -> str:
     text, _ = with_answer_word(f'{str(value or "").strip(" .")}.')
     return answer_word(text).capitalize()
 
-# %% ../../nbs/415_judgements.ipynb #b218c7f2
+# %% ../../nbs/415_judgements.ipynb #dce3baf7
 def _read_text(value, max_words, truncated) -> tuple:  # (text, list of repairs)
     "The description without answer word."
     text = LEADING_WORD.sub('', unwrap(str(value or ''))).strip()
@@ -37,7 +37,7 @@ def _read_text(value, max_words, truncated) -> tuple:  # (text, list of repairs)
         return short, [f'shortened from {n} to {len(short.split())} words']
     return short, ['removed an incomplete end'] if short != text else []
 
-# %% ../../nbs/415_judgements.ipynb #a3169de8
+# %% ../../nbs/415_judgements.ipynb #6b6ee09f
 _NUMBER = re.compile(r'-?\d+(?:\.\d+)?(?=\s*(?:%|/\s*100|out of 100)?\s*$)')
 
 
@@ -49,12 +49,12 @@ def _read_rating(value) -> tuple:  # (number or None, list of problems)
     rating = float(match[0])
     return (rating, []) if 0 <= rating <= 100 else (None, [f'rating {rating:g} is outside 0-100'])
 
-# %% ../../nbs/415_judgements.ipynb #bfa22682
+# %% ../../nbs/415_judgements.ipynb #380fa2d2
 def _first(values, *names):
     "The first of several values that is there."
     return next((values[name] for name in names if values.get(name) is not None), None)
 
-# %% ../../nbs/415_judgements.ipynb #d7128928
+# %% ../../nbs/415_judgements.ipynb #3093f212
 def _status_of(word, text, problems) -> tuple:  # (description, status, problem)
     "Join word and text, with the status that follows from what is there."
     if not word:
@@ -63,7 +63,7 @@ def _status_of(word, text, problems) -> tuple:  # (description, status, problem)
         return f'{word}.', 'marked', '; '.join(['has only an answer word', *problems])
     return f'{word}. {text}', 'repaired' if problems else 'ok', '; '.join(problems)
 
-# %% ../../nbs/415_judgements.ipynb #60499173
+# %% ../../nbs/415_judgements.ipynb #d3b6b2ca
 def _check_values(values, max_words, repairs) -> Answer:
     "The checked answer of a JSON object with lower-case keys."
     text = _first(values, 'description', 'sentence', 'explanation', 'reason')
@@ -80,7 +80,7 @@ def _check_values(values, max_words, repairs) -> Answer:
     problems = [*repairs, *text_repairs, *no_rating, *no_boxes]
     return Answer(*_status_of(word, text, problems), rating, None if boxes is None else tuple(boxes))
 
-# %% ../../nbs/415_judgements.ipynb #be4f0538
+# %% ../../nbs/415_judgements.ipynb #0b7f109c
 def check_judgement(
     raw: str | None,  # what the model answered
     max_words: int = MAX_WORDS,  # length limit of the description, without its answer word

@@ -135,15 +135,15 @@ AUTO = 'auto'  # recognise the convention of the boxes
 class DescribeOptions:
     "Prompt, retries and limits of a run. Raises `RealnessError` for a value out of range."
 
-    # What to ask: judgement (answer word, description, rating and regions) or sentence (the published question
-    # alone). Default: judgement; an existing table is continued as it was begun.
+    # What to ask: judgement (answer word, description, rating and regions) or sentence (the published
+    # question alone). Default: judgement; an existing table is continued as it was begun.
     ask: str | None = None
     # Number of independent answers for each image; ratings are averaged and regions merged.
     votes: int = 1
     # Show large images whole and in overlapping tiles. Each tile is one more request.
     tiles: bool = False
-    # How the model writes boxes: auto (recognised over all answers), thousandths, fractions, percent or pixels;
-    # with -yx behind it if y comes first.
+    # How the model writes boxes: auto (recognised over all answers), thousandths, fractions, percent or
+    # pixels; with -yx behind it if y comes first.
     boxes: str = AUTO
     # Randomness of the answers, 0 or more. Default: 0 for one vote, 0.7 for several.
     temperature: float | None = None

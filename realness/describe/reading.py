@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['count_repeats', 'answer_cells', 'size_as_sent', 'StoredAnswer', 'Reading', 'read_answers']
 
-# %% ../../nbs/432_reading.ipynb #407e02dd
+# %% ../../nbs/432_reading.ipynb #c8369a04
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -19,7 +19,7 @@ from .transfer import sent_size
 from .views import WHOLE, to_whole, upright_size, view_size
 from ..regions import regions_to_cell
 
-# %% ../../nbs/432_reading.ipynb #f71970a8
+# %% ../../nbs/432_reading.ipynb #ebf6a2dc
 def count_repeats(
     problems: list,  # texts; empty ones are left out
 ) -> list:
@@ -27,7 +27,7 @@ def count_repeats(
     counts = Counter(filter(None, problems))
     return [problem if n == 1 else f'{problem} ({n} times)' for problem, n in counts.items()]
 
-# %% ../../nbs/432_reading.ipynb #d69ab4f2
+# %% ../../nbs/432_reading.ipynb #422c05e5
 def answer_cells(
     answer: Answer,
     convention: BoxConvention,  # of the boxes
@@ -50,7 +50,7 @@ def answer_cells(
         regions=regions_to_cell(regions),
     )
 
-# %% ../../nbs/432_reading.ipynb #8e7bc78f
+# %% ../../nbs/432_reading.ipynb #8afd11b3
 def size_as_sent(
     path,  # of the image
     side: int | None,  # longer side of the image that is sent; None = as it is
@@ -63,7 +63,7 @@ def size_as_sent(
         return size
     return sent_size(view_size(view, size), side, inquiry.question().min_side)
 
-# %% ../../nbs/432_reading.ipynb #879350ee
+# %% ../../nbs/432_reading.ipynb #c4881dcd
 @dataclass(frozen=True)
 class StoredAnswer:
     "A stored row, and what is needed to read it again."
@@ -79,11 +79,11 @@ class Reading:
 
     cells: list = field(default_factory=list)  # one dict for each answer; empty where nothing changes
     recognised: RecognisedConvention | None = None
-    convention: BoxConvention = BoxConvention()  # in which they were read
+    convention: BoxConvention = field(default_factory=BoxConvention)  # in which they were read
     n_json: int = 0  # answers that are bare JSON
     n_answers: int = 0  # answers in all
 
-# %% ../../nbs/432_reading.ipynb #6dba3a33
+# %% ../../nbs/432_reading.ipynb #a2b7e566
 _ANSWERED = ('ok', 'repaired', 'marked')  # statuses with an answer
 
 
@@ -94,13 +94,13 @@ def _read_again(stored, inquiry):
     answer = inquiry.check(Reply(stored.row['said']))
     return answer if answer.boxes is not None else None
 
-# %% ../../nbs/432_reading.ipynb #89f3c337
+# %% ../../nbs/432_reading.ipynb #c06a29ad
 def _choose_convention(option: str, recognised: RecognisedConvention, previous: str) -> BoxConvention:
     if option != AUTO:
         return parse_convention(option)
     return recognised.convention if recognised.has_enough else parse_convention(previous)
 
-# %% ../../nbs/432_reading.ipynb #1607ce82
+# %% ../../nbs/432_reading.ipynb #4373e81c
 def read_answers(
     answers: list,  # of `StoredAnswer`
     inquiry: Inquiry,

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RecordedImage', 'match_records', 'ReplayServer', 'main']
 
-# %% ../../nbs/448_replay.ipynb #618d3440
+# %% ../../nbs/448_replay.ipynb #ca4192bf
 import argparse
 import base64
 import io
@@ -26,7 +26,7 @@ from .recorded import read_records
 from ..images import image_digest, load_image
 from ..inputs import collect
 
-# %% ../../nbs/448_replay.ipynb #2454aa03
+# %% ../../nbs/448_replay.ipynb #c07877ff
 _THUMBNAIL = 48  # pixels of a side
 _SAME = 6.0  # mean absolute difference in grey levels
 
@@ -36,7 +36,7 @@ def _thumbnail(image) -> np.ndarray:
     small = load_image(image).resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
     return np.asarray(small, np.float32).ravel()
 
-# %% ../../nbs/448_replay.ipynb #e6f29917
+# %% ../../nbs/448_replay.ipynb #751753be
 def _answers_about(path: Path, records: list) -> list:
     "The records of an image file."
     digest = image_digest(load_image(path))
@@ -44,7 +44,7 @@ def _answers_about(path: Path, records: list) -> list:
     name = Path(path).resolve().as_posix()
     return same or [record for record in records if name.endswith('/' + record.filename)]
 
-# %% ../../nbs/448_replay.ipynb #4654a3d4
+# %% ../../nbs/448_replay.ipynb #aae2c82c
 @dataclass(frozen=True)
 class RecordedImage:
     "An image and its recorded answers."
@@ -69,7 +69,7 @@ def match_records(
         )
     return matched
 
-# %% ../../nbs/448_replay.ipynb #bcea3845
+# %% ../../nbs/448_replay.ipynb #eafcd52f
 def _read_request(body: dict) -> tuple:  # (Pillow image, prompt)
     "The image and the prompt of a chat request."
     content = body['messages'][0]['content']
@@ -82,13 +82,13 @@ def _shape_answer(raw: str, prompt: str) -> str:
     "A recorded answer in the form that the prompt asks for."
     return raw if 'json' in prompt.lower() else check_judgement(raw).description
 
-# %% ../../nbs/448_replay.ipynb #eb1cb3b3
+# %% ../../nbs/448_replay.ipynb #578cc685
 def _completion(model: str, text: str) -> dict:
     "The body of a response."
     choice = dict(index=0, finish_reason='stop', message=dict(role='assistant', content=text))
     return dict(id='replay', object='chat.completion', created=0, model=model, choices=[choice])
 
-# %% ../../nbs/448_replay.ipynb #c89b4dac
+# %% ../../nbs/448_replay.ipynb #372f95d5
 class ReplayServer(ThreadingHTTPServer):
     "A server on this machine that replays recorded answers, for a `with` block."
 
@@ -164,7 +164,7 @@ class _ReplayHandler(BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
-# %% ../../nbs/448_replay.ipynb #6b4a3fd0
+# %% ../../nbs/448_replay.ipynb #d76a70e3
 def main(
     argv: list | None = None,  # arguments of the command; None is those of the process
 ) -> int:  # exit code

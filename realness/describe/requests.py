@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from .boxes import BoxConvention
+from .boxes import ASKED_CONVENTION, BoxConvention
 from .describer import RejectedImageError, RetryableError, ask_describer
 from .description_table import COLUMNS
 from .inquiry import Inquiry
@@ -66,7 +66,7 @@ def _make_retrying(
         reraise=True,
     )
 
-# %% ../../nbs/437_requests.ipynb #7d5feaa1
+# %% ../../nbs/437_requests.ipynb #93c10f8e
 @dataclass(frozen=True)
 class Part:
     "One request about an image."
@@ -106,7 +106,7 @@ def request_description(
     describer,  # see `realness.describe.describer`
     inquiry: Inquiry,  # what is asked
     stopped: threading.Event | None = None,  # no retry once it is set
-    convention: BoxConvention = BoxConvention(),  # in which boxes are read
+    convention: BoxConvention = ASKED_CONVENTION,  # in which boxes are read
 ) -> dict:  # a row with `COLUMNS`; `asked` is None
     "Ask about an image or a part of it. Raises `RealnessError` for a problem that concerns all images."
     row = dict.fromkeys(COLUMNS) | dict(

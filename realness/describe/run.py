@@ -22,7 +22,7 @@ from .result import Described
 from .run_record import find_inquiry, open_table, read_record, request_mark, write_record
 from ..inputs import collect
 
-# %% ../../nbs/440_describe.ipynb #4835d24f
+# %% ../../nbs/440_describe.ipynb #c23bb1d5
 def _reading_facts(reading, answer_format) -> dict:
     "How answers were obtained and read, for the record."
     recognised = reading.recognised
@@ -42,7 +42,7 @@ def _reading_notes(reading, answer_format) -> list:
         return []
     share = f'{reading.n_json} of {reading.n_answers} answers were bare JSON'
     notes = [f'answers by {answer_format}: {share}']
-    return notes + [reading.recognised.note] if reading.recognised.note else notes
+    return [*notes, reading.recognised.note] if reading.recognised.note else notes
 
 # %% ../../nbs/440_describe.ipynb #03ac8b09
 @dataclass
@@ -110,7 +110,7 @@ class _Run:
                 'check the server and run the same command again'
             )
 
-# %% ../../nbs/440_describe.ipynb #250a213f
+# %% ../../nbs/440_describe.ipynb #dc81a61a
 def _stored_convention(record: dict, option: str) -> BoxConvention:
     "The convention in which the rows of a table were read, or are to be read if it is new."
     default = BoxConvention().name if option == AUTO else option

@@ -92,7 +92,7 @@ def open_table(
             'or give --overwrite'
         ) from e
 
-# %% ../../nbs/435_run_record.ipynb #3ea117dd
+# %% ../../nbs/435_run_record.ipynb #a642f84c
 def find_inquiry(
     path: Path | str | None,  # of the table; None for no table
     describer,
@@ -108,8 +108,8 @@ def find_inquiry(
             continue
         inquiry = make_inquiry(ask, options)
         if _fits(path, describer, inquiry):
-            note = f'{path}: was begun with --ask {ask} and is continued with it; for another question name another file'
-            return inquiry, note
+            note = f'{path}: was begun with --ask {ask} and is continued with it'
+            return inquiry, f'{note}; for another question name another file'
     return default, ''
 
 

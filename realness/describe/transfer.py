@@ -37,7 +37,7 @@ def sent_size(
     width, height = (max(1, round(n * target / longer)) for n in size)
     return width, height
 
-# %% ../../nbs/413_transfer.ipynb #59f7df52
+# %% ../../nbs/413_transfer.ipynb #43903f1e
 def _fit(image, side, min_side=0):
     "A Pillow image in the size in which it is sent."
     size = sent_size(image.size, side, min_side)

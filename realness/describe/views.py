@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WHOLE', 'make_views', 'view_size', 'cut_view', 'to_whole', 'upright_size']
 
-# %% ../../nbs/417_views.ipynb #8e562748
+# %% ../../nbs/417_views.ipynb #41123fd6
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 from ..images import load_image
 from ..regions import Region
 
-# %% ../../nbs/417_views.ipynb #4e46ee57
+# %% ../../nbs/417_views.ipynb #dfcc112e
 WHOLE = (0.0, 0.0, 1.0, 1.0)  # the view of the whole image
 _OVERLAP = 0.2  # of a tile
 _MOST = 3  # tiles along a side
@@ -27,7 +27,7 @@ def _intervals(length: int, side: int) -> list:
     width = 1 / (1 + (n - 1) * (1 - _OVERLAP))
     return [(start * width * (1 - _OVERLAP), start * width * (1 - _OVERLAP) + width) for start in range(n)]
 
-# %% ../../nbs/417_views.ipynb #9f8c11de
+# %% ../../nbs/417_views.ipynb #6c2f5fcb
 def make_views(
     size: tuple,  # width and height of an image
     side: int,  # longer side of the image that is sent
@@ -40,7 +40,7 @@ def make_views(
     columns = _intervals(size[0], side)
     return (WHOLE, *[(x0, y0, x1, y1) for y0, y1 in rows for x0, x1 in columns])
 
-# %% ../../nbs/417_views.ipynb #e24c5d55
+# %% ../../nbs/417_views.ipynb #cd3d502d
 def _to_corners(view, size):
     "The corners of a view in pixels."
     width, height = size
@@ -66,7 +66,7 @@ def cut_view(
     image = load_image(image)
     return image.crop(_to_corners(view, image.size))
 
-# %% ../../nbs/417_views.ipynb #6eab87b3
+# %% ../../nbs/417_views.ipynb #6b457bda
 def to_whole(
     region: Region,  # in fractions of a view
     view: tuple,
@@ -83,7 +83,7 @@ def to_whole(
         y1=min(1.0, round(top + region.y1 * height, 4)),
     )
 
-# %% ../../nbs/417_views.ipynb #8714eb29
+# %% ../../nbs/417_views.ipynb #33cbbfcf
 def upright_size(
     path: Path | str,
 ) -> tuple | None:  # width and height; None for a file that is not an image

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Vote', 'box_iou', 'merge_regions', 'unite_regions', 'combine_votes']
 
-# %% ../../nbs/418_votes.ipynb #91363a92
+# %% ../../nbs/418_votes.ipynb #54e3fb00
 from collections import Counter
 from dataclasses import dataclass
 from statistics import mean, stdev
@@ -13,7 +13,7 @@ from statistics import mean, stdev
 from ..answer_words import answer_score
 from ..regions import SEVERITIES, Region
 
-# %% ../../nbs/418_votes.ipynb #47e3113f
+# %% ../../nbs/418_votes.ipynb #5f7aa674
 @dataclass(frozen=True)
 class Vote:
     "One answer about an image, or several combined."
@@ -24,7 +24,7 @@ class Vote:
     regions: tuple | None = None  # of `Region`; None: unknown
     rating_sd: float | None = None  # of the votes that were combined
 
-# %% ../../nbs/418_votes.ipynb #3d9c8639
+# %% ../../nbs/418_votes.ipynb #f0f40b82
 def _majority(answers: list) -> str:
     "The most frequent answer word; '' if there is none."
     counts = Counter(filter(None, answers))
@@ -34,7 +34,7 @@ def _majority(answers: list) -> str:
     middle = sum(scores[answer] * n for answer, n in counts.items()) / counts.total()
     return min(counts, key=lambda answer: (-counts[answer], abs(scores[answer] - middle), scores[answer]))
 
-# %% ../../nbs/418_votes.ipynb #bacfc711
+# %% ../../nbs/418_votes.ipynb #ac0e2e42
 def _typical(votes: list, answer: str, rating) -> Vote:
     "The vote with this answer whose rating is closest to `rating`."
     same = [vote for vote in votes if vote.answer == answer] or votes
@@ -42,7 +42,7 @@ def _typical(votes: list, answer: str, rating) -> Vote:
         return same[0]
     return min(same, key=lambda vote: abs((vote.rating if vote.rating is not None else 200) - rating))
 
-# %% ../../nbs/418_votes.ipynb #6b4a089e
+# %% ../../nbs/418_votes.ipynb #701c4faa
 _SAME = 0.3  # IoU of two boxes around the same thing
 
 
@@ -54,7 +54,7 @@ def box_iou(first: tuple, second: tuple) -> float:
     areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (first, second)]
     return inside / (sum(areas) - inside)
 
-# %% ../../nbs/418_votes.ipynb #951b9263
+# %% ../../nbs/418_votes.ipynb #4a1db0f5
 def _mean_box(members: list) -> tuple:
     "The mean box of the regions in a cluster of (vote, region)."
     return tuple(mean(values) for values in zip(*[region.box for _, region in members], strict=True))
@@ -71,7 +71,7 @@ def _cluster(regions: list) -> list:
             clusters.append([pair])
     return clusters
 
-# %% ../../nbs/418_votes.ipynb #b158927d
+# %% ../../nbs/418_votes.ipynb #7842586e
 _MOST = 12  # regions of an image
 _LEAST = 0.5  # mean severity
 
@@ -88,7 +88,7 @@ def _merge_cluster(members: list, n_votes: int):
     box = [round(value, 4) for value in _mean_box(members)]
     return Region(*box, worst.label, round(max(severity, SEVERITIES[0]), 2))
 
-# %% ../../nbs/418_votes.ipynb #e057baad
+# %% ../../nbs/418_votes.ipynb #4d89de58
 def merge_regions(
     lists: list,  # one tuple of `Region`s for each vote
 ) -> tuple:  # of `Region`s, worst first
@@ -97,7 +97,7 @@ def merge_regions(
     merged = [_merge_cluster(cluster, len(lists)) for cluster in _cluster(pairs)]
     return tuple(sorted(filter(None, merged), key=lambda region: -region.severity))[:_MOST]
 
-# %% ../../nbs/418_votes.ipynb #46cc01d4
+# %% ../../nbs/418_votes.ipynb #409a8216
 def unite_regions(
     lists: list,  # of tuples of `Region`s; the first is that of the whole image
 ) -> tuple:  # of `Region`s, worst first
@@ -106,7 +106,7 @@ def unite_regions(
     united = [_merge_cluster(cluster, 1) for cluster in clusters]
     return tuple(sorted(united, key=lambda region: -region.severity))[:_MOST]
 
-# %% ../../nbs/418_votes.ipynb #a43ceed5
+# %% ../../nbs/418_votes.ipynb #3b985ef1
 def combine_votes(
     votes: list,  # of `Vote`, at least one
 ) -> Vote:
