@@ -30,11 +30,11 @@ def _describe_sizes(size):
 
 # %% ../../nbs/133_robust_head.ipynb #c01d23c2
 _DIRECTIONS = 16  # principal directions of the native statistics
-_LEAST = 0.07  # share of `most` for images like the training images
+_NEAR = 1.25  # distance up to which the expert has no weight; 1 more for the full weight
 
 
 class Gate(nn.Module):
-    "The weight of the expert: 0.05 for a typical training image, up to 0.7 for images from other sources."
+    "The weight of the expert: 0 for images like the training images, 0.7 for those far from them."
 
     def __init__(
         self,
@@ -46,9 +46,8 @@ class Gate(nn.Module):
         self.most = most
         self.block = BlockDomain(width, directions, 'both')
         self.register_buffer('marks', torch.tensor([0.0, 1.0], dtype=torch.float64))  # median, 95 %
-        self.register_buffer(
-            'sizes', torch.zeros(2, 2, dtype=torch.float64)
-        )  # least, largest area and aspect
+        # least and largest area and aspect ratio
+        self.register_buffer('sizes', torch.zeros(2, 2, dtype=torch.float64))
 
     @property
     def config(self):
@@ -68,8 +67,8 @@ class Gate(nn.Module):
 
     def forward(self, blocks):
         "Weights of the expert, n, by the blocks `native` and `size`."
-        weight = torch.sigmoid(6 * (self.distance(blocks['native']) - 1.5))
-        return self.most * torch.maximum(weight, self._size_weight(blocks['size'])).clamp(min=_LEAST)
+        weight = (self.distance(blocks['native']) - _NEAR).clamp(0, 1)
+        return self.most * torch.maximum(weight, self._size_weight(blocks['size']))
 
 # %% ../../nbs/133_robust_head.ipynb #2f168d21
 def _fit_gate(rows, seed=0):
