@@ -74,8 +74,8 @@ def _list_differences(record, settings):
     names = [
         name for name in _COMPARED if name in record and name in settings and record[name] != settings[name]
     ]
-    if 'ask' in names:
-        names.remove('prompt')  # follows from it
+    if 'ask' in names and 'prompt' in names:
+        names.remove('prompt')  # follows from the question
     return '; '.join(f'{name} {_brief(record[name])}, now {_brief(settings[name])}' for name in names)
 
 # %% ../../nbs/435_run_record.ipynb #6151864b
