@@ -43,7 +43,7 @@ def format_row(
     row: dict,  # of `realness.regression.predict.predict`
 ) -> dict:
     "A row as it is printed. Its error is not part of it; `print_scores` prints it as a warning."
-    return {
+    cells = {
         'path': row['path'],
         'mos [90 % interval]': _format_mos(row),
         'mos_100': _format_number(row['mos_100'], 1),
@@ -51,15 +51,23 @@ def format_row(
         'sentence_source': row['sentence_source'],
         'modality': row['modality'],
     }
+    if 'sources' in row:
+        cells |= {'sources': row['sources'], 'head_trust': _format_number(row['head_trust'], 2)}
+    return cells
 
 # %% ../../nbs/567_cli_predict.ipynb #aaee9e71
 def _note_domain(rows):
     "A note about out-of-domain images; '' for none."
-    n = sum(row['out_of_domain'] == 1 for row in rows)
+    outside = [row for row in rows if row['out_of_domain'] == 1]
+    n = len(outside)
     if not n:
         return ''
     share = f'{n} of {format_count(len(rows), "image")} {"is" if n == 1 else "are"}'
-    return f'{share} out-of-domain (domain_score > 1): their MOS is less certain'
+    judged = sum(row.get('head_trust') is not None for row in outside)
+    if not judged:
+        return f'{share} out-of-domain (domain_score > 1): their MOS is less certain'
+    rest = f', that of {n - judged} without one is less certain' if n > judged else ''
+    return f'{share} out-of-domain (domain_score > 1): the MOS of {judged} follows the judgement{rest}'
 
 # %% ../../nbs/567_cli_predict.ipynb #59997af6
 def _note_fallback(rows):
@@ -144,6 +152,10 @@ def predict(  # noqa: PLR0913
 
     Descriptions come from --description, --descriptions, or the image_descriptions.csv beside an images/
     folder. An image without one is scored by the image-only head, or described first with --describe.
+
+    If the run was trained with judgements, a rating in the table of descriptions is part of the score. The
+    column `sources` says what was used, and `head_trust` how much the prediction from image and description
+    counts; it falls with the distance from the training images.
     """
     from realness.cache import VectorCache
     from realness.inputs import collect
