@@ -11,16 +11,26 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..groups import split_rows
 from ..metrics import srocc
 from .cross_validation import apply_head, five_folds
-from .domain import fit_domain
-from .feature_blocks import FeatureRows
+from .domain import Domain
+from .feature_blocks import FeatureRows, select_blocks
 from .fusion import Fusion, head_trust, learn_intervals
 from .heads import HEADS, fit_head
+from .kernel_fit import fit_kernel
+from .kernel_recipe import KernelRecipe
 from .run_config import RunConfig
 from .uncertainty import Calibration
 
 # %% ../../nbs/163_fusion_fit.ipynb #f5450931
+def _measure_domain(rows, others, seed):
+    "Domain scores (n) of rows for the domain of others."
+    splits = split_rows(len(others), 3, seed, others.groups)
+    domain = Domain.fit(select_blocks(others.blocks, 'image'), splits=splits)
+    return domain(rows.blocks).numpy()
+
+# %% ../../nbs/163_fusion_fit.ipynb #ec824080
 def held_out_distances(
     rows: FeatureRows,
     config: RunConfig,  # its seed
@@ -28,8 +38,7 @@ def held_out_distances(
     "The domain score of each image for the domain of the images of other folds."
     distances = np.zeros(len(rows))
     for fold in five_folds(rows, config):
-        domain = fit_domain(rows.take(fold.train), config.seed)
-        distances[fold.test] = domain(rows.take(fold.test).blocks).numpy()
+        distances[fold.test] = _measure_domain(rows.take(fold.test), rows.take(fold.train), config.seed)
     return distances
 
 # %% ../../nbs/163_fusion_fit.ipynb #2307c0fe
@@ -54,6 +63,14 @@ def _list_partitions(rows, seed):
     return partitions
 
 # %% ../../nbs/163_fusion_fit.ipynb #1e79074c
+def _make_fit(rows, config):
+    "A function that fits the head on some rows; a kernel head with the hyper-parameters chosen on all rows."
+    if not isinstance(HEADS[config.head].recipe, KernelRecipe):
+        return lambda part: fit_head(part, config).head
+    chosen = fit_head(rows, config).chosen
+    return lambda part: fit_kernel(part.select(config.modality), config.head, chosen, seed=config.seed)
+
+# %% ../../nbs/163_fusion_fit.ipynb #fa507b6a
 class LeftOut(NamedTuple):
     "Predictions of images by heads that were fitted without images of their group."
 
@@ -71,14 +88,15 @@ def leave_out(
     "Predict each group by a head that was fitted on the other groups, and measure how far it is from them."
     predictions, distances = np.zeros(len(rows)), np.zeros(len(rows))
     rows = replace(rows, strata=None)
+    fit = _make_fit(rows, config)
     for label in np.unique(labels):
         test = np.flatnonzero(labels == label)
         others = rows.take(np.flatnonzero(labels != label))
         if len(others) < 10:
             continue
         left_out = rows.take(test)
-        predictions[test] = apply_head(fit_head(others, config).head, left_out.select(config.modality))
-        distances[test] = fit_domain(others, config.seed)(left_out.blocks).numpy()
+        predictions[test] = apply_head(fit(others), left_out.select(config.modality))
+        distances[test] = _measure_domain(left_out, others, config.seed)
     return LeftOut(rows.mos, predictions, distances, rows.blocks['judge'])
 
 # %% ../../nbs/163_fusion_fit.ipynb #c24fe6b6
