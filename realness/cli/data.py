@@ -107,7 +107,7 @@ def check_data(
     from realness.data import check_split
     from realness.datasets import dataset_info
     from realness.groups import choose_group
-    from realness.judgements import check_judgements, has_judgements
+    from realness.judgement_columns import check_judgements, has_judgements
 
     splits = {split: root / split for split in ('train', 'test') if (root / split).is_dir()}
     splits = splits or {root.name: root}

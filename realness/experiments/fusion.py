@@ -17,7 +17,7 @@ from ..datasets import is_ai
 from .generalisation import content_groups
 from .running import run_command
 from ..fold_intervals import FoldPredictions, fold_ci, paired_folds
-from ..judgements import has_judgements, judge_block, table_judgements
+from ..judgement_columns import has_judgements, judge_block, table_judgements
 from ..lab.run import lab_features, load_lab
 from ..regression.cross_validation import apply_head, predict_held_out, split_repeatedly
 from ..regression.domain import fit_domain

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..config import TABLE, RealnessError
 from ..inputs import read_descriptions
-from ..judgements import JUDGEMENT_COLUMNS, judge_block, table_judgements
+from ..judgement_columns import JUDGEMENT_COLUMNS, judge_block, table_judgements
 from .checkpoints import read_run_id
 from .fusion import Fusion
 from .regression_model import load_model

@@ -18,7 +18,7 @@ from ..data import load_split
 from ..datasets import DatasetInfo, dataset_info, is_ai
 from ..figures import save_figure
 from ..groups import FEW_GROUPS, choose_group, find_parts
-from ..judgements import has_judgements, table_judgements
+from ..judgement_columns import has_judgements, table_judgements
 from ..plots import plot_deciles, plot_scatter
 from .baselines import baseline_predictions
 from realness.regression.evaluation_tables import (

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..groups import split_rows
 from ..images import load_image
-from ..judgements import JUDGE_COLUMNS
+from ..judgement_columns import JUDGE_COLUMNS
 from .uncertainty import Intervals
 
 # %% ../../nbs/128_fusion.ipynb #023a458c

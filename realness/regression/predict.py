@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ..config import RealnessError, atomic_write, track
 from ..images import file_digest
 from ..inputs import Sentences, collect
-from ..judgements import Judgements, describe_judgement
+from ..judgement_columns import Judgements, describe_judgement
 from ..regions import Judgement
 from .predictor import SCORE_DECIMALS, Predictor, load, score_rows
 from ..row_table import RowTable

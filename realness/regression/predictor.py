@@ -13,7 +13,7 @@ import numpy as np
 from ..cache import VectorCache
 from ..config import RealnessError
 from ..device import pick_device
-from ..judgements import judge_block
+from ..judgement_columns import judge_block
 from .checkpoints import read_run_id
 from .features import ImageFeatures, TextFeatures, split_blocks
 from .fusion import count_pixels

@@ -31,7 +31,7 @@ from realness.groups import (
     split_validation,
     training_groups,
 )
-from realness.judgements import (
+from realness.judgement_columns import (
     check_judgements,
     describe_judgement,
     has_judgements,
