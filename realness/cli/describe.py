@@ -88,6 +88,12 @@ def print_described(
     if errors:
         exit_with(PROBLEMS_FOUND)
 
+# %% ../../nbs/564_cli_describe.ipynb #c1ff2e45
+def _check_coco(coco: Path | None, table: Path | None):
+    "Raise `RealnessError` if the COCO file would replace the record of the table."
+    if coco is not None and table is not None and coco.resolve() == table.with_suffix('.json').resolve():
+        raise RealnessError(f'{coco}: is the record of {table}; give the COCO file another name')
+
 # %% ../../nbs/564_cli_describe.ipynb #a3e03813
 @command
 def describe(  # noqa: PLR0913
@@ -115,6 +121,7 @@ def describe(  # noqa: PLR0913
     from realness.describe.run import describe as describe_images
     from realness.inputs import collect
 
+    _check_coco(coco, table)
     requested = read_requested(paths)
     describer = make_describer(config, device)
     requested = collect(requested, print_error)

@@ -23,15 +23,34 @@ class MakerSpec:
     maker: Callable | str  # a `MapMaker` class, called with a `MapRequest`; or 'package.module:name'
     uses: frozenset | None = None  # names of the `MapRequest` options that it uses; None = all
     reads_text: bool = True  # whether its maps depend on the description
+    ignores: frozenset = frozenset()  # names of options that it does not use although `uses` is None
 
 
 MAKERS = Registry('map maker')
 
 # %% ../../nbs/241_variants.ipynb #a397f707
-MAKERS.register('windows', MakerSpec('realness.localization.window_maker:WindowMaker'))
+MAKERS.register(
+    'windows',
+    MakerSpec('realness.localization.window_maker:WindowMaker', ignores=frozenset({'regions'})),
+)
 MAKERS.register(
     'learned',
     MakerSpec('realness.localization.learned_maker:LearnedMaker', frozenset({'localizer'}), reads_text=False),
+)
+MAKERS.register(
+    'pointed',
+    MakerSpec(
+        'realness.localization.pointed_maker:PointedMaker',
+        frozenset({'regions', 'localizer'}),
+        reads_text=False,
+    ),
+)
+MAKERS.register(
+    'fused',
+    MakerSpec(
+        'realness.localization.fused_maker:FusedMaker',
+        frozenset({'regions', 'localizer', 'clip', 'device', 'batch', 'fast', 'cache'}),
+    ),
 )
 
 # %% ../../nbs/241_variants.ipynb #9a24bdc5
@@ -122,6 +141,30 @@ VARIANTS.register(
         score=None,
         bounds=(0.3, 1.0),
         maker='learned',
+    ),
+)
+
+# %% ../../nbs/241_variants.ipynb #4d939c7e
+VARIANTS.register(
+    'pointed',
+    Variant(
+        'regions that a model or a person marked',
+        windows=(),
+        stride=0,
+        score=None,
+        bounds=(0.0, 1.0),
+        maker='pointed',
+    ),
+)
+VARIANTS.register(
+    'fused',
+    Variant(
+        'regions, sharpened by the learned localizer',
+        windows=(),
+        stride=0,
+        score=None,
+        bounds=(0.0, 1.0),
+        maker='fused',
     ),
 )
 
