@@ -64,21 +64,22 @@ def all_blocks(
 class TestSets:
     "Blocks of the images that the models are tested on, beside the training images."
 
-    originals: np.ndarray  # the training images that were degraded, indices
+    originals: np.ndarray  # the training images that were degraded and cut, indices
+    numbers: np.ndarray  # of the photographs, among those of the anchors
     degraded: dict  # degraded copies of these images
     photographs: dict  # of other sources
     degraded_photographs: dict
     cut_photographs: dict  # cut and re-encoded
-    cut_images: dict  # the training images, cut and re-encoded
+    cut_images: dict  # the training images in `originals`, cut and re-encoded
 
 # %% ../../nbs/experiments/645_outside.ipynb #4955ef6d
 MODELS = ('main head', 'expert', 'robust head')
 
 
-def _anchors_without(photographs, n: int) -> Anchors:
-    "The anchors of the package without those of some of the n photographs."
+def _anchors_without(numbers) -> Anchors:
+    "The anchors of the package without those of some photographs, by their numbers."
     anchors = package_anchors()
-    rest = ~np.isin(np.arange(len(anchors)) % n, photographs)
+    rest = ~np.isin(np.arange(len(anchors)) % (len(anchors) // 4), numbers)
     return Anchors(anchors.native[rest], anchors.strength[rest])
 
 
@@ -108,7 +109,8 @@ def predict_sets(
     predictions = {model: {name: np.zeros(n) for name, n in sizes.items()} for model in MODELS}
     for number, fold in enumerate(make_folds(len(rows), 5, 1, seed, strata)):
         photos = np.flatnonzero(photo_folds == number)
-        models = fit_models(rows.take(fold.train), _anchors_without(photos, n_photographs), seed)
+        anchors = _anchors_without(sets.numbers[photos])
+        models = fit_models(rows.take(fold.train), anchors, seed)
         copies = np.flatnonzero(np.isin(sets.originals, fold.test))
         places = dict(images=fold.test, degraded=copies, **dict.fromkeys(list(sizes)[2:], photos))
         for model, head in models.items():
@@ -199,7 +201,7 @@ def domain_lines(
         domain = fit_domain(train, seed)
         parts = {
             'held out': take_rows(rows.blocks, fold.test),
-            'cut': take_rows(sets.cut_images, fold.test),
+            'cut': take_rows(sets.cut_images, np.isin(sets.originals, fold.test)),
             'photographs': sets.cut_photographs,
             'degraded': take_rows(sets.degraded, np.isin(sets.originals, fold.test)),
         }
@@ -256,19 +258,22 @@ def make_sets(
     df: pd.DataFrame,  # the images
     photographs: list,  # paths
     cache: VectorCache | None = None,
-    n_degraded: int = 150,  # images of which a degraded copy is tested
+    n_degraded: int = 100,  # images of which a degraded and a cut copy are tested
 ) -> TestSets:
-    "Compute the blocks of all test sets."
+    "Compute the blocks of all test sets; every third photograph is used."
     originals = np.sort(np.random.default_rng(1).permutation(len(df))[:n_degraded])
     degraded = [degrade(df.path.iloc[i], 1).image for i in originals]
+    numbers = np.arange(len(photographs))[::3]
+    photographs = photographs[::3]
     bad = [degrade(path, 2).image for path in photographs]
     return TestSets(
         originals,
+        numbers,
         all_blocks(degraded, cache, 'degraded copies'),
         all_blocks(photographs, cache, 'photographs'),
         all_blocks(bad, cache, 'degraded photographs'),
         all_blocks([cut_and_reencode(path) for path in photographs], cache, 'cut photographs'),
-        all_blocks([cut_and_reencode(path) for path in df.path], cache, 'cut images'),
+        all_blocks([cut_and_reencode(df.path.iloc[i]) for i in originals], cache, 'cut images'),
     )
 
 
