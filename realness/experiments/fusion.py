@@ -157,7 +157,7 @@ def compare(
         line |= dict(lo=value.lo, hi=value.hi)
         if name != 'both':
             paired = paired_folds(mos[rated], predictions, held_out['both'])
-            line |= dict(diff=paired.diff, diff_lo=paired.lo, diff_hi=paired.hi)
+            line |= dict(diff=paired.difference, diff_lo=paired.lo, diff_hi=paired.hi)
         lines.append(line)
     return lines
 
@@ -245,7 +245,8 @@ def experiment(
         fused = {key: values[None] for key, values in fuse_all(held, predicted, group_splits).items()}
         lines += compare(rows.mos, fused, rated, len(group_splits), f'left out: {name}')
         lines += _trust_lines(fused, f'trust, left out: {name}')
-    return pd.DataFrame(lines).assign(folds=config.cv, seed=config.seed)
+    table = pd.DataFrame(lines).assign(seed=config.seed)
+    return table.assign(folds=table.folds.fillna(config.cv).astype(int))
 
 
 def run(data, out: Path, seed: int, command: str) -> pd.DataFrame:
