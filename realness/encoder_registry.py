@@ -29,6 +29,8 @@ class ImageEncoderSpec:
     fixed: bool = False  # True if the network accepts no other size
     middle_layer: str = ''  # name of the submodule that provides the block `middle`
     low_layers: tuple = ()  # names of the submodules that provide the block `low`
+    # lowest cosine of two variants of one image, see `find_sources`; None if it was not measured
+    variant_cosine: float | None = None
 
 # %% ../nbs/047_encoder_registry.ipynb #75110473
 IMAGE_ENCODERS = Registry('image encoder')
@@ -56,6 +58,7 @@ IMAGE_ENCODERS.register(
         std=(0.5, 0.5, 0.5),
         middle_layer='blocks.5',
         low_layers=('blocks.2', 'blocks.3', 'blocks.4'),
+        variant_cosine=0.82,
     ),
 )
 

@@ -86,9 +86,8 @@ def find_variants(
 
     problems = Problems()
     sources = find_sources(hash_images([split / 'images' / name for name in rows.filename]))
-    if note := variants_note(sources):
-        problem, fix = note.split('; ', 1)
-        problems.add(problem, fix, level='note')
+    if note := variants_note(sources, suggestion or ''):
+        problems.add(note.problem, note.fix, level='note')
     if suggestion:
         with atomic_write(suggestion) as partial:
             suggest_groups(rows, sources).to_csv(partial, index=False)
