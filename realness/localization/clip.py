@@ -120,7 +120,7 @@ def _load_package_clip():
     return load_lite_clip(package_weights('lite-clip'))
 
 
-CLIPS.register('lite-clip', ClipSpec(_load_package_clip, 'small, in the package, needs no download'))
+CLIPS['lite-clip'] = ClipSpec(_load_package_clip, 'small, in the package, needs no download')
 
 # %% ../../nbs/204_clip.ipynb #d6f20839
 def _check_open_clip_name(name):

@@ -21,7 +21,7 @@ from .clip import load_clip
 from .cut_windows import image_tensor
 from .embed import EmbedOptions, embed_batches, embed_corners
 from .heatmap import heatmap
-from .map_maker import MapInput, make_maker
+from .map_maker import MapInput
 from .map_request import make_request
 from .text_vectors import embed_text
 from .window_maker import WindowMaker
