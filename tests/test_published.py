@@ -29,6 +29,7 @@ from realness.device import seed_everything
 from realness.encoders import ImageEncoder, TextEncoder
 from realness.images import to_tensor
 from realness.regression.learner import Learner, TrainingSettings
+from realness.regression.published_weights import import_published
 from realness.regression.realism_dataset import RealismDataset, make_loader, published_transform
 from realness.regression.regression_model import COREModel
 from realness.regression.train import create_data_loaders, load_and_prepare_data, train_model
@@ -215,6 +216,26 @@ def test_the_model_gives_the_published_predictions(made_data, made_core):
     loader = make_loader(RealismDataset(made_data.table[:3], made_data.images, made_core.text_encoder), 3)
     _, predictions = Learner(made_core, None, None, TrainingSettings(device='cpu')).predict(loader)
     assert predictions == pytest.approx(PREDICTIONS, abs=2e-5)
+
+
+def test_import_of_best_model(made_data, tmp_path, cli):
+    "best_model.pth as the published program writes it, with random weights of the true shape."
+    seed_everything(0)
+    plain = PlainCORE(BertConfig()).eval()
+    torch.save(plain.state_dict(), tmp_path / 'best_model.pth')
+    model = import_published(tmp_path / 'best_model.pth')
+    images = torch.stack([published_images(made_data, i) for i in range(2)])
+    ids, mask = model.text_encoder.tokens(DESCRIPTIONS[:2])
+    with torch.inference_mode():
+        assert torch.allclose(model(images, ids, mask), plain(images, ids, mask), atol=1e-5)
+
+    model.save_pretrained(tmp_path / 'run')
+    result = cli('evaluate', tmp_path / 'run', '--data', made_data.folder, '--split', 'train', '--json')
+    assert result.code == 0, result.err
+    table = pd.DataFrame(json.loads(result.out))
+    assert table[table.metric == 'srocc'].model.tolist() == ['CORE, image and description']
+    result = cli('predict', tmp_path / 'run', made_data.images / 'm0.png', '--json')
+    assert 'this model has no head for the image alone' in result.out + result.err
 
 
 def test_one_step_of_the_optimiser():

@@ -217,7 +217,8 @@ def _load_open_clip(
             )
         tokenizer = open_clip.get_tokenizer(base)
     licence = 'MIT (OpenAI)' if tag == 'openai' else 'unknown'
-    return model, tokenizer, ClipInfo(name, Path(tag).name, licence, mean=clue.mean, std=clue.std)
+    info = ClipInfo(name, Path(tag).name, licence, mean=clue.mean, std=clue.std, note=clue.note)
+    return model, tokenizer, info
 
 # %% ../../nbs/204_clip.ipynb #84686d4a
 def _load_folder(folder):

@@ -144,9 +144,7 @@ class WindowMaker(MapMaker):
     def _blank(self, item, query, grids):
         "Return a map with all facts and with 0 for every value."
         lo, hi = _colour_range(self.variant, query)
-        notes = _window_notes(grids)
-        if query.note:
-            notes.append(query.note)
+        notes = [*_window_notes(grids), *filter(None, (query.note, self.clip.info.note))]
         return Heatmap(
             np.zeros((item.image.height, item.image.width)),
             _quantity(self.variant, query),
