@@ -157,7 +157,7 @@ def _find_clue(checkpoint, base):
             return clue
     return Clue()
 
-# %% ../../nbs/203_clip_activation.ipynb #d0fa42fe
+# %% ../../nbs/203_clip_activation.ipynb #355e5a39
 def _published_statistics(base, activation):
     "(mean, sd) of the pixels -> tags of the published weights of an architecture that have them."
     tags = defaultdict(list)
@@ -166,20 +166,22 @@ def _published_statistics(base, activation):
             tags[settings.get('mean'), settings.get('std')].append(tag)
     return tags
 
-# %% ../../nbs/203_clip_activation.ipynb #1bd8d08e
+# %% ../../nbs/203_clip_activation.ipynb #42f1bdf9
 def _add_statistics(clue, base, path):
     "A clue with pixel statistics: its own, or the most common ones of the published weights."
     published = _published_statistics(base, clue.activation)
     if clue.mean or not published:
         return clue
     mean, std = max(published, key=lambda statistics: len(published[statistics]))
-    others = [tags for statistics, tags in published.items() if statistics != (mean, std)]
+    tags = published.pop((mean, std))
+    if not published:
+        return replace(clue, mean=mean, std=std)
+    other = next(iter(published.values()))[0]
     note = (
         f'{path.name}: the mean and standard deviation of its pixels are not recorded, and those of '
-        f'{base}@{published[mean, std][0]} are assumed; {others[0][0]} has others, which a copy of '
-        'open_clip_config.json beside the file would tell'
+        f'{base}@{tags[0]} are assumed; {other} has others, so copy open_clip_config.json beside the file'
     )
-    return replace(clue, mean=mean, std=std, note=note if others else '')
+    return replace(clue, mean=mean, std=std, note=note)
 
 # %% ../../nbs/203_clip_activation.ipynb #387f32a2
 def has_two_activations(

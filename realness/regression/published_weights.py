@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['import_published', 'main']
 
-# %% ../../nbs/138_published_weights.ipynb #35a571d6
+# %% ../../nbs/138_published_weights.ipynb #369c7a57
 import pickle
 import sys
 from dataclasses import replace
@@ -17,9 +17,10 @@ from ..config import RealnessError
 from ..datasets import DatasetInfo
 from ..encoders import ImageEncoder, TextEncoder
 from ..network_weights import load_weights, read_weights
+from .checkpoints import add_prefix
 from .regression_model import COREModel
 
-# %% ../../nbs/138_published_weights.ipynb #e6381a81
+# %% ../../nbs/138_published_weights.ipynb #7d15a4f5
 _PARTS = {'cnn.': 'image_encoder.net.', 'bert.': 'text_encoder.net.', 'fc.': 'heads.both.layers.'}
 
 
@@ -30,7 +31,7 @@ def _our_name(name):
             return ours + name.removeprefix(theirs)
     return name
 
-# %% ../../nbs/138_published_weights.ipynb #1a207998
+# %% ../../nbs/138_published_weights.ipynb #cf1db764
 _REQUIRED = ('cnn.conv1.weight', 'bert.embeddings.word_embeddings.weight', 'fc.0.weight')
 
 
@@ -51,7 +52,7 @@ def _read_published(path):
             )
     return weights
 
-# %% ../../nbs/138_published_weights.ipynb #5cbc8605
+# %% ../../nbs/138_published_weights.ipynb #69aaa87f
 def _bert_config(weights):
     "The arguments of `BertConfig` for the tensors of a published model."
     vocabulary, width = weights['bert.embeddings.word_embeddings.weight'].shape
@@ -64,7 +65,7 @@ def _bert_config(weights):
         intermediate_size=len(weights['bert.encoder.layer.0.intermediate.dense.bias']),
     )
 
-# %% ../../nbs/138_published_weights.ipynb #034e92e5
+# %% ../../nbs/138_published_weights.ipynb #f50da806
 def _make_model(weights):
     "A `COREModel` of the shape of published tensors, with random weights."
     image = ImageEncoder('resnet50', weights='random', normalize='none', shape='stretch')
@@ -73,7 +74,7 @@ def _make_model(weights):
     model.heads = nn.ModuleDict(dict(both=model.heads['both']))
     return model
 
-# %% ../../nbs/138_published_weights.ipynb #51b46dce
+# %% ../../nbs/138_published_weights.ipynb #197f7264
 def import_published(
     path: Path | str,  # best_model.pth, a state dict of the published model
     data: DatasetInfo | None = None,  # of the images that it was trained on, for the model card and MOS 0-100
@@ -81,14 +82,15 @@ def import_published(
     "Import a model of the published program; raises `RealnessError` if the file is something different."
     weights = _read_published(path)
     model = _make_model(weights)
-    load_weights(model, {_our_name(name): tensor for name, tensor in weights.items()}, str(path))
+    scaler = add_prefix('heads.both.scaler', model.heads['both'].scaler.state_dict())  # changes nothing
+    load_weights(model, scaler | {_our_name(name): tensor for name, tensor in weights.items()}, str(path))
     for encoder in (model.image_encoder, model.text_encoder):
         encoder.weights = Path(path).name
         encoder.info = replace(encoder.info, tag=Path(path).name, licence='unknown')
     model.data = data or DatasetInfo()
     return model.eval()
 
-# %% ../../nbs/138_published_weights.ipynb #682ac622
+# %% ../../nbs/138_published_weights.ipynb #11f2ea66
 def main(
     argv: list,  # the file, and the run folder to write
 ):
@@ -99,7 +101,7 @@ def main(
     import_published(path).save_pretrained(out)
     print(f'The run is in {out}. Score images with descriptions:  realness predict {out} IMAGES')
 
-# %% ../../nbs/138_published_weights.ipynb #453140b0
+# %% ../../nbs/138_published_weights.ipynb #05e73712
 if __name__ == '__main__' and '__file__' in globals():
     try:
         main(sys.argv[1:])
