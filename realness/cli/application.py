@@ -15,6 +15,7 @@ from .data import data_check, data_demo, data_fetch
 from .demo import demo
 from .describe import describe
 from .evaluate import evaluate
+from .evaluate_maps import evaluate_maps
 from .fit import clip_fit, localizer_fit
 from .heatmap import heatmap
 from .lab import LabCommand, lab
@@ -65,6 +66,7 @@ for function in (predict, heatmap, describe, explore):
     app.command(rich_help_panel=IMAGES)(function)
 for function in (train, evaluate, report):
     app.command(rich_help_panel=MODELS)(function)
+app.command('evaluate-maps', rich_help_panel=MODELS)(evaluate_maps)
 app.command(rich_help_panel=MODELS, cls=LabCommand)(lab)
 for function in (demo, cache):
     app.command(rich_help_panel=DATA)(function)

@@ -70,6 +70,10 @@ def explore(  # noqa: PLR0913
     out: path_option('Where findings are exported. Default: findings/ in the current folder.') = None,
     port: Annotated[int, typer.Option(help='Port on 127.0.0.1; no other address is served.')] = 8866,
     browser: Annotated[bool, typer.Option(help='Open the browser.')] = True,
+    regions: path_option(
+        'Marked regions for the variants pointed and fused: a COCO file, or a CSV table with the column '
+        'regions. Default: the table beside the images.'
+    ) = None,
 ):
     """Explore images in the browser: change the description and see where an image looks unrealistic.
 
@@ -79,5 +83,5 @@ def explore(  # noqa: PLR0913
     from realness.explorer import serve
 
     clip = clip or os.environ.get('REALNESS_CLIP')
-    if serve(folder, clip, run, out, port, browser):
+    if serve(folder, clip, run, out, port, browser, regions=regions):
         exit_with(PROBLEMS_FOUND)

@@ -191,11 +191,16 @@ def get_unrealism_heatmap(
 def get_unrealism_heatmaps(
     images: list,  # of anything `get_unrealism_heatmap` takes
     descriptions: list,  # a text or None for each image
-    **options,  # of `get_unrealism_heatmap`
+    **options,  # of `get_unrealism_heatmap`; `regions` may be a list with one entry for each image
 ) -> list:  # of arrays
     "Return the unrealism of every pixel of several images."
-    pairs = zip(images, descriptions, strict=True)
-    return [get_unrealism_heatmap(image, description, **options) for image, description in pairs]
+    regions = options.pop('regions', None)
+    each = regions if isinstance(regions, list) else [regions] * len(images)
+    items = zip(images, descriptions, each, strict=True)
+    return [
+        get_unrealism_heatmap(image, description, regions=regions, **options)
+        for image, description, regions in items
+    ]
 
 # %% ../../nbs/250_get_unrealism_heatmaps.ipynb #17bede91
 def main(

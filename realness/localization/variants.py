@@ -23,14 +23,26 @@ class MakerSpec:
     maker: Callable | str  # a `MapMaker` class, called with a `MapRequest`; or 'package.module:name'
     uses: frozenset | None = None  # names of the `MapRequest` options that it uses; None = all
     reads_text: bool = True  # whether its maps depend on the description
+    ignores: frozenset = frozenset()  # names of options that it does not use although `uses` is None
 
 
 MAKERS = Registry('map maker')
 
 # %% ../../nbs/241_variants.ipynb #a397f707
-MAKERS['windows'] = MakerSpec('realness.localization.window_maker:WindowMaker')
+MAKERS['windows'] = MakerSpec(
+    'realness.localization.window_maker:WindowMaker', ignores=frozenset({'regions'})
+)
 MAKERS['learned'] = MakerSpec(
     'realness.localization.learned_maker:LearnedMaker', frozenset({'localizer'}), reads_text=False
+)
+MAKERS['pointed'] = MakerSpec(
+    'realness.localization.pointed_maker:PointedMaker',
+    frozenset({'regions', 'localizer'}),
+    reads_text=False,
+)
+MAKERS['fused'] = MakerSpec(
+    'realness.localization.fused_maker:FusedMaker',
+    frozenset({'regions', 'localizer', 'clip', 'device', 'batch', 'fast', 'cache'}),
 )
 
 # %% ../../nbs/241_variants.ipynb #9a24bdc5
@@ -107,6 +119,24 @@ VARIANTS['learned'] = Variant(
     score=None,
     bounds=(0.3, 1.0),
     maker='learned',
+)
+
+# %% ../../nbs/241_variants.ipynb #4d939c7e
+VARIANTS['pointed'] = Variant(
+    'regions that a model or a person marked',
+    windows=(),
+    stride=0,
+    score=None,
+    bounds=(0.0, 1.0),
+    maker='pointed',
+)
+VARIANTS['fused'] = Variant(
+    'regions, sharpened by the learned localizer',
+    windows=(),
+    stride=0,
+    score=None,
+    bounds=(0.0, 1.0),
+    maker='fused',
 )
 
 # %% ../../nbs/241_variants.ipynb #ecfc7e0e

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MIN_HELD_OUT', 'CVFold', 'split_repeatedly', 'apply_head', 'predict_fold', 'cross_validate', 'HeldOut',
-           'predict_held_out', 'covered_rows', 'nested_coverage', 'flagged_rows', 'measure_fold', 'share_rows']
+           'predict_held_out', 'covered_rows', 'flagged_rows', 'measure_fold', 'share_rows']
 
 # %% ../../nbs/160_cross_validation.ipynb #477f2115
 import math
@@ -23,7 +23,7 @@ from .domain import fit_domain
 from .feature_blocks import FeatureRows
 from .heads import HEADS, fit_head
 from .run_config import RunConfig
-from .uncertainty import Calibration, Coverage, Intervals, share
+from .uncertainty import Calibration, Intervals, share, within_bounds
 
 # %% ../../nbs/160_cross_validation.ipynb #67481ade
 class CVFold(NamedTuple):
@@ -167,8 +167,7 @@ def _covers(rows, fold, config, level):
     )
     intervals = Intervals.fit(held_out.mos - calibrated, level, held_out.how)
     lower, upper = intervals.of(calibration(predict_fold(rows, fold.train, fold.test, config)))
-    mos = rows.mos[fold.test]
-    return (lower <= mos) & (mos <= upper)
+    return within_bounds(rows.mos[fold.test], lower, upper)
 
 # %% ../../nbs/160_cross_validation.ipynb #db0e98d4
 def covered_rows(
@@ -181,15 +180,6 @@ def covered_rows(
     for fold in track(_five_folds(rows, config), f'{config.modality}: coverage'):
         covered[fold.test] = _covers(rows, fold, config, level)
     return covered
-
-# %% ../../nbs/160_cross_validation.ipynb #daa78449
-def nested_coverage(
-    rows: FeatureRows,
-    config: RunConfig,
-    level: float = 0.9,  # of the intervals
-) -> Coverage:  # share of images whose MOS lies in its interval, with the Wilson interval of the share
-    "Measure the coverage on images that neither the head nor the intervals were fitted on."
-    return share(covered_rows(rows, config, level))
 
 # %% ../../nbs/160_cross_validation.ipynb #dc9c7f75
 def _flags(rows, fold, config):
