@@ -29,6 +29,7 @@ from realness.device import seed_everything
 from realness.encoders import ImageEncoder, TextEncoder
 from realness.images import to_tensor
 from realness.regression.learner import Learner, TrainingSettings
+from realness.regression.predictor import load
 from realness.regression.published_weights import import_published
 from realness.regression.realism_dataset import RealismDataset, make_loader, published_transform
 from realness.regression.regression_model import COREModel
@@ -218,24 +219,22 @@ def test_the_model_gives_the_published_predictions(made_data, made_core):
     assert predictions == pytest.approx(PREDICTIONS, abs=2e-5)
 
 
-def test_import_of_best_model(made_data, tmp_path, cli):
+@pytest.mark.slow
+def test_import_of_best_model(made_data, tmp_path):
     "best_model.pth as the published program writes it, with random weights of the true shape."
     seed_everything(0)
     plain = PlainCORE(BertConfig()).eval()
     torch.save(plain.state_dict(), tmp_path / 'best_model.pth')
-    model = import_published(tmp_path / 'best_model.pth')
-    images = torch.stack([published_images(made_data, i) for i in range(2)])
-    ids, mask = model.text_encoder.tokens(DESCRIPTIONS[:2])
+    import_published(tmp_path / 'best_model.pth').save_pretrained(tmp_path / 'run')
+    predictor = load(tmp_path / 'run', 'cpu')
     with torch.inference_mode():
-        assert torch.allclose(model(images, ids, mask), plain(images, ids, mask), atol=1e-5)
+        tokens = predictor.model.text_encoder.tokens(DESCRIPTIONS[:1])
+        expected = plain(published_images(made_data, 0)[None], *tokens).item()
 
-    model.save_pretrained(tmp_path / 'run')
-    result = cli('evaluate', tmp_path / 'run', '--data', made_data.folder, '--split', 'train', '--json')
-    assert result.code == 0, result.err
-    table = pd.DataFrame(json.loads(result.out))
-    assert table[table.metric == 'srocc'].model.tolist() == ['CORE, image and description']
-    result = cli('predict', tmp_path / 'run', made_data.images / 'm0.png', '--json')
-    assert 'this model has no head for the image alone' in result.out + result.err
+    path = made_data.images / 'm0.png'
+    described, alone = predictor.rows([path, path], [DESCRIPTIONS[0], ''])
+    assert described['mos'] == pytest.approx(expected, abs=2e-5)
+    assert 'm0.png: has no description, and this model has no head for the image alone' in alone['error']
 
 
 def test_one_step_of_the_optimiser():

@@ -130,11 +130,12 @@ def check_data(
     from realness.data import check_split
     from realness.datasets import dataset_info
     from realness.groups import choose_group
+    from realness.judgement_columns import check_judgements, has_judgements
 
     splits = _find_splits(root)
     checked = {split: check_split(path, known=VectorCache()) for split, path in splits.items()}
     column = choose_group(group, dataset_info(root))
-    more = []
+    more = [{split: check_judgements(rows) for split, (rows, _) in checked.items() if has_judgements(rows)}]
     if column or group is None:
         more.append(_find_sources(checked, splits, column, suggestion))
     if len(checked) == 2:
