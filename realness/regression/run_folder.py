@@ -21,12 +21,12 @@ from .run_config import RunConfig
 
 # %% ../../nbs/162_run_folder.ipynb #cf259cca
 _HINT = 'name another folder, or use --overwrite (in Python: overwrite=True)'
-_EARLIER = {'judgements': None}  # a setting that is no option, and that earlier versions did not store
+_EARLIER = {'degraded': 0, 'judgements': None}  # what versions that did not store these settings did
 
 
 def _compare_settings(out, settings):
     "Raise unless the folder was started with the same settings; an option that it lacks has its default."
-    stored = _EARLIER | asdict(RunConfig()) | json.loads((out / 'settings.json').read_text())
+    stored = asdict(RunConfig()) | _EARLIER | json.loads((out / 'settings.json').read_text())
     state = 'is a run' if (out / 'config.json').is_file() else 'contains an unfinished run'
     for name, value in settings.items():
         if name not in stored:

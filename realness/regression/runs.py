@@ -38,6 +38,7 @@ from realness.judgement_columns import (
     judge_block,
     table_judgements,
 )
+from ..native import NativeFeatures
 from .checkpoints import make_run_id
 from realness.regression.cross_validation import (
     MIN_HELD_OUT,
@@ -119,6 +120,21 @@ class _Run:
         "The modalities of the heads: that of the main head and `image`, without repetition."
         return list(dict.fromkeys((self.config.modality, 'image')))
 
+# %% ../../nbs/165_runs.ipynb #e61a0438
+def _describe_native(run, blocks):
+    "Native statistics of the images, and of degraded copies of some of them; nothing for `degraded=0`."
+    if not run.config.degraded:
+        return {}, ()
+    paths = run.df.path.tolist()
+    native = NativeFeatures(VectorCache())(paths, 'native statistics', scene=blocks['scene'])
+    chosen = np.random.default_rng(run.config.seed).permutation(len(paths))[: run.config.degraded]
+    copies = NativeFeatures(VectorCache(), copy=0)([paths[i] for i in chosen], 'degraded copies')
+    degraded = {}
+    for name, values in copies.items():
+        degraded[name] = np.zeros((len(paths), values.shape[1]), np.float32)
+        degraded[name][chosen] = values
+    return native, (degraded,)
+
 # %% ../../nbs/165_runs.ipynb #960553e3
 def _extract_rows(run):
     "Feature blocks of the training images and of their re-encoded copies."
@@ -132,7 +148,8 @@ def _extract_rows(run):
     if has_judgements(df):
         blocks['judge'] = judge_block(table_judgements(df))
     groups = training_groups(df, config.group)
-    return FeatureRows(blocks, df.MOS, copies, is_ai(df), groups)
+    native, degraded = _describe_native(run, blocks)
+    return FeatureRows(blocks | native, df.MOS, copies, is_ai(df), groups, degraded)
 
 # %% ../../nbs/165_runs.ipynb #cdfe371f
 def _variant_cosine(encoder):
