@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from ..config import RealnessError
 from ..registry import Registry, load_function
 from .kernel_recipe import KernelRecipe
+from .modalities import OUTSIDE_BLOCKS
 
 # %% ../../nbs/114_heads.ipynb #0fd9c5b6
 class FittedHead(NamedTuple):
@@ -76,6 +77,12 @@ HEADS.register(
 )
 
 # %% ../../nbs/114_heads.ipynb #ca429415
+_ROBUST = {
+    'fit': 'realness.regression.robust_head:fit_robust_head',
+    'build': 'realness.regression.robust_head:build_robust_head',
+}
+
+
 def fit_head(
     rows,  # `FeatureRows`, the training rows
     config,  # `RunConfig`: head, modality, seed and so on
@@ -84,9 +91,13 @@ def fit_head(
 ) -> FittedHead:
     "Fit the head of a configuration; raises `RealnessError` if the modality has no blocks."
     rows = rows.select(config.modality)
-    if not rows.blocks:
+    main = rows.without(OUTSIDE_BLOCKS)
+    if not main.blocks:
         raise RealnessError(f'there are no feature blocks for the modality {config.modality}')
-    return load_function(HEADS[config.head].fit)(rows, config, folder, log)
+    fitted = load_function(HEADS[config.head].fit)(main, config, folder, log)
+    if 'native' not in rows.blocks:
+        return fitted
+    return load_function(_ROBUST['fit'])(fitted, rows, config.seed)
 
 # %% ../../nbs/114_heads.ipynb #b1f2a43c
 def build_head(
@@ -94,6 +105,8 @@ def build_head(
 ):  # a module of the right shape
     "An empty head, into which the tensors of a saved head can be loaded; raises for an unknown kind."
     kind = config.get('kind')
+    if kind == 'robust':
+        return load_function(_ROBUST['build'])(config)
     if kind not in HEADS:
         raise RealnessError(
             f'the head {kind!r} is not known here; update realness, or import the package that registers it'
