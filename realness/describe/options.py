@@ -88,9 +88,9 @@ def _make_fallback(config, device):
 
 # %% ../../nbs/430_describe_options.ipynb #ef95cace
 DESCRIBERS = Registry('describer')
-DESCRIBERS.register('endpoint', DescriberKind('base_url', '--base-url URL --model NAME', _make_endpoint))
-DESCRIBERS.register('local', DescriberKind('local', '--local NAME_OR_FOLDER', _make_local_model))
-DESCRIBERS.register('fallback', DescriberKind('fallback', '--fallback', _make_fallback))
+DESCRIBERS['endpoint'] = DescriberKind('base_url', '--base-url URL --model NAME', _make_endpoint)
+DESCRIBERS['local'] = DescriberKind('local', '--local NAME_OR_FOLDER', _make_local_model)
+DESCRIBERS['fallback'] = DescriberKind('fallback', '--fallback', _make_fallback)
 
 # %% ../../nbs/430_describe_options.ipynb #e1668437
 def is_selected(
