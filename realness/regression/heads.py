@@ -40,40 +40,31 @@ class Head:
 
 # %% ../../nbs/114_heads.ipynb #3e285573
 HEADS = Registry('head')
-HEADS.register(
-    'svr',
-    Head(
-        'support vector regression, for small data',
-        fit='realness.regression.kernel_fit:fit_kernel_head',
-        build='realness.regression.kernel_head:build_kernel_head',
-        grid={'C': [1.0, 2.0, 4.0], 'epsilon': [0.1, 0.3]},
-        recipe=KernelRecipe(solver='svr'),
-    ),
+HEADS['svr'] = Head(
+    'support vector regression, for small data',
+    fit='realness.regression.kernel_fit:fit_kernel_head',
+    build='realness.regression.kernel_head:build_kernel_head',
+    grid={'C': [1.0, 2.0, 4.0], 'epsilon': [0.1, 0.3]},
+    recipe=KernelRecipe(solver='svr'),
 )
 
 # %% ../../nbs/114_heads.ipynb #11c47ac3
-HEADS.register(
-    'gp',
-    Head(
-        'Gaussian process, for small data',
-        fit='realness.regression.kernel_fit:fit_kernel_head',
-        build='realness.regression.kernel_head:build_kernel_head',
-        grid={'noise': [0.1, 0.2, 0.4, 0.8]},
-        recipe=KernelRecipe(solver='gp'),
-    ),
+HEADS['gp'] = Head(
+    'Gaussian process, for small data',
+    fit='realness.regression.kernel_fit:fit_kernel_head',
+    build='realness.regression.kernel_head:build_kernel_head',
+    grid={'noise': [0.1, 0.2, 0.4, 0.8]},
+    recipe=KernelRecipe(solver='gp'),
 )
 
 # %% ../../nbs/114_heads.ipynb #e389045e
-HEADS.register(
-    'mlp',
-    Head(
-        'multilayer perceptron, as published',
-        fit='realness.regression.mlp_fit:fit_mlp_head',
-        build='realness.regression.mlp_head:build_mlp_head',
-        trains_in_epochs=True,
-        fine_tunable=True,
-        enough_held_out=200,
-    ),
+HEADS['mlp'] = Head(
+    'multilayer perceptron, as published',
+    fit='realness.regression.mlp_fit:fit_mlp_head',
+    build='realness.regression.mlp_head:build_mlp_head',
+    trains_in_epochs=True,
+    fine_tunable=True,
+    enough_held_out=200,
 )
 
 # %% ../../nbs/114_heads.ipynb #ca429415

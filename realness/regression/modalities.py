@@ -25,6 +25,6 @@ class Modality:
 
 
 MODALITIES = Registry('modality')
-MODALITIES.register('both', Modality(IMAGE_BLOCKS + TEXT_BLOCKS, 'CORE, image and description'))
-MODALITIES.register('image', Modality((*IMAGE_BLOCKS, *OUTSIDE_BLOCKS), 'CORE, image alone'))
-MODALITIES.register('text', Modality(TEXT_BLOCKS, 'CORE, description alone'))
+MODALITIES['both'] = Modality(IMAGE_BLOCKS + TEXT_BLOCKS, 'CORE, image and description')
+MODALITIES['image'] = Modality((*IMAGE_BLOCKS, *OUTSIDE_BLOCKS), 'CORE, image alone')
+MODALITIES['text'] = Modality(TEXT_BLOCKS, 'CORE, description alone')

@@ -13,6 +13,7 @@ import numpy as np
 from ..cache import VectorCache
 from ..config import RealnessError
 from ..device import pick_device
+from ..images import ImageError
 from ..judgement_columns import judge_block
 from ..native import NativeFeatures
 from .checkpoints import read_run_id
@@ -99,6 +100,14 @@ def _empty_result(modality, error, has_fusion=False):
     result['error'] = str(error) if error else ''
     return result
 
+# %% ../../nbs/168_predictor.ipynb #83999220
+def _score_modality(predictor, modality, rows, vectors):
+    "Scores of images by the head of a modality, or an error for each image if the model has no such head."
+    if modality not in predictor.model.heads:
+        problem = 'has no description, and this model has no head for the image alone'
+        return [dict(error=str(ImageError(row['image'], problem, 'add a description'))) for row in rows]
+    return _score_vectors(predictor, modality, vectors, rows)
+
 # %% ../../nbs/168_predictor.ipynb #232d0fc4
 def score_rows(
     rows: list,  # of {'image': ..., 'description': text or None, 'judgement': `Judgement` or None}
@@ -116,7 +125,7 @@ def score_rows(
         if not places:
             continue
         vectors = [features[i][0] for i in places]
-        scores = _score_vectors(predictor, modality, vectors, [rows[i] for i in places])
+        scores = _score_modality(predictor, modality, [rows[i] for i in places], vectors)
         for i, score in zip(places, scores, strict=True):
             results[i].update(score)
     return results

@@ -76,7 +76,9 @@ class RunConfig:
     tune: bool = False  # Fine-tune the encoders (with --head mlp); they are frozen by default.
     freeze: str | None = None  # With --tune: keep one encoder frozen, image or text.
     seed: int = 0  # Random seed.
-    cv: int = 0  # Folds of a cross-validation on the training images; 0 for none.
+    # Folds of a cross-validation on the training images; 0 for none. Its held-out predictions also give
+    # the calibration, so that predictions differ slightly from those of a run without it.
+    cv: int = 0
     # Repeats of the cross-validation. With 2 or more the coverage of the intervals is measured as well.
     repeats: int = 1
     epochs: int = 20  # With --head mlp: maximum number of epochs.

@@ -21,7 +21,7 @@ from ..config import TABLE, RealnessError, atomic_write
 from ..data import load_split
 from ..datasets import RAISE, dataset_info, is_ai, table_digest
 from ..device import seed_everything
-from ..encoders import create_encoders
+from ..encoders import IMAGE_ENCODERS, create_encoders
 from realness.groups import (
     choose_group,
     count_groups,
@@ -152,12 +152,30 @@ def _extract_rows(run):
     return FeatureRows(blocks | native, df.MOS, copies, is_ai(df), groups, degraded)
 
 # %% ../../nbs/165_runs.ipynb #cdfe371f
+def _variant_cosine(encoder):
+    "The threshold of an image encoder for `find_sources`; None if it was not measured for its weights."
+    spec = IMAGE_ENCODERS.get(encoder.info.name)
+    return spec.variant_cosine if spec and encoder.weights == 'default' else None
+
+# %% ../../nbs/165_runs.ipynb #f84290e2
+def _find_sources(run, rows):
+    "The sources of the training images; logs if they are compared by their pixels alone."
+    encoder = run.model.image_encoder
+    min_cosine = _variant_cosine(encoder)
+    if min_cosine is None:
+        run.log(
+            'Note: variants of the same image are sought by pixels alone, so crops are not found: '
+            f'no threshold was measured for the features of {encoder.info.name}'
+        )
+    return find_sources(hash_images(run.df.path), rows.blocks['image'], min_cosine)
+
+# %% ../../nbs/165_runs.ipynb #1eddc267
 def _note_variants(run, rows):
     "Log how many images look like variants of another one, and write sources.csv; nothing if there are none."
-    sources = find_sources(hash_images(run.df.path), rows.blocks['image'])
+    sources = _find_sources(run, rows)
     path = run.out / 'sources.csv'
     note = variants_note(sources, path)
-    if not note:
+    if note is None:
         return
     run.log(f'Note: {note}')
     run.model.metrics['variants'] = count_variants(sources)
