@@ -257,7 +257,7 @@ def experiment(
 # %% ../../nbs/experiments/645_outside.ipynb #b1c964a6
 def _find_photographs(data):
     "The photographs of other sources; raises `RealnessError` if there is no folder."
-    folder = Path(data).resolve().parent / 'photos'
+    folder = Path(data).absolute().parent / 'photos'
     paths = find_images(folder)
     if 4 * len(paths) != len(package_anchors()):
         raise RealnessError(f'{folder}: holds {len(paths)} images, not those of the anchors; put them there')
