@@ -103,7 +103,8 @@ def read_descriptions(
     path: Path | str,  # a CSV file
     required: tuple = ('filename', 'description'),  # columns that must exist
     problems: Problems | None = None,  # problems are added to it; by default they raise one `DataError`
-) -> pd.DataFrame:  # filename, description, MOS, sentence_source, row
+    extra: tuple = (),  # names of further columns to return as text, '' where the table lacks them
+) -> pd.DataFrame:  # filename, description, MOS, sentence_source, row and the further columns
     "Read a table of descriptions. A missing MOS is NaN; a missing description or source is ''."
     collected = Problems() if problems is None else problems
     table = read_table(path, collected, required)
@@ -113,12 +114,12 @@ def read_descriptions(
         )
     if problems is None and collected.rows:
         raise DataError(collected.table, path)
-    for column in ('description', 'MOS', 'sentence_source'):
+    for column in ('description', 'MOS', 'sentence_source', *extra):
         if column not in table:
             table[column] = ''
     mos = [parse_number(text) for text in table.MOS]
     table['MOS'] = np.array([np.nan if value is None else value for value in mos], float)
-    return table[['filename', 'description', 'MOS', 'sentence_source', 'row']]
+    return table[['filename', 'description', 'MOS', 'sentence_source', 'row', *extra]]
 
 # %% ../nbs/035_inputs.ipynb #23dd786a
 def read_sentences(
@@ -175,6 +176,8 @@ class Sentences:
     'option', 'csv', 'beside', 'none', or the value of the column `sentence_source`.
     """
 
+    load_entries = staticmethod(_load_entries)
+
     def __init__(
         self,
         images: list,  # what `collect` returned
@@ -182,7 +185,7 @@ class Sentences:
         description: str | None = None,  # one description for all images
     ):
         self.description = description
-        self.entries = None if table is None else _load_entries(table)
+        self.entries = None if table is None else self.load_entries(table)
         self._tables_beside = {}  # folder -> entries
         self._file_names = Counter(path.name for _, path in images)
         self._names_by_file_name = defaultdict(list)
@@ -196,16 +199,18 @@ class Sentences:
     ) -> tuple:  # (description, source)
         if self.description is not None:
             return self.description, 'option'
-        if self.entries is not None:
-            entry = self._find_in_table(name, path)
-            default_source = 'csv'
-        else:
-            entry = self._find_beside(path)
-            default_source = 'beside'
+        entry = self.find_entry(name, path)
+        default_source = 'beside' if self.entries is None else 'csv'
         description = entry.description.strip() if entry else ''
         if not description:
             return '', 'none'
         return description, entry.source or default_source
+
+    def find_entry(self, name, path):
+        "What the table contains about an image, as `load_entries` returned it; None if there is nothing."
+        if self.entries is not None:
+            return self._find_in_table(name, path)
+        return self._find_beside(path)
 
     def _find_in_table(self, name, path):
         keys = [name]
@@ -225,5 +230,5 @@ class Sentences:
         if folder is None:
             return None
         if folder not in self._tables_beside:
-            self._tables_beside[folder] = _load_entries(folder.parent / TABLE)
+            self._tables_beside[folder] = self.load_entries(folder.parent / TABLE)
         return self._tables_beside[folder].get(path.relative_to(folder).as_posix())

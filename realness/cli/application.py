@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from .cache import cache
+from .calibrate import calibrate
 from .data import data_check, data_demo, data_fetch
 from .demo import demo
 from .describe import describe
@@ -64,7 +65,7 @@ DATA = 'Data and cache'
 
 for function in (predict, heatmap, describe, explore):
     app.command(rich_help_panel=IMAGES)(function)
-for function in (train, evaluate, report):
+for function in (train, evaluate, calibrate, report):
     app.command(rich_help_panel=MODELS)(function)
 app.command('evaluate-maps', rich_help_panel=MODELS)(evaluate_maps)
 app.command(rich_help_panel=MODELS, cls=LabCommand)(lab)

@@ -107,6 +107,7 @@ def check_data(
     from realness.data import check_split
     from realness.datasets import dataset_info
     from realness.groups import choose_group
+    from realness.judgement_columns import check_judgements, has_judgements
 
     splits = {split: root / split for split in ('train', 'test') if (root / split).is_dir()}
     splits = splits or {root.name: root}
@@ -115,6 +116,8 @@ def check_data(
     more = {split: [] for split in splits}
     for split, path in splits.items():
         rows = checked[split][0]
+        if has_judgements(rows):
+            more[split].append(check_judgements(rows))
         if column:
             more[split].append(find_group_problems(rows, column))
         elif group is None and len(rows):

@@ -63,13 +63,20 @@ _COMPARED = (
 )
 
 
+def _brief(value) -> str:
+    "A value for a message; long texts are cut."
+    text = repr(value)
+    return text if len(text) <= 70 else f'{text[:60]}...'
+
+
 def _list_differences(record, settings):
     "The differences between a record and the settings of this run; '' for none."
-    return '; '.join(
-        f'{name} {record[name]!r}, now {settings[name]!r}'
-        for name in _COMPARED
-        if name in record and name in settings and record[name] != settings[name]
-    )
+    names = [
+        name for name in _COMPARED if name in record and name in settings and record[name] != settings[name]
+    ]
+    if 'ask' in names and 'prompt' in names:
+        names.remove('prompt')  # follows from the question
+    return '; '.join(f'{name} {_brief(record[name])}, now {_brief(settings[name])}' for name in names)
 
 # %% ../../nbs/435_run_record.ipynb #6151864b
 def open_table(
@@ -139,12 +146,15 @@ def write_record(
     rows = table.rows.values()
     tokens_in = _total_tokens(table, 'tokens_in', before, result.tokens_in)
     tokens_out = _total_tokens(table, 'tokens_out', before, result.tokens_out)
+    about = describer.about | inquiry.about | result.about
+    if about.get('max_tokens', 0) is None:
+        about['max_tokens'] = inquiry.kind.max_tokens
     record = dict(
         format=1,
         prompt=inquiry.prompt,
         asked=table.source,
         sentence_source=describer.name,
-        **describer.about | inquiry.about | result.about,
+        **about,
         rows=len(rows),
         statuses=dict(Counter(row['status'] for row in rows)),
         tokens_in=tokens_in,

@@ -19,6 +19,7 @@ from ..config import RealnessError, atomic_write
 from ..encoders import EncoderInfo, ImageEncoder, TextEncoder
 from ..images import file_digest
 from .domain import Domain
+from .fusion import Fusion, JudgeExpert
 from .uncertainty import Calibration, Intervals
 
 # %% ../../nbs/132_checkpoints.ipynb #2475cee1
@@ -210,17 +211,19 @@ def restore_encoder(
 
 # %% ../../nbs/132_checkpoints.ipynb #ab22eb46
 def describe_uncertainty(
-    model,  # with `intervals`, `calibration` and `domain`
+    model,  # with `intervals`, `calibration`, `domain` and, optionally, `fusion`
 ) -> dict:  # for config.json
-    "Intervals, calibration and the configuration of the domain."
+    "Intervals, calibration, the configuration of the domain and, for a run with judgements, the fusion."
     intervals = {modality: asdict(part) for modality, part in model.intervals.items()}
     for part in intervals.values():
         del part['residuals']
-    return dict(
+    description = dict(
         intervals=intervals,
         calibration={modality: asdict(part) for modality, part in model.calibration.items()},
         domain=None if model.domain is None else model.domain.config,
     )
+    fusion = {modality: asdict(part) for modality, part in getattr(model, 'fusion', {}).items()}
+    return description | (dict(fusion=fusion) if fusion else {})
 
 # %% ../../nbs/132_checkpoints.ipynb #2fce30a2
 def uncertainty_tensors(
@@ -234,8 +237,18 @@ def uncertainty_tensors(
     return tensors if model.domain is None else tensors | add_prefix('domain', model.domain.state_dict())
 
 # %% ../../nbs/132_checkpoints.ipynb #4902f25a
+def _restore_fusion(config):
+    "modality -> `Fusion`."
+    parts = config.get('fusion', {})
+    return {
+        modality: Fusion(**part | dict(judge=JudgeExpert(**part['judge'])))
+        for modality, part in parts.items()
+    }
+
+
 def _restore_uncertainty(model, config, tensors):
-    "Set `intervals`, `calibration` and `domain` of a model."
+    "Set `intervals`, `calibration`, `domain` and `fusion` of a model."
+    model.fusion = _restore_fusion(config)
     model.intervals = {
         modality: Intervals(**part, residuals=tensors[f'residuals.{modality}'].tolist())
         for modality, part in config.get('intervals', {}).items()

@@ -108,6 +108,7 @@ class COREModel(nn.Module, PyTorchModelHubMixin, library_name='realness'):
         self.intervals = {}  # modality -> `Intervals`
         self.calibration = {}  # modality -> `Calibration`
         self.domain = None  # a `Domain`
+        self.fusion = {}  # modality -> `Fusion`, if the training images have judgements
         self.image_encoder.requires_grad_(not freeze_image)
         self.text_encoder.requires_grad_(not freeze_text)
         self.train()

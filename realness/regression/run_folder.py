@@ -18,7 +18,7 @@ from ..figures import save_figure
 from ..plots import plot_curves
 
 # %% ../../nbs/162_run_folder.ipynb #cf259cca
-_EARLIER = {'group': None}  # values of settings that earlier versions did not store
+_EARLIER = {'group': None, 'judgements': None}  # values of settings that earlier versions did not store
 
 
 def _compare_settings(out, settings):
