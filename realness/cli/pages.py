@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from .commands import PROBLEMS_FOUND, command, exit_with
-from .common import Device, Json, RunFolder, path_option
+from .common import DATA_CONTENT, Device, Json, RunFolder, Split, path_option
 from .output import choose_log, print_json
 
 # %% ../../nbs/579_cli_pages.ipynb #e9a8ec5f
@@ -21,11 +21,10 @@ from .output import choose_log, print_json
 def report(  # noqa: PLR0913
     run: RunFolder,
     data: path_option(
-        'Folder with train/ and test/, or one split. Default: the data of the run, if they are in datasets/ '
-        'or are the demo data.'
+        f'{DATA_CONTENT} Default: the data of the run, if they are in datasets/ or are the demo data.'
     ) = None,
     out: path_option('The HTML file to write. Default: RUN/report.html.') = None,
-    split: Annotated[str, typer.Option(help='The split of DATA to evaluate on.')] = 'test',
+    split: Split = 'test',
     clip: Annotated[
         str | None,
         typer.Option(

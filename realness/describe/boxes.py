@@ -76,7 +76,7 @@ def _to_severity(value) -> int:
 # %% ../../nbs/412_boxes.ipynb #2e96cd91
 def read_boxes(
     entries,  # the list of regions in an answer
-) -> tuple:  # (list of `AnswerBox`, or None if `entries` is no list; list of problems)
+) -> tuple:  # (list of `AnswerBox`, or None if there is no list or no box in it; list of problems)
     "The boxes of an answer, uninterpreted. Entries without four numbers are left out and reported."
     if not isinstance(entries, list):
         return None, ['no list of regions']
@@ -89,7 +89,8 @@ def read_boxes(
             label = ' '.join(str(facts.get('label') or facts.get('name') or '').split())[:80]
             boxes.append(AnswerBox(numbers, label, _to_severity(facts.get('severity')), key))
     n = len(entries) - len(boxes)
-    return boxes, [f'dropped {n} of {len(entries)} regions without a box'] if n else []
+    problems = [f'dropped {n} of {len(entries)} regions without a box'] if n else []
+    return boxes if boxes or not entries else None, problems
 
 # %% ../../nbs/412_boxes.ipynb #8dfe0d0c
 @dataclass(frozen=True)

@@ -55,13 +55,25 @@ def _first(values, *names):
     return next((values[name] for name in names if values.get(name) is not None), None)
 
 # %% ../../nbs/415_judgements.ipynb #3093f212
-def _status_of(word, text, problems) -> tuple:  # (description, status, problem)
-    "Join word and text, with the status that follows from what is there."
+def _join(word, text, missing, repairs) -> tuple:  # (description, status, problem)
+    "Join word and text. The status depends on what is missing and what was repaired."
     if not word:
-        return text, 'marked', '; '.join(['no answer word', *problems])
-    if not text:
-        return f'{word}.', 'marked', '; '.join(['has only an answer word', *problems])
-    return f'{word}. {text}', 'repaired' if problems else 'ok', '; '.join(problems)
+        missing = ['no answer word', *missing]
+    elif not text:
+        missing = ['has only an answer word', *missing]
+    status = 'ok'
+    if missing or repairs:
+        status = 'marked' if missing else 'repaired'
+    description = f'{word}. {text}'.strip() if word else text
+    return description, status, '; '.join([*missing, *repairs])
+
+# %% ../../nbs/415_judgements.ipynb #f9aa180b
+def _read_regions(entries, word) -> tuple:  # (tuple of `AnswerBox` or None, list of problems)
+    "The boxes of an answer."
+    if entries is None and word == 'No':
+        return (), ['no list of regions, read as an empty one']
+    boxes, problems = read_boxes(entries)
+    return None if boxes is None else tuple(boxes), problems
 
 # %% ../../nbs/415_judgements.ipynb #d3b6b2ca
 def _check_values(values, max_words, repairs) -> Answer:
@@ -76,9 +88,10 @@ def _check_values(values, max_words, repairs) -> Answer:
     if code != 'en':
         text, text_repairs = '', [f'description not English ({code})']
     rating, no_rating = _read_rating(_first(values, 'rating', 'score', 'realism'))
-    boxes, no_boxes = read_boxes(_first(values, 'regions', 'boxes', 'objects'))
-    problems = [*repairs, *text_repairs, *no_rating, *no_boxes]
-    return Answer(*_status_of(word, text, problems), rating, None if boxes is None else tuple(boxes))
+    boxes, box_problems = _read_regions(_first(values, 'regions', 'boxes', 'objects'), word)
+    missing = no_rating if boxes is not None else [*no_rating, *box_problems]
+    box_repairs = box_problems if boxes is not None else []
+    return Answer(*_join(word, text, missing, [*repairs, *text_repairs, *box_repairs]), rating, boxes)
 
 # %% ../../nbs/415_judgements.ipynb #0b7f109c
 def check_judgement(
@@ -94,5 +107,4 @@ def check_judgement(
     answer = check_answer(raw, max_words, truncated, refused)
     if not answer.description:
         return answer
-    status = 'repaired' if answer.status == 'ok' else answer.status
-    return replace(answer, status=status, problem='; '.join(filter(None, ['no JSON', answer.problem])))
+    return replace(answer, status='marked', problem='; '.join(filter(None, ['no JSON', answer.problem])))

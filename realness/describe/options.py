@@ -12,8 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..config import RealnessError
-from .asks import ASKS
-from .boxes import parse_convention
 from .describer import Describer
 from .prompt import MAX_WORDS
 from ..registry import Registry, list_names, load_function
@@ -90,9 +88,9 @@ def _make_fallback(config, device):
 
 # %% ../../nbs/430_describe_options.ipynb #ef95cace
 DESCRIBERS = Registry('describer')
-DESCRIBERS.register('endpoint', DescriberKind('base_url', '--base-url URL --model NAME', _make_endpoint))
-DESCRIBERS.register('local', DescriberKind('local', '--local NAME_OR_FOLDER', _make_local_model))
-DESCRIBERS.register('fallback', DescriberKind('fallback', '--fallback', _make_fallback))
+DESCRIBERS['endpoint'] = DescriberKind('base_url', '--base-url URL --model NAME', _make_endpoint)
+DESCRIBERS['local'] = DescriberKind('local', '--local NAME_OR_FOLDER', _make_local_model)
+DESCRIBERS['fallback'] = DescriberKind('fallback', '--fallback', _make_fallback)
 
 # %% ../../nbs/430_describe_options.ipynb #e1668437
 def is_selected(
@@ -183,10 +181,19 @@ class DescribeOptions:
             raise RealnessError(
                 'several votes with temperature 0 are all the same; give a higher temperature'
             )
-        if self.boxes != AUTO:
-            parse_convention(self.boxes)
-        if self.ask is not None:
-            _ = ASKS[self.ask]
+        _check_choices(self.ask, self.boxes)
+
+
+def _check_choices(ask, boxes):
+    "Raise `RealnessError` for an unknown question or convention. Imports what `--help` does not need."
+    if boxes != AUTO:
+        from realness.describe.boxes import parse_convention
+
+        parse_convention(boxes)
+    if ask is not None:
+        from realness.describe.asks import ASKS
+
+        _ = ASKS[ask]
 
 # %% ../../nbs/430_describe_options.ipynb #c5322cbf
 def token_cost(

@@ -40,7 +40,9 @@ def answer_cells(
         regions, problems = to_regions(list(answer.boxes), convention, size)
     if regions is not None:
         regions = tuple(to_whole(region, view) for region in regions)
-    status = 'repaired' if problems and answer.status == 'ok' else answer.status
+    status = answer.status
+    if problems and status in ('ok', 'repaired'):
+        status = 'marked' if regions is None else 'repaired'
     return dict(
         description=answer.description,
         status=status,
@@ -82,6 +84,7 @@ class Reading:
     convention: BoxConvention = field(default_factory=BoxConvention)  # in which they were read
     n_json: int = 0  # answers that are bare JSON
     n_answers: int = 0  # answers in all
+    ratings: list = field(default_factory=list)
 
 # %% ../../nbs/432_reading.ipynb #a2b7e566
 _ANSWERED = ('ok', 'repaired', 'marked')  # statuses with an answer
@@ -116,6 +119,7 @@ def read_answers(
     for stored, answer in zip(answers, checked, strict=True):
         is_answer = stored.row['status'] in _ANSWERED
         reading.n_answers += is_answer
+        reading.ratings += [answer.rating] if answer is not None and answer.rating is not None else []
         reading.n_json += is_answer and stored.row['said'].strip().startswith('{')
         needs_size = convention.scale == 'pixels' and stored.size is None
         known = answer is not None and not needs_size

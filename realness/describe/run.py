@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..config import RealnessError, track
 from .answer_store import AnswerStore, parts_path
+from .box_convention import MIN_IMAGES
 from .boxes import BoxConvention, parse_convention
 from .description_table import FAILED, MemoryTable, lock_table, parse_row
 from .inquiry import Inquiry
@@ -41,8 +42,17 @@ def _reading_notes(reading, answer_format) -> list:
     if not reading.n_answers:
         return []
     share = f'{reading.n_json} of {reading.n_answers} answers were bare JSON'
-    notes = [f'answers by {answer_format}: {share}']
-    return [*notes, reading.recognised.note] if reading.recognised.note else notes
+    notes = [f'answers by {answer_format}: {share}', reading.recognised.note, _scale_note(reading.ratings)]
+    return list(filter(None, notes))
+
+
+def _scale_note(ratings) -> str:
+    "What to tell the user about ratings that do not use the scale of 0-100."
+    if len(ratings) < MIN_IMAGES or max(ratings) > 10:
+        return ''
+    return (
+        f'no rating of {len(ratings)} is above {max(ratings):g}: the model may use a scale other than 0-100'
+    )
 
 # %% ../../nbs/440_describe.ipynb #03ac8b09
 @dataclass

@@ -52,7 +52,7 @@ class MapControls:
         )
         self.policy = _checkbox(
             value=True,
-            description='Calm map for the answer "No"',
+            description='Answer "No": real everywhere',
             tooltip='If the description begins with "No", the map is real everywhere',
         )
         self.map_options = _panel('Map', self.window, self.stride, self.policy)

@@ -13,7 +13,9 @@ import numpy as np
 from ..cache import VectorCache
 from ..config import RealnessError
 from ..device import pick_device
+from ..images import ImageError
 from ..judgement_columns import judge_block
+from ..native import NativeFeatures
 from .checkpoints import read_run_id
 from .features import ImageFeatures, TextFeatures, split_blocks
 from .fusion import count_pixels
@@ -21,6 +23,12 @@ from .regression_model import COREModel, load_model
 
 # %% ../../nbs/168_predictor.ipynb #d5d6322c
 SCORE_DECIMALS = {'mos': 6, 'mos_100': 3, 'mos_lo': 6, 'mos_hi': 6, 'domain_score': 4, 'out_of_domain': 0}
+
+# %% ../../nbs/168_predictor.ipynb #7da70a78
+def _reads_native(model):
+    "Whether a head or the domain of a model reads the block `native`."
+    robust = any(head.config.get('kind') == 'robust' for head in model.heads.values())
+    return robust or (model.domain is not None and 'native' in model.domain.widths)
 
 # %% ../../nbs/168_predictor.ipynb #741b864b
 def _score_one(predictor, modality, mos, distance):
@@ -70,6 +78,8 @@ def _score_vectors(predictor, modality, vectors, rows):
     "Scores of images, given their cached vectors and the rows of `score_rows`; one dictionary for each."
     model = predictor.model
     blocks = split_blocks(np.stack(vectors), predictor.images.widths)
+    if predictor.native is not None:
+        blocks |= predictor.native([row['image'] for row in rows], scene=blocks['scene'])
     distances = [None] * len(vectors) if model.domain is None else model.domain(blocks).tolist()
     if modality != 'image':
         blocks.update(predictor.texts([row.get('description') or '' for row in rows]))
@@ -90,6 +100,14 @@ def _empty_result(modality, error, has_fusion=False):
     result['error'] = str(error) if error else ''
     return result
 
+# %% ../../nbs/168_predictor.ipynb #83999220
+def _score_modality(predictor, modality, rows, vectors):
+    "Scores of images by the head of a modality, or an error for each image if the model has no such head."
+    if modality not in predictor.model.heads:
+        problem = 'has no description, and this model has no head for the image alone'
+        return [dict(error=str(ImageError(row['image'], problem, 'add a description'))) for row in rows]
+    return _score_vectors(predictor, modality, vectors, rows)
+
 # %% ../../nbs/168_predictor.ipynb #232d0fc4
 def score_rows(
     rows: list,  # of {'image': ..., 'description': text or None, 'judgement': `Judgement` or None}
@@ -107,7 +125,7 @@ def score_rows(
         if not places:
             continue
         vectors = [features[i][0] for i in places]
-        scores = _score_vectors(predictor, modality, vectors, [rows[i] for i in places])
+        scores = _score_modality(predictor, modality, [rows[i] for i in places], vectors)
         for i, score in zip(places, scores, strict=True):
             results[i].update(score)
     return results
@@ -143,6 +161,7 @@ class Predictor:
         self.device = pick_device(device)
         self.model.heads.double()
         self.images = ImageFeatures(model.image_encoder.to(self.device), cache, batch_size)
+        self.native = NativeFeatures(cache) if _reads_native(model) else None
         self.texts = TextFeatures(model.text_encoder.to(self.device), cache)
         self.main = next((modality for modality in ('both', 'text') if modality in model.heads), 'image')
 

@@ -21,7 +21,7 @@ from ..config import TABLE, RealnessError, atomic_write
 from ..data import load_split
 from ..datasets import RAISE, dataset_info, is_ai, table_digest
 from ..device import seed_everything
-from ..encoders import create_encoders
+from ..encoders import IMAGE_ENCODERS, create_encoders
 from realness.groups import (
     choose_group,
     count_groups,
@@ -38,6 +38,7 @@ from realness.judgement_columns import (
     judge_block,
     table_judgements,
 )
+from ..native import NativeFeatures
 from .checkpoints import make_run_id
 from realness.regression.cross_validation import (
     MIN_HELD_OUT,
@@ -119,6 +120,21 @@ class _Run:
         "The modalities of the heads: that of the main head and `image`, without repetition."
         return list(dict.fromkeys((self.config.modality, 'image')))
 
+# %% ../../nbs/165_runs.ipynb #e61a0438
+def _describe_native(run, blocks):
+    "Native statistics of the images, and of degraded copies of some of them; nothing for `degraded=0`."
+    if not run.config.degraded:
+        return {}, ()
+    paths = run.df.path.tolist()
+    native = NativeFeatures(VectorCache())(paths, 'native statistics', scene=blocks['scene'])
+    chosen = np.random.default_rng(run.config.seed).permutation(len(paths))[: run.config.degraded]
+    copies = NativeFeatures(VectorCache(), copy=0)([paths[i] for i in chosen], 'degraded copies')
+    degraded = {}
+    for name, values in copies.items():
+        degraded[name] = np.zeros((len(paths), values.shape[1]), np.float32)
+        degraded[name][chosen] = values
+    return native, (degraded,)
+
 # %% ../../nbs/165_runs.ipynb #960553e3
 def _extract_rows(run):
     "Feature blocks of the training images and of their re-encoded copies."
@@ -132,15 +148,34 @@ def _extract_rows(run):
     if has_judgements(df):
         blocks['judge'] = judge_block(table_judgements(df))
     groups = training_groups(df, config.group)
-    return FeatureRows(blocks, df.MOS, copies, is_ai(df), groups)
+    native, degraded = _describe_native(run, blocks)
+    return FeatureRows(blocks | native, df.MOS, copies, is_ai(df), groups, degraded)
 
 # %% ../../nbs/165_runs.ipynb #cdfe371f
+def _variant_cosine(encoder):
+    "The threshold of an image encoder for `find_sources`; None if it was not measured for its weights."
+    spec = IMAGE_ENCODERS.get(encoder.info.name)
+    return spec.variant_cosine if spec and encoder.weights == 'default' else None
+
+# %% ../../nbs/165_runs.ipynb #f84290e2
+def _find_sources(run, rows):
+    "The sources of the training images; logs if they are compared by their pixels alone."
+    encoder = run.model.image_encoder
+    min_cosine = _variant_cosine(encoder)
+    if min_cosine is None:
+        run.log(
+            'Note: variants of the same image are sought by pixels alone, so crops are not found: '
+            f'no threshold was measured for the features of {encoder.info.name}'
+        )
+    return find_sources(hash_images(run.df.path), rows.blocks['image'], min_cosine)
+
+# %% ../../nbs/165_runs.ipynb #1eddc267
 def _note_variants(run, rows):
     "Log how many images look like variants of another one, and write sources.csv; nothing if there are none."
-    sources = find_sources(hash_images(run.df.path), rows.blocks['image'])
+    sources = _find_sources(run, rows)
     path = run.out / 'sources.csv'
     note = variants_note(sources, path)
-    if not note:
+    if note is None:
         return
     run.log(f'Note: {note}')
     run.model.metrics['variants'] = count_variants(sources)
