@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
-from .checked_table import DataError, Problems, read_table
 from .config import CHECK_NAME, RealnessError, atomic_write
 
 # %% ../nbs/036_regions.ipynb #5b28a720
@@ -156,6 +155,8 @@ def _numbered(convert, items, noun):
 # %% ../nbs/036_regions.ipynb #f9ba1469
 def _read_region_table(path: Path) -> dict:
     "The regions of each row of a CSV table. Raises `DataError` that lists all problems."
+    from realness.checked_table import DataError, Problems, read_table
+
     problems = Problems()
     table = read_table(path, problems, ('filename', 'regions'))
     regions = {}
