@@ -55,7 +55,7 @@ class DegradedScale:
         strength,  # of the degradation, 0-1
     ):
         "The MOS of degraded copies."
-        strength = np.asarray(strength, float)
+        mos, strength = np.asarray(mos, float), np.asarray(strength, float)
         return self.bottom + (mos - self.bottom) * (1 - strength) - self.loss * strength
 
 # %% ../../nbs/131_anchors.ipynb #66ee8c9a
