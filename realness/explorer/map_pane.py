@@ -209,7 +209,9 @@ class MapPane(W.VBox):
 
     def offer_regions(self):
         "Add the variants that draw regions to the list."
+        chosen = self.variant.value
         self.variant.options = _variant_names(with_regions=True)
+        self.variant.value = chosen
 
     def disable_unused_inputs(self, request: MapRequest):
         "Disable the inputs that the variant does not use."
