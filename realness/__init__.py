@@ -13,6 +13,9 @@ __getattr__, __dir__, __all__ = lazy_names(
         'demo_data': 'demo',
         'fetch_raise': 'fetch',
         'load_split': 'data',
+        'Region': 'regions',
+        'read_regions': 'regions',
+        'write_coco': 'regions',
         'write_split': 'data',
         # score
         'COREModel': 'regression.regression_model',
@@ -36,6 +39,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         'LabConfig': 'lab.lab_config',
         'Protocol': 'lab.protocol',
         'bootstrap_ci': 'bootstrap',
+        'evaluate_maps': 'localization.evaluate_maps',
         'map_metrics': 'localization.map_metrics',
         'regression_metrics': 'metric_tables',
         # interfaces

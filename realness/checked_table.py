@@ -65,7 +65,7 @@ def _names_path(problem: str, where: str) -> bool:
     path = Path(problem.partition(': ')[0])
     return Path(where).is_relative_to(path) or path.is_relative_to(where)
 
-
+# %% ../nbs/028_checked_table.ipynb #6cfaac1b
 def _format_errors(problems: pd.DataFrame, where: str, limit: int) -> str:
     "The message of a `DataError`."
     errors = problems[problems.level == 'error']

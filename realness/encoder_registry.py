@@ -29,34 +29,31 @@ class ImageEncoderSpec:
     fixed: bool = False  # True if the network accepts no other size
     middle_layer: str = ''  # name of the submodule that provides the block `middle`
     low_layers: tuple = ()  # names of the submodules that provide the block `low`
+    # lowest cosine of two variants of one image, see `find_sources`; None if it was not measured
+    variant_cosine: float | None = None
 
 # %% ../nbs/047_encoder_registry.ipynb #75110473
 IMAGE_ENCODERS = Registry('image encoder')
-IMAGE_ENCODERS.register(
-    'resnet50',
-    ImageEncoderSpec(
-        build='realness.image_encoders:build_resnet50',
-        width=2048,
-        licence='BSD-3-Clause (torchvision), trained on ImageNet',
-        tag='IMAGENET1K_V2',
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
-        middle_layer='layer3',
-        low_layers=('layer1', 'layer2'),
-    ),
+IMAGE_ENCODERS['resnet50'] = ImageEncoderSpec(
+    build='realness.image_encoders:build_resnet50',
+    width=2048,
+    licence='BSD-3-Clause (torchvision), trained on ImageNet',
+    tag='IMAGENET1K_V2',
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+    middle_layer='layer3',
+    low_layers=('layer1', 'layer2'),
 )
-IMAGE_ENCODERS.register(
-    'lite',
-    ImageEncoderSpec(
-        build='realness.image_encoders:build_lite_network',
-        width=1280,
-        licence='Apache-2.0',
-        tag='efficientnet-lite0-57934424 (ImageNet)',
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        middle_layer='blocks.5',
-        low_layers=('blocks.2', 'blocks.3', 'blocks.4'),
-    ),
+IMAGE_ENCODERS['lite'] = ImageEncoderSpec(
+    build='realness.image_encoders:build_lite_network',
+    width=1280,
+    licence='Apache-2.0',
+    tag='efficientnet-lite0-57934424 (ImageNet)',
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+    middle_layer='blocks.5',
+    low_layers=('blocks.2', 'blocks.3', 'blocks.4'),
+    variant_cosine=0.82,
 )
 
 # %% ../nbs/047_encoder_registry.ipynb #2201d10d
@@ -74,13 +71,11 @@ class TextEncoderSpec:
 
 # %% ../nbs/047_encoder_registry.ipynb #21e28c2c
 TEXT_ENCODERS = Registry('text encoder')
-TEXT_ENCODERS.register(
-    'bert-base-uncased',
-    TextEncoderSpec('realness.text_encoders:load_bert', 'pooler', 'Apache-2.0', 'bert-base-uncased'),
+TEXT_ENCODERS['bert-base-uncased'] = TextEncoderSpec(
+    'realness.text_encoders:load_bert', 'pooler', 'Apache-2.0', 'bert-base-uncased'
 )
-TEXT_ENCODERS.register(
-    'lite',
-    TextEncoderSpec('realness.text_encoders:load_lite_text', 'mean', 'Apache-2.0', 'all-MiniLM-L6-v2'),
+TEXT_ENCODERS['lite'] = TextEncoderSpec(
+    'realness.text_encoders:load_lite_text', 'mean', 'Apache-2.0', 'all-MiniLM-L6-v2'
 )
 
 # %% ../nbs/047_encoder_registry.ipynb #de1a23f8
@@ -94,8 +89,8 @@ class EncoderPair:
 
 
 ENCODER_PAIRS = Registry('encoder pair')
-ENCODER_PAIRS.register('full', EncoderPair('resnet50', 'bert-base-uncased', 'ResNet-50 + BERT'))
-ENCODER_PAIRS.register('lite', EncoderPair('lite', 'lite', 'offline pair'))
+ENCODER_PAIRS['full'] = EncoderPair('resnet50', 'bert-base-uncased', 'ResNet-50 + BERT')
+ENCODER_PAIRS['lite'] = EncoderPair('lite', 'lite', 'offline pair')
 
 # %% ../nbs/047_encoder_registry.ipynb #c936e6b2
 def pair_names(

@@ -20,6 +20,7 @@ from realness.bootstrap import (
     percentile_interval,
 )
 from .config import RealnessError
+from .groups import count_groups
 from .metrics import check_array
 
 # %% ../nbs/059_fold_intervals.ipynb #2bb8028e
@@ -132,24 +133,47 @@ def _missing_variance(deviations, folds, groups=None):
     sums = np.stack([np.bincount(index, row, count) for row in deviations])
     return sums.var(0, ddof=1).sum() * _training_variance_factor(repeats, folds) / n**2
 
-# %% ../nbs/059_fold_intervals.ipynb #c76564cd
+# %% ../nbs/059_fold_intervals.ipynb #2f6d4f5b
 UPPER_BOUND = 2.0  # of the factor by which the variance of a bootstrap is too small
 
-
-def widening_factor(
-    variance: float,  # of the bootstrap draws
-    deviations: np.ndarray | None,  # repeats x n; None if unknown
-    held_out: FoldPredictions,
-) -> float:  # 1 or more
-    "The factor by which the variance of the bootstrap is too small."
-    if held_out.folds == 1:
-        return 1.0
-    if deviations is None or len(deviations) < 2:
+# %% ../nbs/059_fold_intervals.ipynb #6b8a3c10
+def _estimated_widening(variance, deviations, held_out):
+    "1 + missing variance / variance of the bootstrap, at most `UPPER_BOUND`, which is also used if unknown."
+    groups = count_groups(held_out.groups)
+    same_folds = groups and groups <= held_out.folds  # in each repeat, a fold is one group
+    if deviations is None or len(deviations) < 2 or same_folds:
         return UPPER_BOUND
     missing = _missing_variance(deviations, held_out.folds, held_out.groups)
     if not missing > 0 or not variance > 0:
         return 1.0
-    return float(1 + missing / variance)
+    return min(1 + missing / variance, UPPER_BOUND)
+
+# %% ../nbs/059_fold_intervals.ipynb #4e25ab90
+def _few_groups_factor(groups, level=0.95):
+    "The factor by which the variance of a few drawn groups is too small; 1 without groups, NaN for one."
+    from scipy.special import ndtri, stdtrit
+
+    count = count_groups(groups)
+    if not count:
+        return 1.0
+    if count == 1:
+        return np.nan
+    quantile = (1 + level) / 2
+    return count / (count - 1) * float(stdtrit(count - 1, quantile) / ndtri(quantile)) ** 2
+
+# %% ../nbs/059_fold_intervals.ipynb #c76564cd
+def widening_factor(
+    variance: float,  # of the bootstrap draws
+    deviations: np.ndarray | None,  # repeats x n; None if unknown
+    held_out: FoldPredictions,
+    level: float = 0.95,  # coverage of the interval
+) -> float:  # 1 or more; NaN if there is only one group
+    "The factor by which the variance of the bootstrap is too small."
+    few_groups = _few_groups_factor(held_out.groups, level)
+    if held_out.folds == 1:
+        return few_groups
+    factor = few_groups * _estimated_widening(variance, deviations, held_out)
+    return min(factor, max(few_groups, UPPER_BOUND))
 
 # %% ../nbs/059_fold_intervals.ipynb #37970914
 _BOUNDS = {'srocc': (-1, 1), 'krcc': (-1, 1), 'plcc': (-1, 1), 'mse': (0, np.inf), 'rmse': (0, np.inf)}
@@ -202,11 +226,11 @@ def _variance(draws):
     return float(defined.var()) if len(defined) else 0.0
 
 
-def _factor_of(name, y, held_out, draws):
+def _factor_of(name, y, held_out, draws, level=0.95):
     "The widening factor of a metric."
     name = _WIDENED_AS.get(name, name)
     deviations = _DEVIATIONS[name](y, held_out.predictions) if name in _DEVIATIONS else None
-    return widening_factor(_variance(draws[name]), deviations, held_out)
+    return widening_factor(_variance(draws[name]), deviations, held_out, level)
 
 # %% ../nbs/059_fold_intervals.ipynb #07124d6e
 def fold_ci(  # noqa: PLR0913
@@ -226,7 +250,7 @@ def fold_ci(  # noqa: PLR0913
     draws = _draw_values(y, [held_out], drawn, n_boot, seed)[0]
     intervals = {}
     for name, value in _values(y, held_out, formulas).items():
-        stretched = _stretch(draws[name], value, _factor_of(name, y, held_out, draws))
+        stretched = _stretch(draws[name], value, _factor_of(name, y, held_out, draws, level))
         bounds = np.clip(percentile_interval(stretched, level), *_BOUNDS.get(name, (-np.inf, np.inf)))
         intervals[name] = Interval(value, *map(float, bounds))
     return intervals if several else next(iter(intervals.values()))
@@ -260,7 +284,8 @@ def paired_folds(  # noqa: PLR0913
     differences = {key: draws[0][key] - draws[1][key] for key in formulas}
     value = _values(y, first, formulas)[name] - _values(y, second, formulas)[name]
     variance = _variance(differences[_WIDENED_AS.get(name, name)])
-    factor = widening_factor(variance, _difference_deviations(name, y, first, second), first)
+    deviations = _difference_deviations(name, y, first, second)
+    factor = widening_factor(variance, deviations, first, level)
     stretched = _stretch(differences[name], value, factor)
     lo, hi = percentile_interval(stretched, level)
     return Paired(value, lo, hi, np.nan if np.isnan(lo) else bootstrap_p(stretched), len(y))

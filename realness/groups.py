@@ -25,6 +25,11 @@ def choose_group(
         return None
     return requested or info.group or None
 
+# %% ../nbs/034_groups.ipynb #ab42b89b
+def _prefix(source):
+    "The beginning of a message about a table or folder; '' if its name is not known."
+    return f'{source}: ' if str(source) else ''
+
 # %% ../nbs/034_groups.ipynb #27fea903
 def group_labels(
     df: pd.DataFrame,  # rows of a table, as `load_split` returns them
@@ -32,7 +37,7 @@ def group_labels(
     source: str = '',  # the table or folder, for error messages
 ) -> np.ndarray:  # of text, n
     "The group of each image; raises `RealnessError` if the column is missing or has empty cells."
-    where = f'{source}: ' if str(source) else ''
+    where = _prefix(source)
     if name not in df:
         columns = [column for column in df.columns if column not in ('row', 'digest', 'path')]
         raise RealnessError(
@@ -58,9 +63,8 @@ def training_groups(
         return None
     labels = group_labels(df, name, source)
     if len(np.unique(labels)) < 2:
-        where = f'{source}: ' if str(source) else ''
         raise RealnessError(
-            f'{where}column {name} has the same value, {labels[0]}, in every row; '
+            f'{_prefix(source)}column {name} has the same value, {labels[0]}, in every row; '
             f'name a column with at least two values, or use --group {NO_GROUP}'
         )
     return labels
@@ -109,6 +113,16 @@ def _stratified_assignment(labels, folds, strata, seed):
         fold_of_row[test] = fold
     return fold_of_row if len(np.unique(fold_of_row)) == folds else None
 
+# %% ../nbs/034_groups.ipynb #e045e6c4
+def _assign_rows(groups, folds, seed, strata):
+    "The fold of each row, in which groups stay together and classes are balanced where possible."
+    if strata is not None:
+        number = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        fold_of_row = _stratified_assignment(groups, folds, np.asarray(strata), number)
+        if fold_of_row is not None:
+            return fold_of_row
+    return _assign_groups(np.bincount(groups), folds, np.random.default_rng(seed))[groups]
+
 # %% ../nbs/034_groups.ipynb #7ed48bfb
 def group_folds(
     groups,  # the group of each row
@@ -117,18 +131,12 @@ def group_folds(
     strata=None,  # the class of each row, balanced where possible; None for unknown
 ) -> list:  # of (rows to fit, rows to test)
     "Folds that keep groups together; raises `RealnessError` if there are fewer groups than folds."
-    names, group_of_row, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    names, group_of_row = np.unique(groups, return_inverse=True)
     if len(names) < folds:
         raise RealnessError(f'{len(names)} groups are too few for {folds} folds; use fewer folds')
-    fold_of_row = None
-    if strata is not None:
-        number = int(np.random.SeedSequence(seed).generate_state(1)[0])
-        fold_of_row = _stratified_assignment(group_of_row, folds, np.asarray(strata), number)
-    if fold_of_row is None:
-        fold_of_row = _assign_groups(sizes, folds, np.random.default_rng(seed))[group_of_row]
-    return [
-        (np.flatnonzero(fold_of_row != fold), np.flatnonzero(fold_of_row == fold)) for fold in range(folds)
-    ]
+    fold_of_row = _assign_rows(group_of_row, folds, seed, strata)
+    rows = [fold_of_row == fold for fold in range(folds)]
+    return [(np.flatnonzero(~tested), np.flatnonzero(tested)) for tested in rows]
 
 # %% ../nbs/034_groups.ipynb #f3bf6590
 def split_rows(
@@ -164,7 +172,7 @@ def split_validation(
 # %% ../nbs/034_groups.ipynb #22e839ca
 FEW_GROUPS = 20  # fewer say little about new groups; results within each of so few are shown
 
-
+# %% ../nbs/034_groups.ipynb #92e3fcb1
 def few_groups_note(
     n_groups: int,  # of the training images; 0 for no groups
     name: str,  # the column

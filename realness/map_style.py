@@ -22,9 +22,9 @@ class Look:
 
 # %% ../nbs/063_map_style.ipynb #1e6cd384
 LOOKS = Registry('look')
-LOOKS.register('overlay', Look('the map over the image'))
-LOOKS.register('side', Look('the image, and the map over it, side by side', panels=2))
-LOOKS.register('map', Look('the map alone', over_image=False))
+LOOKS['overlay'] = Look('the map over the image')
+LOOKS['side'] = Look('the image, and the map over it, side by side', panels=2)
+LOOKS['map'] = Look('the map alone', over_image=False)
 
 # %% ../nbs/063_map_style.ipynb #a43e95e3
 SCALES = ('fixed', 'minmax')  # range of the colours: the same for all maps of a model, or that of this map

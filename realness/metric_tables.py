@@ -20,7 +20,7 @@ from .metrics import SCORE_METRICS, check_array, check_scores, metric_value
 _UNFITTED = tuple(SCORE_METRICS)
 _FITTED = ('plcc', 'mse', 'rmse')
 
-
+# %% ../nbs/058_metric_tables.ipynb #ef2aa85e
 def _fit_once(y, p):
     "Checked y and p, and p after the logistic, which is None if there is no fit."
     y, p = check_scores(y, p)

@@ -136,11 +136,11 @@ class Metric:
 
 # %% ../nbs/055_metrics.ipynb #0533832b
 SCORE_METRICS = Registry('metric')
-SCORE_METRICS.register('srocc', Metric(_spearman, 'higher'))
-SCORE_METRICS.register('krcc', Metric(_kendall, 'higher'))
-SCORE_METRICS.register('plcc', Metric(_pearson, 'higher'))
-SCORE_METRICS.register('mse', Metric(_mse, 'lower'))
-SCORE_METRICS.register('rmse', Metric(_rmse, 'lower'))
+SCORE_METRICS['srocc'] = Metric(_spearman, 'higher')
+SCORE_METRICS['krcc'] = Metric(_kendall, 'higher')
+SCORE_METRICS['plcc'] = Metric(_pearson, 'higher')
+SCORE_METRICS['mse'] = Metric(_mse, 'lower')
+SCORE_METRICS['rmse'] = Metric(_rmse, 'lower')
 
 # %% ../nbs/055_metrics.ipynb #c2e16a19
 def metric_formula(

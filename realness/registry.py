@@ -42,11 +42,14 @@ class Registry(Mapping):
         name: str,
         entry,  # any object
     ):
-        "Add an entry and return it."
+        "Add an entry and return it; `registry[name] = entry` also adds one."
         if name in self._entries:
             raise RealnessError(f'there is already a {self.kind} {name!r}; choose another name')
         self._entries[name] = entry
         return entry
+
+    def __setitem__(self, name, entry):
+        self.register(name, entry)
 
     def unregister(self, name: str):
         "Remove an entry, for example at the end of a test. Raises `KeyError` if there is none."

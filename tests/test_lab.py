@@ -107,7 +107,12 @@ def test_groups_and_ratings(cli, grouped_data, tmp_path):
     for number, group in enumerate('abcde'):  # each unit names the group that was left out
         paths = (tmp_path / 'lab').glob(f'units/leave-out*/*/0-{number}.json')
         assert {json.loads(path.read_text())['name'] for path in paths} == {group}
-    assert 'SROCC in each left-out group' in (tmp_path / 'lab/table.md').read_text(encoding='utf-8')
+    text = (tmp_path / 'lab/table.md').read_text(encoding='utf-8')
+    assert 'SROCC in each left-out group' in text
+    left_out = text.split('## Leave-out prompt')[1]
+    assert 'a bootstrap over groups with twice the variance' in left_out
+    repeats = pd.read_csv(tmp_path / 'lab/repeats-leave-out-prompt.csv')
+    assert set(repeats.group) == set('abcde')  # so that rows can be compared later in the same way
 
 
 BAD_OPTIONS = {

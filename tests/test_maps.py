@@ -74,7 +74,7 @@ def test_description_that_answers_no(cli, images, tmp_path):
     result = cli('heatmap', image, *LITE, '--out', tmp_path / 'out')
     assert result.code == 0, result.err
     assert np.ptp(np.load(tmp_path / 'out/r1.npy')) == 0
-    assert 'flat by policy' in result.err
+    assert 'real everywhere' in result.err
 
 
 def test_index_page_escapes_descriptions(cli, images, tmp_path):

@@ -6,7 +6,8 @@ from scipy import stats
 
 from realness.bootstrap import bootstrap_ci, paired_bootstrap
 from realness.config import RealnessError
-from realness.regression.uncertainty import Calibration, Intervals, conformal_bounds, coverage, share
+from realness.fold_intervals import FoldPredictions, fold_ci
+from realness.regression.uncertainty import Calibration, Intervals, conformal_bounds, share, within_bounds
 
 # --- Shares
 
@@ -25,7 +26,7 @@ def test_interval_of_a_share_equals_scipy(level):
 def test_coverage_counts_the_bounds():
     "A MOS on a bound is covered; the interval of the share is Wilson's."
     mos = np.array([0.0, 1.0, 2.0, 3.0])
-    found = coverage(mos, [0, 1.1, 1, 0], [1, 2, 2, 2.9])
+    found = share(within_bounds(mos, [0, 1.1, 1, 0], [1, 2, 2, 2.9]))
     assert (found.value, found.n) == (0.5, 4)
     np.testing.assert_allclose(found.lo, stats.binomtest(2, 4).proportion_ci(0.95, method='wilson').low)
 
@@ -139,3 +140,19 @@ def test_paired_bootstrap_of_equal_predictors():
         comparison = paired_bootstrap(y, y + first, y + second, n_boot=400, seed=seed)
         rejected.append(comparison.p_value < 0.05)
     assert 0.025 <= np.mean(rejected) <= 0.075
+
+
+# --- Groups
+
+
+@pytest.mark.parametrize('count', [5, 8, 20])
+def test_interval_of_a_mean_over_few_groups_equals_the_t_interval(count):
+    "Student's interval of the means of equally large groups, from scipy: to 8 % of its width."
+    rng = np.random.default_rng(count)
+    groups = np.repeat(np.arange(count), 6)
+    values = rng.normal(size=count)[groups] + rng.normal(size=6 * count)
+    held_out = FoldPredictions(values, folds=1, groups=groups)
+    ours = fold_ci(np.zeros(len(values)), held_out, metric=lambda y, p: p.mean(), n_boot=4000)
+    means = values.reshape(count, 6).mean(1)
+    theirs = stats.t.interval(0.95, count - 1, means.mean(), stats.sem(means))
+    np.testing.assert_allclose(ours[1:], theirs, atol=0.08 * (theirs[1] - theirs[0]))

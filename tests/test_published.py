@@ -29,6 +29,8 @@ from realness.device import seed_everything
 from realness.encoders import ImageEncoder, TextEncoder
 from realness.images import to_tensor
 from realness.regression.learner import Learner, TrainingSettings
+from realness.regression.predictor import load
+from realness.regression.published_weights import import_published
 from realness.regression.realism_dataset import RealismDataset, make_loader, published_transform
 from realness.regression.regression_model import COREModel
 from realness.regression.train import create_data_loaders, load_and_prepare_data, train_model
@@ -215,6 +217,24 @@ def test_the_model_gives_the_published_predictions(made_data, made_core):
     loader = make_loader(RealismDataset(made_data.table[:3], made_data.images, made_core.text_encoder), 3)
     _, predictions = Learner(made_core, None, None, TrainingSettings(device='cpu')).predict(loader)
     assert predictions == pytest.approx(PREDICTIONS, abs=2e-5)
+
+
+@pytest.mark.slow
+def test_import_of_best_model(made_data, tmp_path):
+    "best_model.pth as the published program writes it, with random weights of the true shape."
+    seed_everything(0)
+    plain = PlainCORE(BertConfig()).eval()
+    torch.save(plain.state_dict(), tmp_path / 'best_model.pth')
+    import_published(tmp_path / 'best_model.pth').save_pretrained(tmp_path / 'run')
+    predictor = load(tmp_path / 'run', 'cpu')
+    with torch.inference_mode():
+        tokens = predictor.model.text_encoder.tokens(DESCRIPTIONS[:1])
+        expected = plain(published_images(made_data, 0)[None], *tokens).item()
+
+    path = made_data.images / 'm0.png'
+    described, alone = predictor.rows([path, path], [DESCRIPTIONS[0], ''])
+    assert described['mos'] == pytest.approx(expected, abs=2e-5)
+    assert 'm0.png: has no description, and this model has no head for the image alone' in alone['error']
 
 
 def test_one_step_of_the_optimiser():

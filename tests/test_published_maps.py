@@ -277,4 +277,4 @@ def test_named_variant_makes_our_map(split, capsys):
         split.df, 'f22.png', split.images, split.out, variant='dream', clip='lite-clip'
     )
     assert np.ptp(np.load(split.out / 'f22.npy')) == 0
-    assert 'flat by policy' in capsys.readouterr().out
+    assert 'real everywhere' in capsys.readouterr().out

@@ -111,7 +111,7 @@ def test_two_hundred_through_faults(started, server, many_images, tmp_path):
 
     def describe(url):
         options = ['--csv', table, '--base-url', url, '--model', server.model, '--max-tokens', MAX_TOKENS]
-        more = ['--timeout', 3, '--parallel', 4]
+        more = ['--timeout', 3, '--parallel', 4, '--ask', 'sentence']
         variables = dict(OPENAI_API_KEY=KEY, OPENAI_LOG='debug')
         return started('-m', 'realness.cli', 'describe', many_images, *options, *more, **variables)
 
@@ -167,6 +167,22 @@ def test_answers_depend_on_image_and_prompt(server, vlm, six_images):
     other = [endpoint(six_images / name, 'q').text.strip() for name in remote_answers]
     assert other == [local(six_images / name, 'q').text.strip() for name in remote_answers]
     assert other != list(remote_answers.values())
+
+
+def test_a_server_that_ignores_response_format(realness, server, six_images, tmp_path):
+    """`transformers serve` accepts the schema and ignores it. The run says how many answers were JSON."""
+    table = tmp_path / 'd.csv'
+    options = ('--csv', table, '--base-url', server.url, '--model', server.model, '--max-tokens', MAX_TOKENS)
+    result = realness('describe', six_images, *options)
+    assert result.code == 0, result.err
+    assert 'note: answers by json_schema: 0 of 6 answers were bare JSON' in result.out
+    record = json.loads(table.with_suffix('.json').read_text())
+    assert [record[name] for name in ('ask', 'answer_format', 'json_answers')] == [
+        'judgement',
+        'json_schema',
+        0,
+    ]
+    assert {row['regions'] for row in read_table(table).values()} == {''}
 
 
 def test_ctrl_c(started, server, six_images, tmp_path):

@@ -11,10 +11,12 @@ from typing import Annotated
 import typer
 
 from .cache import cache
+from .calibrate import calibrate
 from .data import data_check, data_demo, data_fetch
 from .demo import demo
 from .describe import describe
 from .evaluate import evaluate
+from .evaluate_maps import evaluate_maps
 from .fit import clip_fit, localizer_fit
 from .heatmap import heatmap
 from .lab import LabCommand, lab
@@ -63,8 +65,9 @@ DATA = 'Data and cache'
 
 for function in (predict, heatmap, describe, explore):
     app.command(rich_help_panel=IMAGES)(function)
-for function in (train, evaluate, report):
+for function in (train, evaluate, calibrate, report):
     app.command(rich_help_panel=MODELS)(function)
+app.command('evaluate-maps', rich_help_panel=MODELS)(evaluate_maps)
 app.command(rich_help_panel=MODELS, cls=LabCommand)(lab)
 for function in (demo, cache):
     app.command(rich_help_panel=DATA)(function)

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from .commands import PROBLEMS_FOUND, command, exit_with
-from .common import Json, data_folder, flag, path_option
+from .common import DataArgument, Json, data_folder, flag, path_option
 from .output import print_error, print_json, print_table
 from ..config import TABLE, RealnessError, format_count
 
@@ -86,13 +86,38 @@ def find_variants(
 
     problems = Problems()
     sources = find_sources(hash_images([split / 'images' / name for name in rows.filename]))
-    if note := variants_note(sources):
-        problem, fix = note.split('; ', 1)
-        problems.add(problem, fix, level='note')
+    if note := variants_note(sources, suggestion or ''):
+        problems.add(note.problem, note.fix, level='note')
     if suggestion:
         with atomic_write(suggestion) as partial:
             suggest_groups(rows, sources).to_csv(partial, index=False)
     return problems.table
+
+# %% ../../nbs/552_cli_data.ipynb #3687d647
+def _find_splits(root):
+    "Split name -> folder, for train/ and test/ in a folder, or for the folder itself."
+    splits = {split: root / split for split in ('train', 'test') if (root / split).is_dir()}
+    return splits or {root.name: root}
+
+# %% ../../nbs/552_cli_data.ipynb #3fd9679b
+def _find_sources(checked, splits, column, suggestion):
+    "Split name -> problems of the column of groups or, without a column, the note on variants."
+    tables = {}
+    for split, (rows, _) in checked.items():
+        if column:
+            tables[split] = find_group_problems(rows, column)
+        elif len(rows):
+            tables[split] = find_variants(rows, splits[split], suggestion)
+            suggestion = None  # for the first table only
+    return tables
+
+# %% ../../nbs/552_cli_data.ipynb #468b1f5a
+def _add_tables(problems, split, more):
+    "The problems of a split, and those in a list of dictionaries (split name -> problems)."
+    import pandas as pd
+
+    tables = [tables[split] for tables in more if len(tables.get(split, []))]
+    return pd.concat([problems, *tables], ignore_index=True)
 
 # %% ../../nbs/552_cli_data.ipynb #94057698
 def check_data(
@@ -101,36 +126,23 @@ def check_data(
     suggestion: Path | None = None,  # where to write the first table with a suggested column `source`
 ) -> dict:  # split name -> (good rows, problems)
     "Check every split of a data folder."
-    import pandas as pd
-
     from realness.cache import VectorCache
     from realness.data import check_split
     from realness.datasets import dataset_info
     from realness.groups import choose_group
+    from realness.judgement_columns import check_judgements, has_judgements
 
-    splits = {split: root / split for split in ('train', 'test') if (root / split).is_dir()}
-    splits = splits or {root.name: root}
+    splits = _find_splits(root)
     checked = {split: check_split(path, known=VectorCache()) for split, path in splits.items()}
     column = choose_group(group, dataset_info(root))
-    more = {split: [] for split in splits}
-    for split, path in splits.items():
-        rows = checked[split][0]
-        if column:
-            more[split].append(find_group_problems(rows, column))
-        elif group is None and len(rows):
-            more[split].append(find_variants(rows, path, suggestion))
-            suggestion = None
+    more = [{split: check_judgements(rows) for split, (rows, _) in checked.items() if has_judgements(rows)}]
+    if column or group is None:
+        more.append(_find_sources(checked, splits, column, suggestion))
     if len(checked) == 2:
         train, test = (checked[split][0] for split in ('train', 'test'))
-        more['test'].append(find_shared_images(train, test))
-        more['test'].append(find_shared_groups(train, test, column))
-    return {
-        split: (
-            rows,
-            pd.concat([problems, *(table for table in more[split] if len(table))], ignore_index=True),
-        )
-        for split, (rows, problems) in checked.items()
-    }
+        more.append(dict(test=find_shared_images(train, test)))
+        more.append(dict(test=find_shared_groups(train, test, column)))
+    return {split: (rows, _add_tables(problems, split, more)) for split, (rows, problems) in checked.items()}
 
 # %% ../../nbs/552_cli_data.ipynb #37e7c394
 def count_level(
@@ -140,7 +152,7 @@ def count_level(
     "The number of problems of a level."
     return int((problems.level == level).sum())
 
-
+# %% ../../nbs/552_cli_data.ipynb #75c2a69c
 def checked_record(
     checked: dict,  # what `check_data` returned
 ) -> dict:
@@ -175,23 +187,20 @@ def _print_groups(checked, column):
             if split != 'test' and (note := few_groups_note(n_groups, column)):
                 print(f'Note: {note}')
 
+# %% ../../nbs/552_cli_data.ipynb #13e09ae3
+_Group = Annotated[
+    str | None,
+    typer.Option(
+        help='Column that names the source of an image, such as prompt. Default: the group of '
+        'dataset.json; without one, variants of the same image are looked for. none for neither.'
+    ),
+]
+
 # %% ../../nbs/552_cli_data.ipynb #51b78fc7
 @command
 def data_check(
-    data: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar='DATA',
-            help='Folder with train/ and test/, or one split. Default: datasets/ in the base folder.',
-        ),
-    ] = None,
-    group: Annotated[
-        str | None,
-        typer.Option(
-            help='Column that names the source of an image, such as prompt. Default: the group of '
-            'dataset.json; without one, variants of the same image are looked for. none for neither.'
-        ),
-    ] = None,
+    data: DataArgument = None,
+    group: _Group = None,
     suggest: path_option('Write the table with a suggested column source, for --group.') = None,
     as_json: Json = False,
 ):

@@ -6,16 +6,18 @@
 __all__ = ['choose_extremes', 'save_extremes', 'demo']
 
 # %% ../../nbs/561_cli_demo.ipynb #aa7d0606
+import io
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .commands import command
-from .common import path_option
-from .evaluate import print_evaluation
+from .common import flag, path_option
+from .evaluate import print_evaluation, print_scores
 from .train import print_cross_validation
-from ..config import base_dir, split_dir
+from ..config import atomic_write, base_dir, split_dir
 from ..registry import list_names
 from ..regression.heads import HEADS
 from ..regression.modalities import MODALITIES
@@ -56,24 +58,47 @@ def save_extremes(
     figure = contact_sheet(images, texts, cols=4, title='Lowest and highest predictions')
     return save_figure(figure, run / 'pictures.png')
 
-# %% ../../nbs/561_cli_demo.ipynb #04dd6c8c
+# %% ../../nbs/561_cli_demo.ipynb #bc176372
+def _train_and_evaluate(data, out, config):
+    "Train and evaluate a run, and print all tables; returns the run folder and the table of metrics."
+    from realness.regression.evaluate import evaluate
+    from realness.regression.runs import train_run
+
+    run = train_run(data, out, config, overwrite=out.name == 'demo')
+    print_cross_validation(run)
+    table = evaluate(run, data)
+    print_evaluation(table, 'test')
+    return run, table
+
+# %% ../../nbs/561_cli_demo.ipynb #67eae232
+def _train_quietly(data, out, config):
+    "Train and evaluate a run, write all tables to details.txt, and print the scores of the test images."
+    print('Training and evaluation take less than a minute ...', flush=True)
+    with redirect_stdout(io.StringIO()) as output:
+        run, table = _train_and_evaluate(data, out, config)
+    with atomic_write(run / 'details.txt') as partial:
+        partial.write_text(output.getvalue(), encoding='utf-8')
+    print_scores(table, 'test')
+    return run, table
+
+# %% ../../nbs/561_cli_demo.ipynb #393cc9d1
 @command
 def demo(
     out: path_option('The run folder. Default: runs/demo in the base folder.') = None,
     head: Annotated[str, typer.Option(help=f'Regression head: {list_names(HEADS)}.')] = 'svr',
     seed: Annotated[int, typer.Option(help='Random seed of the run.')] = 0,
+    verbose: flag('Print all tables in place of the main one.', '--verbose') = False,
 ):
     "Write the demo data, train and evaluate a predictor, and save a figure of the best and worst images."
     from realness.demo import NOTE, demo_data
-    from realness.regression.evaluate import evaluate
-    from realness.regression.runs import train_run
 
     out = out or base_dir() / 'runs' / 'demo'
     data = demo_data()
-    print(f'Demo data: {data}\n{NOTE}\n')
-    run = train_run(data, out, RunConfig('lite', head, seed=seed, cv=5), overwrite=out.name == 'demo')
-    print_cross_validation(run)
-    print_evaluation(evaluate(run, data), 'test')
+    print(f'Demo data: {data}\n{NOTE}')
+    train = _train_and_evaluate if verbose else _train_quietly
+    run, _ = train(data, out, RunConfig('lite', head, seed=seed, cv=5))
     print('Simple baselines do well here, because the synthetic MOS follows from the planted defects.')
     print(f'Best and worst images: {save_extremes(run, data)}')
-    print(f'\nThe run is in {run}. Score an image of your own:  realness predict {run} IMAGE')
+    print(f'The run is in {run}. Score an image of your own:  realness predict {run} IMAGE')
+    if not verbose:
+        print(f'Cross-validation, intervals and results within groups: {run / "details.txt"}')

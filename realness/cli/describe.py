@@ -7,6 +7,7 @@ __all__ = ['DescribeMissing', 'DescriberChoice', 'print_plan', 'print_descriptio
            'describe_missing', 'check_describe_options']
 
 # %% ../../nbs/564_cli_describe.ipynb #87364f9e
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +16,7 @@ from .commands import PROBLEMS_FOUND, command, exit_with
 from .common import Device, Images, Json, flag, path_option, read_requested
 from .options import Fields
 from .output import print_error, print_json, print_table, print_warnings
-from ..config import RealnessError
+from ..config import RealnessError, format_count
 from ..describe.options import DescribeOptions, DescriberConfig, is_selected
 
 # %% ../../nbs/564_cli_describe.ipynb #574e9a28
@@ -40,6 +41,8 @@ def print_plan(
     if estimate['bytes']:
         print(f'about {estimate["bytes"] / 1e6:.1f} MB would be sent')
     print(_format_tokens(estimate))
+    if estimate.get('note'):
+        print(f'note: {estimate["note"]}')
     print(f'prompt: {estimate["prompt"]}')
 
 # %% ../../nbs/564_cli_describe.ipynb #c314f9b4
@@ -52,9 +55,15 @@ def print_descriptions(
 
     if as_json:
         for row in rows:
-            print_json(row)
+            print_json(row | dict(regions=json.loads(row.get('regions') or 'null')))
     elif rows:
-        print_table(pd.DataFrame(rows)[['filename', 'status', 'description', 'problem']])
+        table = pd.DataFrame(rows)
+        columns = ['filename', 'status', 'rating', 'regions', 'description', 'problem']
+        if not table.get('rating', pd.Series(dtype=float)).notna().any():  # sentences only
+            columns = ['filename', 'status', 'description', 'problem']
+        elif 'regions' in table:
+            table['regions'] = [len(json.loads(cell)) if cell else '' for cell in table.regions]
+        print_table(table[columns])
 
 # %% ../../nbs/564_cli_describe.ipynb #7303c668
 def print_described(
@@ -69,6 +78,8 @@ def print_described(
         print_descriptions(result.rows, as_json)
     show = print_error if as_json else print
     show(result)
+    for note in result.notes:
+        show(f'note: {note}')
     if table is not None:
         record = table.with_suffix('.json')
         show(f'{len(result.rows)} rows in {table}; prompt, model and token counts in {record}')
@@ -76,6 +87,12 @@ def print_described(
     print_warnings(errors)
     if errors:
         exit_with(PROBLEMS_FOUND)
+
+# %% ../../nbs/564_cli_describe.ipynb #c1ff2e45
+def _check_coco(coco: Path | None, table: Path | None):
+    "Raise `RealnessError` if the COCO file would replace the record of the table."
+    if coco is not None and table is not None and coco.resolve() == table.with_suffix('.json').resolve():
+        raise RealnessError(f'{coco}: is the record of {table}; give the COCO file another name')
 
 # %% ../../nbs/564_cli_describe.ipynb #a3e03813
 @command
@@ -87,20 +104,24 @@ def describe(  # noqa: PLR0913
     *,
     config: Annotated[DescriberConfig, Fields(panel='Model')],
     options: Annotated[DescribeOptions, Fields(panel='Requests')],
+    coco: path_option('Write the regions to this COCO file too, for annotation tools.', '--coco') = None,
     dry_run: flag('Show what would be sent; send and write nothing.', '--dry-run') = False,
     device: Device = None,
     as_json: Json = False,
 ):
-    """Describe in one sentence whether an image looks unrealistic (No, Somewhat or Yes), and where.
+    """Describe and rate how real an image looks, and where it does not.
 
-    `predict` and `heatmap` read the table. Images are sent at reduced size and without metadata. The exit
+    Each answer has a word (No, Somewhat or Yes), a sentence, a rating from 0 to 100 and regions. `predict`
+    and `heatmap` read the table. Images are sent at reduced size and without metadata. The exit
     code is 1 if an image has no answer; run the same command again to repeat these requests.
     """
+    from realness.describe.coco import save_coco
     from realness.describe.estimate import plan
     from realness.describe.options import make_describer
     from realness.describe.run import describe as describe_images
     from realness.inputs import collect
 
+    _check_coco(coco, table)
     requested = read_requested(paths)
     describer = make_describer(config, device)
     requested = collect(requested, print_error)
@@ -108,7 +129,11 @@ def describe(  # noqa: PLR0913
         estimate = plan(requested, describer, table, options)
         return print_json(estimate) if as_json else print_plan(estimate, describer)
     options = replace(options, parallel=min(config.parallel, describer.parallel))
-    print_described(describe_images(requested, describer, table, options), table, as_json)
+    result = describe_images(requested, describer, table, options)
+    if coco is not None:
+        n = save_coco(coco, result.rows, requested)
+        print_error(f'regions of {format_count(n, "image")} in {coco}')
+    print_described(result, table, as_json)
 
 # %% ../../nbs/564_cli_describe.ipynb #23bed349
 DescribeMissing = flag(

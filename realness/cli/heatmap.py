@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['find_table', 'list_images', 'choose_images', 'print_maps', 'print_stage', 'print_note', 'check_request',
-           'save_options', 'heatmap']
+           'add_regions', 'save_options', 'heatmap']
 
 # %% ../../nbs/570_cli_heatmap.ipynb #5ae60ab4
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from .output import print_error, print_json, print_table, print_warnings
 from ..config import TABLE, RealnessError, base_dir, format_count
 from ..localization.map_request import MapRequest
 from ..map_style import MapStyle
+from ..regions import has_regions
 
 # %% ../../nbs/570_cli_heatmap.ipynb #feda2105
 def find_table(
@@ -130,10 +132,23 @@ def check_request(
     names = {option.name: option.option for option in field_options(MapRequest, Fields())}
     unused = [names[name] for name in request.unused_options()]
     if not request.reads_text:
-        given = {'--text': text, '--describe': describe}
+        given = {'--text': text, '--describe': describe and not request.uses('regions')}
         unused += [option for option, value in given.items() if value]
     if unused:
         raise RealnessError(f'{unused[0]} has no effect on --variant {request.variant}; leave it out')
+
+# %% ../../nbs/570_cli_heatmap.ipynb #344ad6aa
+def add_regions(
+    request: MapRequest,
+    *tables,  # CSV tables that may have the column `regions`; None = no table
+) -> MapRequest:
+    "Use the regions of the first table that has some, if the variant draws regions."
+    if request.regions is not None or not request.uses('regions'):
+        return request
+    for table in tables:
+        if table is not None and Path(table).is_file() and has_regions(table):
+            return replace(request, regions=table)
+    return request
 
 # %% ../../nbs/570_cli_heatmap.ipynb #adc1e978
 def save_options(
@@ -174,7 +189,8 @@ def heatmap(  # noqa: PLR0913
 
     STEM.png is a figure of the map, STEM.npy the map (float32, height x width), and STEM.json records how it
     was made. index.csv and index.html list all maps. No download is needed with `--variant learned` (which
-    needs no description either) or `--clip lite-clip`.
+    needs no description either) or `--clip lite-clip`. `--variant pointed` and `--variant fused` draw the
+    regions of `--regions`, of the table, or of `--describe`.
     """
     from realness.inputs import collect
     from realness.localization.batch_maps import make_maps
@@ -185,8 +201,10 @@ def heatmap(  # noqa: PLR0913
     requested, table = choose_images(images, all_images, table)
     requested = collect(requested, print_note)
     out = out or base_dir() / 'heatmaps'
+    tables = [out / 'descriptions.csv' if describe else None, table]
     if describe:
-        table = describe_missing(requested, table, config, out / 'descriptions.csv', request.device)
+        table = describe_missing(requested, table, config, tables[0], request.device)
+    request = add_regions(request, *tables)
     settings = save_options(request, style, overwrite)
     rows = make_maps(requested, out, text, table, print_note, maker=make_maker(request), **settings)
     print_maps(rows, out, as_json)

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from .commands import command
-from .common import Device, Json, SkipBad, data_folder, flag, path_option
+from .common import DataArgument, Device, Json, SkipBad, data_folder, flag, path_option
 from .output import choose_log, nan_to_none, print_json, print_table
 from ..config import base_dir
 from ..encoder_registry import ENCODER_PAIRS
@@ -107,13 +107,7 @@ def print_report(
 # %% ../../nbs/576_cli_lab.ipynb #27cb9a2e
 @command
 def lab(  # noqa: PLR0913
-    data: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar='DATA',
-            help='Folder with train/ (and test/), or one split. Default: datasets/ in the base folder.',
-        ),
-    ] = None,
+    data: DataArgument = None,
     out: path_option('Folder for results. Default: runs/lab in the base folder.') = None,
     *,
     config: LabConfig,

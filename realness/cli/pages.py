@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from .commands import PROBLEMS_FOUND, command, exit_with
-from .common import Device, Json, RunFolder, path_option
+from .common import DATA_CONTENT, Device, Json, RunFolder, Split, path_option
 from .output import choose_log, print_json
 
 # %% ../../nbs/579_cli_pages.ipynb #e9a8ec5f
@@ -21,11 +21,10 @@ from .output import choose_log, print_json
 def report(  # noqa: PLR0913
     run: RunFolder,
     data: path_option(
-        'Folder with train/ and test/, or one split. Default: the data of the run, if they are in datasets/ '
-        'or are the demo data.'
+        f'{DATA_CONTENT} Default: the data of the run, if they are in datasets/ or are the demo data.'
     ) = None,
     out: path_option('The HTML file to write. Default: RUN/report.html.') = None,
-    split: Annotated[str, typer.Option(help='The split of DATA to evaluate on.')] = 'test',
+    split: Split = 'test',
     clip: Annotated[
         str | None,
         typer.Option(
@@ -71,6 +70,10 @@ def explore(  # noqa: PLR0913
     out: path_option('Where findings are exported. Default: findings/ in the current folder.') = None,
     port: Annotated[int, typer.Option(help='Port on 127.0.0.1; no other address is served.')] = 8866,
     browser: Annotated[bool, typer.Option(help='Open the browser.')] = True,
+    regions: path_option(
+        'Marked regions for the variants pointed and fused: a COCO file, or a CSV table with the column '
+        'regions. Default: the table beside the images.'
+    ) = None,
 ):
     """Explore images in the browser: change the description and see where an image looks unrealistic.
 
@@ -80,5 +83,5 @@ def explore(  # noqa: PLR0913
     from realness.explorer import serve
 
     clip = clip or os.environ.get('REALNESS_CLIP')
-    if serve(folder, clip, run, out, port, browser):
+    if serve(folder, clip, run, out, port, browser, regions=regions):
         exit_with(PROBLEMS_FOUND)

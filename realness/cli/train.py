@@ -51,6 +51,7 @@ def _read_json(path):
 
 # %% ../../nbs/558_cli_train.ipynb #1f99b1e0
 _MODALITY_LEGEND = 'modality: both = image and description, image = image alone (the image-only head)'
+_ONE_REPEAT = 'one repeat: the intervals are wider than necessary; --repeats 3 gives narrower ones'
 
 
 def print_cross_validation(
@@ -70,6 +71,8 @@ def print_cross_validation(
         title += f', whole groups ({settings["group"]})'
     print_table(table, f'{title}, n = {cv.n.iloc[0]} images, seed {settings["seed"]}, without a logistic fit')
     print(_MODALITY_LEGEND)
+    if settings['repeats'] == 1:
+        print(_ONE_REPEAT)
     metrics = _read_json(run / 'config.json')['metrics']
     for modality, coverage in metrics.get('coverage_90', {}).items():
         print(_format_coverage(modality, coverage))

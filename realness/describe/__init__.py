@@ -1,10 +1,11 @@
-"""Describe images in one sentence each, by a vision-language model or without one."""
+"""Describe and judge images, by a vision-language model or without one."""
 
 from realness._lazy import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        'ASKS': 'asks',
         'DESCRIBERS': 'options',
         'DescribeOptions': 'options',
         'Described': 'result',
@@ -13,6 +14,8 @@ __getattr__, __dir__, __all__ = lazy_names(
         'Endpoint': 'endpoints',
         'Fallback': 'fallback',
         'LocalModel': 'local_model',
+        'Question': 'describer',
+        'ReplayServer': 'replay',
         'Reply': 'describer',
         'describe': 'run',
         'make_describer': 'options',

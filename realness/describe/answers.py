@@ -52,6 +52,13 @@ class Answer:
     description: str  # for the table; '' if the answer is not usable
     status: str  # one of `STATUSES`
     problem: str = ''  # what was repaired, or what is wrong
+    rating: float | None = None  # of a structured answer, 0-100; higher = more real
+    boxes: tuple | None = None  # of a structured answer, as the model gave them; None: not judged
+
+    @property
+    def answer(self) -> str:
+        "No, Somewhat or Yes; '' without an answer word."
+        return answer_word(self.description).capitalize()
 
 # %% ../../nbs/410_answers.ipynb #131cbd21
 def _with_status(text, repairs):

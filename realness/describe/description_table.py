@@ -7,6 +7,8 @@ __all__ = ['COLUMNS', 'FAILED', 'UNUSABLE', 'count_tokens', 'parse_row', 'replac
            'lock_table']
 
 # %% ../../nbs/433_description_table.ipynb #b51db388
+import csv
+import io
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,7 +30,12 @@ COLUMNS = (
     'tokens_out',
     'asked',  # digest of the request: model, settings and prompt
     'digest',  # of the image file
+    'answer',  # No, Somewhat or Yes
+    'rating',  # how real the image looks, 0-100
+    'rating_sd',  # standard deviation of several ratings
+    'regions',  # JSON, see `realness.regions`; empty = not judged
 )
+_N_FIRST = COLUMNS.index('digest') + 1  # a table may end with this column
 
 # %% ../../nbs/433_description_table.ipynb #c4e2cf07
 FAILED = ('error', 'unreadable')  # no answer; every run tries again
@@ -44,13 +51,16 @@ def count_tokens(
 # %% ../../nbs/433_description_table.ipynb #feafe5ad
 def parse_row(
     row: dict,  # as read from a table
-) -> dict:  # with integers for tokens; None for an empty count or MOS
-    "Convert the token counts of a row from text to numbers."
+) -> dict:  # with integers for tokens; None for an empty count, rating or MOS
+    "Convert the token counts and ratings of a row from text to numbers."
     tokens = {
         name: None if row[name] in (None, '') else count_tokens(row[name])
         for name in ('tokens_in', 'tokens_out')
     }
-    return row | tokens | dict(MOS=row['MOS'] or None)
+    ratings = {
+        name: float(row[name]) if row[name] not in (None, '') else None for name in ('rating', 'rating_sd')
+    }
+    return row | tokens | ratings | dict(MOS=row['MOS'] or None)
 
 # %% ../../nbs/433_description_table.ipynb #31624dba
 def replaces(
@@ -62,6 +72,20 @@ def replaces(
         return True
     return old['status'] in FAILED or old['digest'] != row['digest']
 
+# %% ../../nbs/433_description_table.ipynb #8ceee881
+def _add_columns(text: str) -> str:
+    "The text of a table; one without the columns after `digest` gets them, with empty cells."
+    rows = list(csv.reader(io.StringIO(text, newline='')))
+    if not rows or tuple(rows[0]) != COLUMNS[:_N_FIRST]:
+        return text
+    complete = rows if text.endswith('\n') else rows[:-1]
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator='\n')
+    writer.writerow(COLUMNS)
+    for row in complete[1:]:
+        writer.writerow(row + [''] * (len(COLUMNS) - _N_FIRST) if row else row)
+    return file.getvalue()
+
 # %% ../../nbs/433_description_table.ipynb #558742f1
 class DescriptionTable(RowTable):
     "A CSV table of descriptions. Raises `RealnessError` if it has answers of another model or prompt."
@@ -70,6 +94,9 @@ class DescriptionTable(RowTable):
     source_column = 'asked'
     row_noun = 'descriptions'
     source_noun = 'the model and prompt'
+
+    def read_text(self):
+        return _add_columns(super().read_text())
 
     def open(
         self,
@@ -125,6 +152,9 @@ class MemoryTable:
 
     def add(self, rows: list):
         self.rows.update({row['filename']: row for row in rows})
+
+    def replace_rows(self, rows: dict):
+        self.rows = rows
 
     def finish(self, order: list):
         pass

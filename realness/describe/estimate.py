@@ -10,28 +10,30 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from .answer_store import AnswerStore
 from .describer import sends_images
-from .description_table import count_tokens
+from .description_table import MemoryTable, count_tokens
 from .options import DescribeOptions, token_cost
-from .prompt import make_prompt
-from .run_record import open_table
+from .run_record import find_inquiry, open_table
 from .transfer import small_jpeg
+from .views import cut_view
 from ..images import ImageError
 from ..inputs import collect
 
 # %% ../../nbs/443_estimate.ipynb #986da7e5
-def _estimate_bytes(images, describer, sample=5):
-    "Bytes to be sent, estimated from a few images; None if no image leaves this machine."
+def _estimate_bytes(parts, describer, min_side=0, sample=5):
+    "Bytes to be sent, estimated from a few requests; None if no image leaves this machine."
     if not sends_images(describer):
         return None
-    step = max(1, len(images) // sample)
+    step = max(1, len(parts) // sample)
     sizes = []
-    for _, path in images[::step][:sample]:
+    for part in parts[::step][:sample]:
         with suppress(ImageError):
-            sizes.append(len(small_jpeg(path, describer.side)) * 4 / 3)
+            image = cut_view(part.path, part.view)
+            sizes.append(len(small_jpeg(image, describer.side, min_side=min_side)) * 4 / 3)
     if not sizes:
         return 0
-    return round(sum(sizes) / len(sizes) * len(images))
+    return round(sum(sizes) / len(sizes) * len(parts))
 
 # %% ../../nbs/443_estimate.ipynb #9cbe65dd
 def _estimate_tokens(rows, column, n):
@@ -42,12 +44,15 @@ def _estimate_tokens(rows, column, n):
     return round(sum(counts) / len(counts) * n)
 
 # %% ../../nbs/443_estimate.ipynb #aa15e6af
-def _find_missing(images, table, again):
-    "Returns the images that need a description, and the existing rows."
-    if table is None:
-        return images, []
-    missing, _ = table.find_missing(images, again)
-    return missing, list(table.rows.values())
+def _find_requests(images, describer, inquiry, table) -> tuple:
+    "Returns the images that need an answer, their requests, and the existing rows."
+    store = AnswerStore(images, inquiry, getattr(describer, 'side', None), table or MemoryTable(''))
+    missing = images if table is None else table.find_missing(images, inquiry.options.again)[0]
+    parts = [
+        part for name, path in missing for part in store.list_parts(name, path) if store.is_missing(part)
+    ]
+    rows = [] if table is None else list((store.parts or table).rows.values())
+    return missing, parts, rows
 
 # %% ../../nbs/443_estimate.ipynb #f7969180
 def plan(
@@ -61,26 +66,29 @@ def plan(
 
     Returns the keys `pictures` (number of images), `kept` (number of these that are described), `to_ask`
     (number of requests), `bytes` (to be sent; None if no image leaves this machine), `tokens_in`,
-    `tokens_out` and `cost` (None if unknown), and `prompt`.
+    `tokens_out` and `cost` (None if unknown), `prompt`, `ask` (the question) and `note` ('' or a sentence
+    about it).
     """
     options = replace(options or DescribeOptions(), **changes)
     images = collect(requested)
-    prompt = make_prompt(options.prompt, options.max_words)
+    inquiry, note = find_inquiry(out, describer, options)
     table = None
     if out and Path(out).is_file() and not options.overwrite:
-        table = open_table(out, describer, prompt)
-    missing, rows = _find_missing(images, table, options.again)
-    n = len(missing[: options.limit])
-    tokens_in = _estimate_tokens(rows, 'tokens_in', n)
-    tokens_out = _estimate_tokens(rows, 'tokens_out', n)
+        table = open_table(out, describer, inquiry)
+    missing, parts, rows = _find_requests(images, describer, inquiry, table)
+    parts = parts[: options.limit]
+    tokens_in = _estimate_tokens(rows, 'tokens_in', len(parts))
+    tokens_out = _estimate_tokens(rows, 'tokens_out', len(parts))
     unknown = tokens_in is None or tokens_out is None
     return dict(
         pictures=len(images),
         kept=len(images) - len(missing),
-        to_ask=n,
-        bytes=_estimate_bytes(missing[: options.limit], describer),
+        to_ask=len(parts),
+        bytes=_estimate_bytes(parts, describer, inquiry.question().min_side),
         tokens_in=tokens_in,
         tokens_out=tokens_out,
         cost=None if unknown else token_cost(options.price, tokens_in, tokens_out),
-        prompt=prompt,
+        prompt=inquiry.prompt,
+        ask=inquiry.ask,
+        note=note,
     )

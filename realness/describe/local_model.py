@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from ..config import RealnessError
-from .describer import Describer, RejectedImageError, Reply
+from .describer import Describer, Question, RejectedImageError, Reply
 from .transfer import SIDE, small_jpeg
 from ..device import pick_device
 from ..pretrained import quiet_hub, reachable
@@ -42,10 +42,11 @@ def _load_pipeline(model, device):
         ) from None
 
 # %% ../../nbs/423_local_model.ipynb #b0e7c687
-def _make_chat(image, prompt, side):
+def _make_chat(image, question, side):
     "The one message of a chat: the image and the prompt."
-    reduced = Image.open(io.BytesIO(small_jpeg(image, side)))
-    return [dict(role='user', content=[dict(type='image', image=reduced), dict(type='text', text=prompt)])]
+    sent = Image.open(io.BytesIO(small_jpeg(image, side, min_side=question.min_side)))
+    text = dict(type='text', text=question.prompt)
+    return [dict(role='user', content=[dict(type='image', image=sent), text])]
 
 # %% ../../nbs/423_local_model.ipynb #f3d3491e
 def _text_of(output):
@@ -57,12 +58,14 @@ def _text_of(output):
 class LocalModel(Describer):
     "A vision-language model through transformers' image-text-to-text pipeline, one image at a time."
 
+    answers_json = True
+
     def __init__(
         self,
         model: str,  # a name on the hub, or a folder
         device: str | None = None,  # 'cuda', 'mps' or 'cpu'; the best available by default
         side: int = SIDE,  # pixels of the longer side of the image that the model gets
-        max_tokens: int = 200,  # of an answer
+        max_tokens: int | None = None,  # of an answer; None: as the question needs
     ):
         self.model = model
         self.side = side
@@ -85,15 +88,20 @@ class LocalModel(Describer):
         )
 
     def __call__(self, image, prompt: str) -> Reply:
-        text = _text_of(self._generate(_make_chat(image, prompt, self.side)))
+        return self.ask(image, Question(prompt))
+
+    def ask(self, image, question: Question) -> Reply:
+        limit = self.max_tokens or question.max_tokens
+        text = _text_of(self._generate(_make_chat(image, question, self.side), question.temperature, limit))
         n = len(self.pipe.tokenizer(text, add_special_tokens=False).input_ids)
-        return Reply(text, tokens_out=n, cut=n >= self.max_tokens - 1)
+        return Reply(text, tokens_out=n, cut=n >= limit - 1)
 
     def __repr__(self):
         return f'LocalModel({self.model}, {self.pipe.device})'
 
-    def _generate(self, chat):
-        settings = dict(max_new_tokens=self.max_tokens, generate_kwargs=dict(do_sample=False))
+    def _generate(self, chat, temperature, max_tokens):
+        sampling = dict(do_sample=True, temperature=temperature) if temperature else dict(do_sample=False)
+        settings = dict(max_new_tokens=max_tokens, generate_kwargs=sampling)
         try:
             with self._lock:
                 return self.pipe(text=chat, return_full_text=False, **settings)

@@ -6,7 +6,7 @@
 __all__ = ['Described']
 
 # %% ../../nbs/434_result.ipynb #3d964675
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .answers import STATUSES
@@ -25,6 +25,8 @@ class Described:
     seconds: float = 0.0
     price: tuple | None = None  # for a million input tokens and a million output tokens
     table: Path | None = None  # where the rows were written; None for nowhere
+    notes: list = field(default_factory=list)  # sentences about the run as a whole
+    about: dict = field(default_factory=dict)  # what was asked and how the answers were read, for the record
 
     @property
     def counts(self) -> dict:

@@ -16,6 +16,7 @@ import pandas as pd
 from ..data import load_split
 from ..datasets import is_ai
 from ..demo import demo_data
+from ..encoders import IMAGE_ENCODERS
 from .running import run_command, write_results
 from ..groups import find_parts, group_folds, group_labels
 from ..lab.run import lab_features
@@ -122,11 +123,16 @@ def variant_line(
     "Count the images that look like variants of another one."
     hashes = hash_images(paths)
     vectors = rows.blocks['image']
-    sources = find_sources(hashes, vectors)
+    min_cosine = IMAGE_ENCODERS['lite'].variant_cosine
+    sources = find_sources(hashes, vectors, min_cosine)
     mixed = 0
     if rows.groups is not None:
         mixed = int((pd.Series(rows.groups).groupby(sources).nunique() > 1).sum())
-    counts = dict(pixels=find_sources(hashes), features=find_sources(vectors=vectors), both=sources)
+    counts = dict(
+        pixels=find_sources(hashes),
+        features=find_sources(vectors=vectors, min_cosine=min_cosine),
+        both=sources,
+    )
     variants = {f'variants by {name}': count_variants(found) for name, found in counts.items()}
     return dict(images=len(rows), sources=len(np.unique(sources)), mixed=mixed) | variants
 

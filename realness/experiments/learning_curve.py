@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..bootstrap import Interval, bootstrap_ci
+from ..bootstrap import Interval
 from ..cache import VectorCache
 from ..config import RealnessError, track
 from ..datasets import is_ai
@@ -21,6 +21,7 @@ from .description_features import experiment_blocks
 from .kernel_mixtures import input_rows
 from .running import run_command
 from ..figures import new_figure, style
+from ..fold_intervals import FoldPredictions, fold_ci
 from ..lab.folds import make_folds
 from ..lab.run import load_lab
 from ..metrics import srocc
@@ -75,12 +76,13 @@ def mean_srocc(
 
 # %% ../../nbs/experiments/615_learning_curve.ipynb #9c7d624e
 def _interval(y, statistic: Callable, n_boot: int) -> Interval:
-    "Bootstrap interval of statistic(MOS, numbers of the resampled images)."
-    return bootstrap_ci(y, np.arange(len(y)), lambda y, i: statistic(y, i.astype(int)), n_boot)
+    "Interval of statistic(MOS, numbers of the resampled images), with twice the variance of the bootstrap."
+    images = FoldPredictions(np.arange(len(y)), folds=2)  # more than one fold: the variance is doubled
+    return fold_ci(y, images, lambda y, i: statistic(y, i.astype(int)), n_boot)
 
 
 def _mean_interval(y, draws: np.ndarray, n_boot: int) -> Interval:
-    "Mean SROCC of draws (draws x n) and its bootstrap interval."
+    "Mean SROCC of draws (draws x n) and its interval."
     return _interval(y, lambda y, i: mean_srocc(y, draws[:, i]), n_boot)
 
 # %% ../../nbs/experiments/615_learning_curve.ipynb #d1429535

@@ -53,7 +53,7 @@ def run_command(
 ) -> Path:  # the table, FOLDER/NAME.csv
     "Run an experiment as `python -m realness.experiments.NAME --data DIR --out FOLDER`."
     parser = argparse.ArgumentParser(prog=f'python -m realness.experiments.{name}', description=run.__doc__)
-    parser.add_argument('--data', required=True, help='folder that holds train/, or one split')
+    parser.add_argument('--data', required=True, help='folder with train/ and test/, or one split')
     parser.add_argument('--out', required=True, help='folder for the table and for what is needed to resume')
     parser.add_argument('--seed', type=int, default=0, help='seed of the folds')
     options = parser.parse_args(argv)

@@ -48,12 +48,12 @@ def _quarters(x):
 
 # %% ../../nbs/experiments/604_view_features.ipynb #b64f901d
 VIEWS = Registry('view')  # name -> function from an image (3 x H x W, 0-1) to crops (k x 3 x h x w)
-VIEWS.register('half', _resize(0.5))  # 192 x 256
-VIEWS.register('small', _resize(0.75))  # 288 x 384
-VIEWS.register('whole', _whole)  # 384 x 512
-VIEWS.register('fine', _resize(1.5))  # 576 x 768
-VIEWS.register('centre', _centre)  # 192 x 256 at full resolution
-VIEWS.register('quarters', _quarters)  # four crops of 192 x 256
+VIEWS['half'] = _resize(0.5)  # 192 x 256
+VIEWS['small'] = _resize(0.75)  # 288 x 384
+VIEWS['whole'] = _whole  # 384 x 512
+VIEWS['fine'] = _resize(1.5)  # 576 x 768
+VIEWS['centre'] = _centre  # 192 x 256 at full resolution
+VIEWS['quarters'] = _quarters  # four crops of 192 x 256
 
 # %% ../../nbs/experiments/604_view_features.ipynb #bf39ac4a
 STAGES = (2, 3, 4, 5, 6)

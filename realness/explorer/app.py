@@ -233,6 +233,7 @@ class HeatmapExplorer(BackgroundWidget):
         cache=True,  # of windows: True for the shared cache, None for memory only
         device: str | None = None,
         localizer=None,  # of the learned variant: a folder; None for the one in the package
+        regions=None,  # of the variants pointed and fused: a COCO file or a table; see `MapRequest`
     ):
         super().__init__(('maps', 'locations', 'scores'), TYPING_PAUSE)
         self.collection = None
@@ -249,7 +250,8 @@ class HeatmapExplorer(BackgroundWidget):
         self._loader = MapLoader(self.queues['maps'], self.inbox.post, self._on_map, self.show_error)
         self._arrange()
         self._connect()
-        self._open(folder_or_df, run, cache, device, localizer)
+        options = {'cache': cache, 'device': device, 'localizer': localizer, 'regions': regions}
+        self._open(folder_or_df, run, options)
 
     @property
     def heatmap(self) -> Heatmap | None:
@@ -338,10 +340,13 @@ class HeatmapExplorer(BackgroundWidget):
         self.browser.grid.observe(self._on_select, 'selected')
 
     @report_errors
-    def _open(self, source, run, cache, device, localizer):
+    def _open(self, source, run, options):
         "List the images and show the first one."
         self.layout_parts.title.value = title_html()
-        self.collection = ImageCollection(source, run, cache, device, localizer)
+        self.collection = ImageCollection(source, run, **options)
+        if self.collection.has_regions:
+            for pane in self.panes:
+                pane.offer_regions()
         name = Path(source).name if isinstance(source, (str, Path)) else 'a table'
         self.layout_parts.title.value = title_html(name, len(self.collection))
         if self.collection.notes:

@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from ..config import TABLE
 from .image_list import ImageList, RecentValues
 from .locations import LocationInfo, locate, score_clauses
 from .map_factory import MapFactory, report_progress
+from ..inputs import images_folder
 from ..localization.heatmap_object import Heatmap
 from ..localization.map_maker import MapInput
 from ..localization.map_request import MapRequest
+from ..regions import has_regions
 
 # %% ../../nbs/518_explorer_collection.ipynb #f9263eab
 def load_predictor(run: Path | str, device: str | None = None):
@@ -48,18 +51,19 @@ def _ignore_progress(label, done, total):
 class ImageCollection(ImageList):
     "Images with their maps, locations and predictions."
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         source,  # see `image_table`
         run=None,  # a run folder, for predicted MOS
         cache=True,  # see `MapFactory`
         device: str | None = None,
         localizer=None,  # see `MapFactory`
+        regions=None,  # see `MapFactory`
     ):
         super().__init__(source)
         self.run = run
         self.device = device
-        self.factory = MapFactory(cache, device, localizer)
+        self.factory = MapFactory(cache, device, localizer, regions)
         self._predictor = None
         self._maps = RecentValues(48)
 
@@ -80,6 +84,14 @@ class ImageCollection(ImageList):
             for heatmap in self.factory.stages(self._input(i, description), request):
                 yield heatmap
         self._maps.put(key, heatmap)
+
+    @property
+    def has_regions(self) -> bool:
+        "Whether regions are given, or a table beside the images has some."
+        if self.factory.regions is not None:
+            return True
+        folders = {images_folder(Path(path)) for path in self.rows.path} - {None}
+        return any(has_regions(folder.parent / TABLE) for folder in folders)
 
     def map(self, i: int, description: str, request: MapRequest) -> Heatmap:
         "Return the exact map."

@@ -41,8 +41,10 @@ class MapFactory:
         cache=True,  # of windows: True: the shared cache; None: memory only; or a `VectorCache` of bytes
         device: str | None = None,
         localizer=None,  # of the learned variant: a folder; None for the one in the package
+        regions=None,  # of the variants pointed and fused: a COCO file or a table; see `MapRequest`
     ):
         self.device = device
+        self.regions = regions
         self.memory = WindowMemory(window_cache() if cache is True else cache)
         self._localizer = localizer
 
@@ -51,6 +53,8 @@ class MapFactory:
         options = {'engine': engine, 'tolerance': 0, 'batch': 16, 'device': self.device}
         if request.uses('localizer'):
             options['localizer'] = self._load_localizer()
+        if request.uses('regions') and self.regions is not None:
+            options['regions'] = self.regions
         return make_maker(replace(request, cache=self.memory, **options))
 
     def windows(self, item: MapInput, clip: str) -> WindowVectors:

@@ -17,6 +17,7 @@ from ..localization.heatmap_object import Heatmap
 from ..localization.map_request import MapRequest
 from ..localization.variants import VARIANTS
 from ..map_style import MapStyle
+from ..regions import Region
 
 # %% ../../nbs/525_explorer_pane.ipynb #90275542
 WINDOW_SIZES = (0, 32, 48, 64, 96, 128, 192, 256)  # pixels
@@ -51,7 +52,7 @@ class MapControls:
         )
         self.policy = _checkbox(
             value=True,
-            description='Calm map for the answer "No"',
+            description='Answer "No": real everywhere',
             tooltip='If the description begins with "No", the map is real everywhere',
         )
         self.map_options = _panel('Map', self.window, self.stride, self.policy)
@@ -114,10 +115,21 @@ _IN_A_ROW = {
 }
 
 
+def _variant_names(with_regions: bool) -> list:
+    "The variants on offer; those that draw regions only if there are some."
+    return [name for name in VARIANTS if with_regions or not _draws_regions(name)]
+
+
+def _draws_regions(name: str) -> bool:
+    "Whether a variant uses regions that somebody marked."
+    return MapRequest(name).uses('regions')
+
+
 def _variant_input():
     "Return a choice of the map variants."
     tooltip = '\n'.join(f'{name}: {variant.summary}' for name, variant in VARIANTS.items())
-    return W.Dropdown(options=list(VARIANTS), description='Variant', tooltip=tooltip, **_IN_A_ROW)
+    names = _variant_names(with_regions=False)
+    return W.Dropdown(options=names, description='Variant', tooltip=tooltip, **_IN_A_ROW)
 
 # %% ../../nbs/525_explorer_pane.ipynb #9f376d3c
 def _model_input(clip):
@@ -137,6 +149,13 @@ def _mark(box, kind, label=''):
     "Return a box in the form that `MapView` shows."
     x, y, width, height = box
     return {'x': x, 'y': y, 'w': width, 'h': height, 'kind': kind, 'label': label}
+
+# %% ../../nbs/525_explorer_pane.ipynb #58687a5b
+def _region_mark(region: Region, heatmap: Heatmap):
+    "Return a region of a map in the form that `MapView` shows."
+    left, top = round(region.x0 * heatmap.width), round(region.y0 * heatmap.height)
+    right, bottom = round(region.x1 * heatmap.width), round(region.y1 * heatmap.height)
+    return _mark((left, top, right - left, bottom - top), 'region', region.label)
 
 # %% ../../nbs/525_explorer_pane.ipynb #61f85aa2
 class MapPane(W.VBox):
@@ -188,6 +207,12 @@ class MapPane(W.VBox):
             policy=None if controls.policy.value else False,  # None: the choice of the variant
         )
 
+    def offer_regions(self):
+        "Add the variants that draw regions to the list."
+        chosen = self.variant.value
+        self.variant.options = _variant_names(with_regions=True)
+        self.variant.value = chosen
+
     def disable_unused_inputs(self, request: MapRequest):
         "Disable the inputs that the variant does not use."
         self.description.disabled = not request.reads_text
@@ -230,9 +255,15 @@ class MapPane(W.VBox):
         self.box = None
         self.show_marks()
 
+    def _region_marks(self):
+        "Return the outlines of the regions from which the map was made."
+        if self.heatmap is None:
+            return []
+        return [_region_mark(region, self.heatmap) for region in self.heatmap.marked]
+
     def show_marks(self):
-        "Show the window of the pinned location, and the box with its mean."
-        marks = []
+        "Show the marked regions, the window of the pinned location, and the box with its mean."
+        marks = self._region_marks()
         if self.location:
             marks.append(_mark(self.location.box, 'window'))
         if self.box and self.heatmap is not None:

@@ -176,6 +176,7 @@ def serve(  # noqa: PLR0913
     port: int = 8866,
     browser: bool = True,  # open the browser
     log: Callable = print,  # called with one line of text
+    regions: Path | str | None = None,  # a COCO file or a table, for the variants pointed and fused
 ) -> int:  # exit code
     "Serve the explorer until the user stops it, and return the exit code of the server."
     _check_inputs(folder, run, port)
@@ -187,6 +188,7 @@ def serve(  # noqa: PLR0913
             webbrowser.open(url)
 
     options = {'clip': clip or 'lite-clip', 'run': _absolute(run), 'out': _absolute(out or 'findings')}
+    options['regions'] = _absolute(regions)
     with tempfile.TemporaryDirectory(prefix='realness-') as work:
         notebook = write_notebook(Path(work) / 'explorer.ipynb', _absolute(folder), **options)
         write_template(work)

@@ -20,7 +20,7 @@ from ..bootstrap import Paired
 from ..config import RealnessError, atomic_write
 from ..datasets import is_ai, table_digest
 from ..fold_intervals import paired_folds
-from .folds import make_folds
+from .folds import left_out_groups, make_folds
 from .row_metrics import average_repeats, control_metrics, held_out_of, row_metrics
 from .tables import readable_table
 from .units import UnitStore, folder_name, predict_folds
@@ -170,6 +170,11 @@ class Protocol:
         "The folds of the first repeat."
         return [fold for fold in self.folds if fold.repeat == self.folds[0].repeat]
 
+    @property
+    def drawn_groups(self) -> np.ndarray | None:
+        "The group of each image for the intervals: left out, or kept in one fold; None for none."
+        return left_out_groups(self.folds, len(self.y)) if self.folds[0].name else self.groups
+
     def folds_of(self, name: str) -> list:
         "The folds on which a row is run."
         return self.first_repeat if self.rows[name].once else self.folds
@@ -201,7 +206,7 @@ class Protocol:
         "(mask of the tested images, their `FoldPredictions`) of a row."
         self._check_name(name)
         tests = [fold.test for fold in self.folds_of(name)]
-        return held_out_of(len(self.y), tests, self.results[name], self.groups)
+        return held_out_of(len(self.y), tests, self.results[name], self.drawn_groups)
 
     def compare(self, a: str, b: str, metric: str = 'srocc') -> Paired:
         "The difference a - b of a pooled metric, see `paired_folds`."
@@ -243,7 +248,7 @@ def _row_columns(protocol: Protocol, row: Row) -> dict:
     if row.name not in protocol._metrics:
         parts = {} if protocol.ai is None else {'ai': protocol.ai, 'photo': ~protocol.ai}
         tests = [fold.test for fold in protocol.folds_of(row.name)]
-        metrics = row_metrics(protocol.y, tests, protocol.results[row.name], parts, protocol.groups)
+        metrics = row_metrics(protocol.y, tests, protocol.results[row.name], parts, protocol.drawn_groups)
         if not row.on_mos_scale:
             metrics |= {name: np.nan for name in metrics if name.startswith('rmse')}
         protocol._metrics[row.name] = metrics

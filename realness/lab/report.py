@@ -117,8 +117,9 @@ _TABLE_NOTE = (
 _INTERVAL_NOTES = {
     'held-out': 'a bootstrap over images',
     'repeats': 'a bootstrap over {drawn}, widened by the variance between repeats (realness.fold_intervals)',
-    'single': 'a bootstrap over {drawn} with twice the variance, because a single repeat does not show how '
-    'much the models depend on their training images (realness.fold_intervals)',
+    'single': 'a bootstrap over {drawn} with twice the variance (more for fewer than 7 groups), because a '
+    'single repeat does not show how much the models depend on their training images '
+    '(realness.fold_intervals)',
 }
 _CEILING_NOTE = (
     'half: correlation r of two random half panels; reliability: R = 2r/(1+r) (Spearman-Brown); '
@@ -129,7 +130,7 @@ _CEILING_NOTE = (
 
 def _interval_note(protocol: Protocol) -> str:
     "How the intervals of a part are made."
-    drawn = 'images' if protocol.groups is None else 'groups'
+    drawn = 'images' if protocol.drawn_groups is None else 'groups'
     kind = 'repeats' if protocol.repeats > 1 else 'single'
     if protocol.is_official:
         kind = 'held-out'
@@ -238,7 +239,7 @@ def _repeats_table(protocol: Protocol) -> pd.DataFrame:
     predictions = {name: protocol.predictions(name) for name in names}
     for repeat in range(protocol.repeats):
         images = protocol.df[['filename']].copy()
-        images.insert(0, 'group', '' if protocol.groups is None else protocol.groups)
+        images.insert(0, 'group', '' if protocol.drawn_groups is None else protocol.drawn_groups)
         images.insert(0, 'folds', len(protocol.first_repeat))
         images.insert(0, 'repeat', repeat)
         rows = {name: values[repeat] for name, values in predictions.items() if repeat < len(values)}

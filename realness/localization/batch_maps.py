@@ -72,6 +72,8 @@ class MapWriter:
     def key(self, path, text):
         "Return the key of the map of an image and its description."
         options = [self.maker.request.identity(), self.save.look]
+        if identity := self.maker.input_identity(path):
+            options.append(identity)
         return _map_key(path, text, self.maker.fingerprint(), options)
 
     def write(

@@ -120,7 +120,7 @@ def _load_package_clip():
     return load_lite_clip(package_weights('lite-clip'))
 
 
-CLIPS.register('lite-clip', ClipSpec(_load_package_clip, 'small, in the package, needs no download'))
+CLIPS['lite-clip'] = ClipSpec(_load_package_clip, 'small, in the package, needs no download')
 
 # %% ../../nbs/204_clip.ipynb #d6f20839
 def _check_open_clip_name(name):
@@ -217,7 +217,8 @@ def _load_open_clip(
             )
         tokenizer = open_clip.get_tokenizer(base)
     licence = 'MIT (OpenAI)' if tag == 'openai' else 'unknown'
-    return model, tokenizer, ClipInfo(name, Path(tag).name, licence, mean=clue.mean, std=clue.std)
+    info = ClipInfo(name, Path(tag).name, licence, mean=clue.mean, std=clue.std, note=clue.note)
+    return model, tokenizer, info
 
 # %% ../../nbs/204_clip.ipynb #84686d4a
 def _load_folder(folder):

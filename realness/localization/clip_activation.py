@@ -9,7 +9,8 @@ __all__ = ['Clue', 'published_activation', 'has_two_activations', 'decide_activa
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, replace
 
 from ..config import RealnessError
 from .clip_checkpoint import ACTIVATIONS, Checkpoint, split_activation
@@ -23,6 +24,7 @@ class Clue:
     source: str = ''  # for messages
     mean: tuple | None = None  # of the pixels, for values in 0-1; None = not known
     std: tuple | None = None  # standard deviation of the pixels; None = not known
+    note: str = ''  # a remark about pixel statistics that had to be assumed
 
 # %% ../../nbs/203_clip_activation.ipynb #67af2c3e
 def _clue_in_file(checkpoint, base):
@@ -155,11 +157,31 @@ def _find_clue(checkpoint, base):
             return clue
     return Clue()
 
+# %% ../../nbs/203_clip_activation.ipynb #355e5a39
+def _published_statistics(base, activation):
+    "(mean, sd) of the pixels -> tags of the published weights of an architecture that have them."
+    tags = defaultdict(list)
+    for tag, settings in _published_settings(base):
+        if not activation or published_activation(settings) == activation:
+            tags[settings.get('mean'), settings.get('std')].append(tag)
+    return tags
 
-def _published_statistics(base):
-    "Return the mean and standard deviation of all published weights of an architecture, or None and None."
-    statistics = {(s.get('mean'), s.get('std')) for _, s in _published_settings(base)}
-    return statistics.pop() if len(statistics) == 1 else (None, None)
+# %% ../../nbs/203_clip_activation.ipynb #42f1bdf9
+def _add_statistics(clue, base, path):
+    "A clue with pixel statistics: its own, or the most common ones of the published weights."
+    published = _published_statistics(base, clue.activation)
+    if clue.mean or not published:
+        return clue
+    mean, std = max(published, key=lambda statistics: len(published[statistics]))
+    tags = published.pop((mean, std))
+    if not published:
+        return replace(clue, mean=mean, std=std)
+    other = next(iter(published.values()))[0]
+    note = (
+        f'{path.name}: the mean and standard deviation of its pixels are not recorded, and those of '
+        f'{base}@{tags[0]} are assumed; {other} has others, so copy open_clip_config.json beside the file'
+    )
+    return replace(clue, mean=mean, std=std, note=note)
 
 # %% ../../nbs/203_clip_activation.ipynb #387f32a2
 def has_two_activations(
@@ -208,5 +230,4 @@ def decide_activation(
     activation = clue.activation or requested
     if not activation and has_two_activations(base):
         raise _ask(base, checkpoint.path)
-    mean, std = _published_statistics(base)
-    return Clue(activation, clue.source, clue.mean or mean, clue.std or std)
+    return _add_statistics(replace(clue, activation=activation), base, checkpoint.path)

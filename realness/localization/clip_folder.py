@@ -44,7 +44,7 @@ def check_heads_folder(
     if extra or not (out / 'clip.json').is_file():
         content = ', '.join(extra[:3]) or 'no clip.json'
         raise RealnessError(
-            f'{out} contains something other than lite-clip heads ({content}); name a new or empty folder'
+            f'{out} contains other files than lite-clip heads ({content}); name a new or empty folder'
         )
 
 # %% ../../nbs/272_clip_folder.ipynb #0f356f15
@@ -69,7 +69,7 @@ def save_heads(
     reference: tuple,  # vectors (n x 1280) and sizes (n), of `reference_windows`
     about: dict,  # further entries of clip.json: trained_on, licence, command, metrics ...
 ) -> Path:  # the folder
-    "Write a folder of heads. Raises `RealnessError` if `out` contains something else."
+    "Write a folder of heads. Raises `RealnessError` if `out` is not an empty folder or a folder of heads."
     from safetensors.numpy import save_file
 
     check_heads_folder(out)

@@ -33,6 +33,7 @@ class ClipInfo:
     folder: Path | None = None  # from which the weights were loaded, if any
     mean: tuple | None = None  # of the pixels, for values in 0-1; None = as recorded by open_clip
     std: tuple | None = None  # standard deviation of the pixels; None = as recorded by open_clip
+    note: str = ''  # a remark about what had to be assumed; part of the notes of each map
 
 # %% ../../nbs/202_clip_model.ipynb #6131a9df
 _OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)

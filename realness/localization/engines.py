@@ -67,17 +67,13 @@ class Engine:
 
 
 ENGINES = Registry('engine')
-ENGINES.register('exact', Engine('every window', exact))
-ENGINES.register(
-    'progressive',
-    Engine(
-        'some windows first, then more until the tolerance is reached',
-        'realness.localization.progressive_engine:progressive',
-    ),
+ENGINES['exact'] = Engine('every window', exact)
+ENGINES['progressive'] = Engine(
+    'some windows first, then more until the tolerance is reached',
+    'realness.localization.progressive_engine:progressive',
 )
-ENGINES.register(
-    'dense',
-    Engine('one pass over the image; quick and rough', 'realness.localization.dense_engine:dense'),
+ENGINES['dense'] = Engine(
+    'one pass over the image; quick and rough', 'realness.localization.dense_engine:dense'
 )
 
 # %% ../../nbs/220_engines.ipynb #a5f42ea4

@@ -34,8 +34,8 @@ PUBLISHED = {'variant': 'code', 'border': 'zero'}  # options of `MapRequest` tha
 def is_published(
     options: dict,  # of `MapRequest`
 ) -> bool:
-    "Return whether a call with these options makes the published map: it does unless they name a variant."
-    return options.get('variant') is None
+    "Whether a call makes the published map: it does unless its options name a `variant` or a `maker`."
+    return options.get('variant') is None and options.get('maker') is None
 
 # %% ../../nbs/250_get_unrealism_heatmaps.ipynb #1cc9926e
 def _published_pixels(image):
@@ -77,10 +77,12 @@ def published_heatmap(
     text: str,  # a description
     window_size: int,  # pixels
     stride: int,  # pixels
-    options: dict,  # fields of `MapRequest`, and `source`; with a variant, they make ours
+    options: dict,  # fields of `MapRequest`, and `source`; with `variant` or `maker`, they make ours
 ):  # a `Heatmap`
-    "Return the published map with its facts, or our map if the options name a variant."
+    "Return the published map with its facts, or our map if the options name a variant or a maker."
     options = {'windows': window_size, 'stride': stride} | options
+    if options.get('maker') is not None:
+        return options['maker'].heatmap(MapInput.open(image, text, source=options.get('source')))
     if not is_published(options):
         return heatmap(image, text, **options)
     given = {name: value for name, value in options.items() if name not in ('source', 'variant')}
@@ -189,11 +191,16 @@ def get_unrealism_heatmap(
 def get_unrealism_heatmaps(
     images: list,  # of anything `get_unrealism_heatmap` takes
     descriptions: list,  # a text or None for each image
-    **options,  # of `get_unrealism_heatmap`
+    **options,  # of `get_unrealism_heatmap`; `regions` may be a list with one entry for each image
 ) -> list:  # of arrays
     "Return the unrealism of every pixel of several images."
-    pairs = zip(images, descriptions, strict=True)
-    return [get_unrealism_heatmap(image, description, **options) for image, description in pairs]
+    regions = options.pop('regions', None)
+    each = regions if isinstance(regions, list) else [regions] * len(images)
+    items = zip(images, descriptions, each, strict=True)
+    return [
+        get_unrealism_heatmap(image, description, regions=regions, **options)
+        for image, description, regions in items
+    ]
 
 # %% ../../nbs/250_get_unrealism_heatmaps.ipynb #17bede91
 def main(

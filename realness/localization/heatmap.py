@@ -7,15 +7,22 @@ __all__ = ['stages', 'heatmap']
 
 # %% ../../nbs/248_heatmap.ipynb #f71a0c6e
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 from .heatmap_object import Heatmap
 from .map_maker import MapInput, make_maker
 from .map_request import MapRequest, make_request
+from .pointed_maker import select_regions
 
 # %% ../../nbs/248_heatmap.ipynb #100ac24d
 def _open(image, text, options):
-    "Return the `MapInput` of an image. Removes `answer` and `source` from the options."
-    return MapInput.open(image, text, options.pop('answer', None), options.pop('source', None))
+    "Return the `MapInput` of an image. Removes `answer`, `source` and regions from the options."
+    item = MapInput.open(image, text, options.pop('answer', None), options.pop('source', None))
+    regions = options.get('regions')
+    if regions is None or isinstance(regions, str | Path):
+        return item
+    return replace(item, regions=select_regions(options.pop('regions'), item))
 
 
 def stages(
@@ -23,7 +30,9 @@ def stages(
     text: str | None = None,  # a description; None compares with prompts alone
     clip=None,  # see `load_clip`
     request: MapRequest | None = None,  # options to start from
-    **options,  # see `MapRequest`; also `source` (name of the image) and `answer` (the whole description)
+    # See `MapRequest`; also `source` (name of the image), `answer` (the whole description), and for
+    # `regions` also a list of `Region`s or a dict of `read_regions`.
+    **options,
 ) -> Iterator:  # of `Heatmap`s; the last one is the most accurate
     "Make the map of an image, stage by stage."
     item = _open(image, text, options)

@@ -18,6 +18,7 @@ from ..config import RealnessError, atomic_write
 from ..figures import save_figure, to_jpeg
 from ..images import load_image
 from ..map_figures import draw_map
+from ..regions import Region
 
 # %% ../../nbs/240_heatmap_object.ipynb #85bd6cbf
 _DIRECTIONS = ('unrealism', 'realness')  # what a higher value means
@@ -125,6 +126,7 @@ class Heatmap:
     notes: list = field(default_factory=list)  # remarks for the reader of the map
     image: object = field(default=None, repr=False)  # a PIL image
     parts: list = field(default_factory=list, repr=False)  # a `Heatmap` for each clause
+    marked: list = field(default_factory=list, repr=False)  # `Region`s from which the map was made
 
     def __post_init__(self):
         self.array = np.ascontiguousarray(self.array, np.float32)
@@ -187,6 +189,8 @@ class Heatmap:
         "Return everything but the array and the image, ready for JSON."
         fields = asdict(replace(self, image=None, parts=[], array=np.zeros((1, 1))))
         facts = {name: fields[name] for name in fields if name not in ('array', 'image', 'parts')}
+        if not self.marked:
+            del facts['marked']
         return facts | {
             'format': 1,
             'height': self.height,
@@ -224,6 +228,7 @@ class Heatmap:
         array, facts = _read_files(Path(path))
         fields = {name: value for name, value in facts.items() if name in cls.__dataclass_fields__}
         fields['windows'] = tuple(fields.get('windows', ()))
+        fields['marked'] = [Region(**region) for region in fields.get('marked', ())]
         return cls(array, **fields, image=None if image is None else load_image(image))
 
     def caption(self) -> str:

@@ -116,10 +116,10 @@ def statistics_map(image: BenchmarkImage) -> tuple:
 
 # %% ../../nbs/310_map_controls.ipynb #9a033484
 CONTROLS = Registry('control')  # name -> variant without training and without a description
-CONTROLS.register('constant', _constant_map)
-CONTROLS.register('random', _random_map)
-CONTROLS.register('centre', _centre_map)
-CONTROLS.register('scene statistics', statistics_map)
+CONTROLS['constant'] = _constant_map
+CONTROLS['random'] = _random_map
+CONTROLS['centre'] = _centre_map
+CONTROLS['scene statistics'] = statistics_map
 
 # %% ../../nbs/310_map_controls.ipynb #6af264f7
 def whole_image_control(

@@ -26,6 +26,7 @@ class MapInput:
     description: str | None = None  # the whole description if `text` is a clause
     source: str = ''  # file name of the image
     path: Path | str | None = None  # of the image file, if there is one; identifies cached windows
+    regions: tuple | None = None  # of `Region`s that somebody marked; None = not given
 
     @classmethod
     def open(
@@ -66,6 +67,10 @@ class MapMaker:
     def stages(self, item: MapInput) -> Iterator:  # of `Heatmap`s; the last one is the most accurate
         "Make the map of an image, stage by stage."
         raise NotImplementedError
+
+    def input_identity(self, path: Path) -> str:
+        "Return what else the map of an image file depends on, for the key of a saved map."
+        return ''
 
     def count_missing(self, item: MapInput) -> int:
         "Return how many windows still have to be embedded for this image."

@@ -51,7 +51,7 @@ _IN_EVERY_KEY = (
     'policy',
     'fast',
 )
-_IN_NO_KEY = ('clip', 'localizer', 'device', 'batch', 'cache')
+_IN_NO_KEY = ('clip', 'localizer', 'regions', 'device', 'batch', 'cache')
 _KEY_NAMES = {'clauses': 'clauses_too', 'standardise': 'standard'}
 _RESOLVED_IN_KEY = ('policy', 'reading', 'border')
 
@@ -102,7 +102,11 @@ class MapRequest:
     # The CLIP model: lite-clip, an open_clip NAME@TAG, NAME@FILE or a folder.
     # Default: REALNESS_CLIP, else ViT-B-32@openai.
     clip: str | None = None
-    localizer: Path | str | None = None  # Variant learned: a folder of realness localizer fit.
+    # Variants learned, pointed and fused: a folder of realness localizer fit.
+    localizer: Path | str | None = None
+    # Variants pointed and fused: a COCO file (.json), or a CSV table with the columns filename and regions.
+    # Default: the table of descriptions, if it has the column regions.
+    regions: Path | str | None = None
     device: str | None = None  # cuda, mps or cpu. Default: the best available.
     # Windows in one forward pass.
     batch: int | None = _named(None, '--batch-size')
@@ -127,8 +131,10 @@ class MapRequest:
 
     def uses(self, option: str) -> bool:
         "Return whether the map maker of this variant uses an option."
-        uses = self.maker.uses
-        return uses is None or option == 'variant' or option in uses
+        maker = self.maker
+        if option == 'variant':
+            return True
+        return option not in maker.ignores and (maker.uses is None or option in maker.uses)
 
     def unused_options(self) -> list:
         "Return the names of options that were changed although they have no effect on this variant."

@@ -30,21 +30,15 @@ READINGS = Registry('reading')
 
 # %% ../../nbs/209_readings.ipynb #03c27409
 _TEXT_VECTORS = 'realness.localization.text_vectors'
-READINGS.register(
-    'parts',
-    Reading(
-        'long texts in several parts',
-        embed=f'{_TEXT_VECTORS}:embed_in_parts',
-        note=f'{_TEXT_VECTORS}:note_parts',
-    ),
+READINGS['parts'] = Reading(
+    'long texts in several parts',
+    embed=f'{_TEXT_VECTORS}:embed_in_parts',
+    note=f'{_TEXT_VECTORS}:note_parts',
 )
-READINGS.register(
-    'published',
-    Reading(
-        'long texts cut at the token limit, HTML entities as they are',
-        embed=f'{_TEXT_VECTORS}:embed_published',
-        note=f'{_TEXT_VECTORS}:note_cut',
-    ),
+READINGS['published'] = Reading(
+    'long texts cut at the token limit, HTML entities as they are',
+    embed=f'{_TEXT_VECTORS}:embed_published',
+    note=f'{_TEXT_VECTORS}:note_cut',
 )
 
 # %% ../../nbs/209_readings.ipynb #10c84277

@@ -90,7 +90,7 @@ def process_single_image(  # noqa: PLR0913 (published signature)
         path = Path(images_dir) / filename
         place = _MapPlace(path, text, Path(output_dir))
         size = {'windows': window_size, 'stride': stride}
-        if is_published(options) and 'maker' not in options:
+        if is_published(options):
             _save_published(place, filename, options | size)
         else:
             _save_ours(place, filename, options | size)

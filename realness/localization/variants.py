@@ -23,15 +23,26 @@ class MakerSpec:
     maker: Callable | str  # a `MapMaker` class, called with a `MapRequest`; or 'package.module:name'
     uses: frozenset | None = None  # names of the `MapRequest` options that it uses; None = all
     reads_text: bool = True  # whether its maps depend on the description
+    ignores: frozenset = frozenset()  # names of options that it does not use although `uses` is None
 
 
 MAKERS = Registry('map maker')
 
 # %% ../../nbs/241_variants.ipynb #a397f707
-MAKERS.register('windows', MakerSpec('realness.localization.window_maker:WindowMaker'))
-MAKERS.register(
-    'learned',
-    MakerSpec('realness.localization.learned_maker:LearnedMaker', frozenset({'localizer'}), reads_text=False),
+MAKERS['windows'] = MakerSpec(
+    'realness.localization.window_maker:WindowMaker', ignores=frozenset({'regions'})
+)
+MAKERS['learned'] = MakerSpec(
+    'realness.localization.learned_maker:LearnedMaker', frozenset({'localizer'}), reads_text=False
+)
+MAKERS['pointed'] = MakerSpec(
+    'realness.localization.pointed_maker:PointedMaker',
+    frozenset({'regions', 'localizer'}),
+    reads_text=False,
+)
+MAKERS['fused'] = MakerSpec(
+    'realness.localization.fused_maker:FusedMaker',
+    frozenset({'regions', 'localizer', 'clip', 'device', 'batch', 'fast', 'cache'}),
 )
 
 # %% ../../nbs/241_variants.ipynb #9a24bdc5
@@ -56,73 +67,76 @@ class Variant:
 
 
 VARIANTS = Registry('variant')
-VARIANTS.register('dream', Variant('compares windows with the description'))
-VARIANTS.register('blend', Variant('description and prompts half and half', score='blend'))
-VARIANTS.register('cosine', Variant('cosine with the description alone', score='cosine'))
-VARIANTS.register('prompts', Variant('without a description', score='prompts'))
+VARIANTS['dream'] = Variant('compares windows with the description')
+VARIANTS['blend'] = Variant('description and prompts half and half', score='blend')
+VARIANTS['cosine'] = Variant('cosine with the description alone', score='cosine')
+VARIANTS['prompts'] = Variant('without a description', score='prompts')
 
 # %% ../../nbs/241_variants.ipynb #c3780cb8
-VARIANTS.register(
-    'paper',
-    Variant(
-        'as in the paper',
-        windows=(128, 64, 32),
-        stride=4,
-        score='one_minus',
-        standardise=False,
-        across='max',
-        bounds=(0.2, 0.8),
-    ),
+VARIANTS['paper'] = Variant(
+    'as in the paper',
+    windows=(128, 64, 32),
+    stride=4,
+    score='one_minus',
+    standardise=False,
+    across='max',
+    bounds=(0.2, 0.8),
 )
-VARIANTS.register(
-    'code',
-    Variant(
-        'as in the published code',
-        windows=(64,),
-        stride=32,
-        score='cosine',
-        standardise=False,
-        scale='minmax',
-        cmap='hot',
-        reading='published',
-        policy=False,
-    ),
+VARIANTS['code'] = Variant(
+    'as in the published code',
+    windows=(64,),
+    stride=32,
+    score='cosine',
+    standardise=False,
+    scale='minmax',
+    cmap='hot',
+    reading='published',
+    policy=False,
 )
-VARIANTS.register(
-    'readme-max',
-    Variant(
-        'as in the published README, maximum over windows',
-        windows=(64,),
-        stride=8,
-        score='cosine',
-        standardise=False,
-        within='max',
-        cmap='jet',
-    ),
+VARIANTS['readme-max'] = Variant(
+    'as in the published README, maximum over windows',
+    windows=(64,),
+    stride=8,
+    score='cosine',
+    standardise=False,
+    within='max',
+    cmap='jet',
 )
-VARIANTS.register(
-    'readme-avg',
-    Variant(
-        'as in the published README, mean over windows',
-        windows=(64,),
-        stride=8,
-        score='cosine',
-        standardise=False,
-        cmap='jet',
-    ),
+VARIANTS['readme-avg'] = Variant(
+    'as in the published README, mean over windows',
+    windows=(64,),
+    stride=8,
+    score='cosine',
+    standardise=False,
+    cmap='jet',
 )
 
 # %% ../../nbs/241_variants.ipynb #30bb9058
-VARIANTS.register(
-    'learned',
-    Variant(
-        'the learned localizer; no description, no CLIP',
-        windows=(),
-        stride=0,
-        score=None,
-        bounds=(0.3, 1.0),
-        maker='learned',
-    ),
+VARIANTS['learned'] = Variant(
+    'the learned localizer; no description, no CLIP',
+    windows=(),
+    stride=0,
+    score=None,
+    bounds=(0.3, 1.0),
+    maker='learned',
+)
+
+# %% ../../nbs/241_variants.ipynb #4d939c7e
+VARIANTS['pointed'] = Variant(
+    'regions that a model or a person marked',
+    windows=(),
+    stride=0,
+    score=None,
+    bounds=(0.0, 1.0),
+    maker='pointed',
+)
+VARIANTS['fused'] = Variant(
+    'regions, sharpened by the learned localizer',
+    windows=(),
+    stride=0,
+    score=None,
+    bounds=(0.0, 1.0),
+    maker='fused',
 )
 
 # %% ../../nbs/241_variants.ipynb #ecfc7e0e

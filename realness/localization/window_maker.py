@@ -20,6 +20,7 @@ from .heatmap_object import Heatmap
 from .map_maker import MapInput, MapMaker
 from .map_request import MapRequest
 from .queries import Query, make_query, reference_scores, standardise
+from .scores import SCORES
 from .variants import Variant
 from .window_vectors import WindowVectors
 from .windows import Grid, across_sizes, to_pixels
@@ -112,7 +113,14 @@ class WindowMaker(MapMaker):
         options = EmbedOptions(self.request.batch, self.request.fast)
         return WindowVectors(item.path or item.image, self.clip, self.request.cache, options)
 
+    def _is_flat(self, item):
+        "Whether the map is the same everywhere because the description answers No."
+        needs_text = SCORES[self.variant.score].needs_text
+        return self.variant.policy and needs_text and bool(item.text) and answers_no(item)
+
     def count_missing(self, item):
+        if self._is_flat(item):
+            return 0
         windows = self.window_vectors(item)
         grids = make_grids(self.variant, item.image.height, item.image.width)
         return sum(len(windows.missing(grid.window, grid.corners())) for grid in grids)
@@ -123,8 +131,7 @@ class WindowMaker(MapMaker):
         query = make_query(item.text, self.clip, variant.score, self.request.against, variant.reading)
         grids = make_grids(self.variant, item.image.height, item.image.width)
         blank = self._blank(item, query, grids)
-        is_flat = variant.policy and query.text and answers_no(item)
-        if is_flat:
+        if self._is_flat(item):
             stages = self._flat(blank)
         elif not any(len(grid) for grid in grids):
             stages = iter([replace(blank, scale=variant.scale)])
@@ -137,9 +144,7 @@ class WindowMaker(MapMaker):
     def _blank(self, item, query, grids):
         "Return a map with all facts and with 0 for every value."
         lo, hi = _colour_range(self.variant, query)
-        notes = _window_notes(grids)
-        if query.note:
-            notes.append(query.note)
+        notes = [*_window_notes(grids), *filter(None, (query.note, self.clip.info.note))]
         return Heatmap(
             np.zeros((item.image.height, item.image.width)),
             _quantity(self.variant, query),
@@ -163,7 +168,7 @@ class WindowMaker(MapMaker):
     def _flat(self, blank):
         "Yield a map that has the most real value of the colour range everywhere."
         value = blank.lo if blank.direction == 'unrealism' else blank.hi
-        note = 'the description answers "No", so the map is flat by policy'
+        note = 'the description answers "No", so the map is real everywhere'
         array = np.full(blank.array.shape, value)
         yield replace(blank, array=array, notes=[*blank.notes, note])
 

@@ -18,6 +18,7 @@ from ..data import load_split
 from ..datasets import DatasetInfo, dataset_info, is_ai
 from ..figures import save_figure
 from ..groups import FEW_GROUPS, choose_group, find_parts
+from ..judgement_columns import has_judgements, table_judgements
 from ..plots import plot_deciles, plot_scatter
 from .baselines import baseline_predictions
 from realness.regression.evaluation_tables import (
@@ -54,19 +55,30 @@ def _find_split(
     )
 
 # %% ../../nbs/175_evaluate.ipynb #4586b9c5
-def _score_with_heads(predictor, df):
-    "Label of a head -> rows of `score_rows`, the main head first."
+_JUDGED_LABELS = {
+    'both': 'CORE, image, description and judgement',
+    'text': 'CORE, description and judgement',
+    'image': 'CORE, image and judgement',
+}
 
-    def score(descriptions):
-        pairs = zip(df.path, descriptions, strict=True)
-        return score_rows([dict(image=path, description=text) for path, text in pairs], predictor)
+
+def _score_with_heads(predictor, df):
+    "Label of a head -> rows of `score_rows`, the main head first, with judgements if there are any."
+
+    def score(descriptions, judgements):
+        columns = zip(df.path, descriptions, judgements, strict=True)
+        rows = [dict(image=path, description=text, judgement=part) for path, text, part in columns]
+        return score_rows(rows, predictor)
 
     has_text = df.description.str.strip().astype(bool).any()
+    nothing = [None] * len(df)
     scored = {}
+    if predictor.model.fusion and has_judgements(df):
+        scored[_JUDGED_LABELS[predictor.main]] = score(df.description, table_judgements(df))
     if has_text or predictor.main == 'image':
-        scored[MODALITIES[predictor.main].label] = score(df.description)
+        scored[MODALITIES[predictor.main].label] = score(df.description, nothing)
     if predictor.main != 'image' and 'image' in predictor.model.heads:
-        scored[MODALITIES['image'].label] = score([''] * len(df))
+        scored[MODALITIES['image'].label] = score([''] * len(df), nothing)
     return scored
 
 # %% ../../nbs/175_evaluate.ipynb #82b56e66

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..bootstrap import bootstrap_ci
 from ..metric_tables import regression_metrics
-from .uncertainty import Coverage, share
+from .uncertainty import Coverage, share, within_bounds
 
 # %% ../../nbs/174_evaluation_tables.ipynb #bd68d91b
 EVALUATION_COLUMNS = ['model', 'metric', 'fitted', 'value', 'lo', 'hi', 'n', 'direction', 'part']
@@ -73,7 +73,7 @@ def _share_hits(mos, rows):
     out_of_domain = np.array([row['out_of_domain'] for row in rows], float)
     hits = {}
     if not np.isnan(lower).any():
-        hits['coverage'] = (lower <= mos) & (mos <= upper)
+        hits['coverage'] = within_bounds(mos, lower, upper)
     if not np.isnan(out_of_domain).any():
         hits['out_of_domain'] = out_of_domain == 1
     return hits

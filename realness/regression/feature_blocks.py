@@ -47,6 +47,8 @@ class FeatureRows:
     copies: tuple = ()  # image blocks of re-encoded copies of the same images, a dictionary for each copy
     strata: np.ndarray | None = None  # class of each image, to stratify folds by; None where it is unknown
     groups: np.ndarray | None = None  # source of each image, kept together in all folds; None for none
+    # `native` and `strength` of degraded copies, a dictionary for each copy; strength 0 where there is none
+    degraded: tuple = ()
 
     def __post_init__(self):
         object.__setattr__(self, 'mos', np.asarray(self.mos, float))
@@ -57,10 +59,20 @@ class FeatureRows:
 
     def take(self, rows):
         "The given rows (indices, a mask or a slice) of everything, as `FeatureRows`."
-        copies = tuple(take_rows(copy, rows) for copy in self.copies)
-        strata = None if self.strata is None else self.strata[rows]
-        groups = None if self.groups is None else self.groups[rows]
-        return FeatureRows(take_rows(self.blocks, rows), self.mos[rows], copies, strata, groups)
+        return replace(
+            self,
+            blocks=take_rows(self.blocks, rows),
+            mos=self.mos[rows],
+            copies=tuple(take_rows(copy, rows) for copy in self.copies),
+            strata=None if self.strata is None else self.strata[rows],
+            groups=None if self.groups is None else self.groups[rows],
+            degraded=tuple(take_rows(copy, rows) for copy in self.degraded),
+        )
+
+    def without(self, names):
+        "The same images without some of the blocks."
+        blocks = {name: values for name, values in self.blocks.items() if name not in names}
+        return replace(self, blocks=blocks)
 
     def select(self, modality):
         "The same images with the blocks of one modality; without copies if it has no image blocks."

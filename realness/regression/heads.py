@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from ..config import RealnessError
 from ..registry import Registry, load_function
 from .kernel_recipe import KernelRecipe
+from .modalities import OUTSIDE_BLOCKS
 
 # %% ../../nbs/114_heads.ipynb #0fd9c5b6
 class FittedHead(NamedTuple):
@@ -39,43 +40,40 @@ class Head:
 
 # %% ../../nbs/114_heads.ipynb #3e285573
 HEADS = Registry('head')
-HEADS.register(
-    'svr',
-    Head(
-        'support vector regression, for small data',
-        fit='realness.regression.kernel_fit:fit_kernel_head',
-        build='realness.regression.kernel_head:build_kernel_head',
-        grid={'C': [1.0, 2.0, 4.0], 'epsilon': [0.1, 0.3]},
-        recipe=KernelRecipe(solver='svr'),
-    ),
+HEADS['svr'] = Head(
+    'support vector regression, for small data',
+    fit='realness.regression.kernel_fit:fit_kernel_head',
+    build='realness.regression.kernel_head:build_kernel_head',
+    grid={'C': [1.0, 2.0, 4.0], 'epsilon': [0.1, 0.3]},
+    recipe=KernelRecipe(solver='svr'),
 )
 
 # %% ../../nbs/114_heads.ipynb #11c47ac3
-HEADS.register(
-    'gp',
-    Head(
-        'Gaussian process, for small data',
-        fit='realness.regression.kernel_fit:fit_kernel_head',
-        build='realness.regression.kernel_head:build_kernel_head',
-        grid={'noise': [0.1, 0.2, 0.4, 0.8]},
-        recipe=KernelRecipe(solver='gp'),
-    ),
+HEADS['gp'] = Head(
+    'Gaussian process, for small data',
+    fit='realness.regression.kernel_fit:fit_kernel_head',
+    build='realness.regression.kernel_head:build_kernel_head',
+    grid={'noise': [0.1, 0.2, 0.4, 0.8]},
+    recipe=KernelRecipe(solver='gp'),
 )
 
 # %% ../../nbs/114_heads.ipynb #e389045e
-HEADS.register(
-    'mlp',
-    Head(
-        'multilayer perceptron, as published',
-        fit='realness.regression.mlp_fit:fit_mlp_head',
-        build='realness.regression.mlp_head:build_mlp_head',
-        trains_in_epochs=True,
-        fine_tunable=True,
-        enough_held_out=200,
-    ),
+HEADS['mlp'] = Head(
+    'multilayer perceptron, as published',
+    fit='realness.regression.mlp_fit:fit_mlp_head',
+    build='realness.regression.mlp_head:build_mlp_head',
+    trains_in_epochs=True,
+    fine_tunable=True,
+    enough_held_out=200,
 )
 
 # %% ../../nbs/114_heads.ipynb #ca429415
+_ROBUST = {
+    'fit': 'realness.regression.robust_head:fit_robust_head',
+    'build': 'realness.regression.robust_head:build_robust_head',
+}
+
+
 def fit_head(
     rows,  # `FeatureRows`, the training rows
     config,  # `RunConfig`: head, modality, seed and so on
@@ -84,9 +82,13 @@ def fit_head(
 ) -> FittedHead:
     "Fit the head of a configuration; raises `RealnessError` if the modality has no blocks."
     rows = rows.select(config.modality)
-    if not rows.blocks:
+    main = rows.without(OUTSIDE_BLOCKS)
+    if not main.blocks:
         raise RealnessError(f'there are no feature blocks for the modality {config.modality}')
-    return load_function(HEADS[config.head].fit)(rows, config, folder, log)
+    fitted = load_function(HEADS[config.head].fit)(main, config, folder, log)
+    if 'native' not in rows.blocks:
+        return fitted
+    return load_function(_ROBUST['fit'])(fitted, rows, config.seed)
 
 # %% ../../nbs/114_heads.ipynb #b1f2a43c
 def build_head(
@@ -94,6 +96,8 @@ def build_head(
 ):  # a module of the right shape
     "An empty head, into which the tensors of a saved head can be loaded; raises for an unknown kind."
     kind = config.get('kind')
+    if kind == 'robust':
+        return load_function(_ROBUST['build'])(config)
     if kind not in HEADS:
         raise RealnessError(
             f'the head {kind!r} is not known here; update realness, or import the package that registers it'

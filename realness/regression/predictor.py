@@ -13,12 +13,22 @@ import numpy as np
 from ..cache import VectorCache
 from ..config import RealnessError
 from ..device import pick_device
+from ..images import ImageError
+from ..judgement_columns import judge_block
+from ..native import NativeFeatures
 from .checkpoints import read_run_id
 from .features import ImageFeatures, TextFeatures, split_blocks
+from .fusion import count_pixels
 from .regression_model import COREModel, load_model
 
 # %% ../../nbs/168_predictor.ipynb #d5d6322c
 SCORE_DECIMALS = {'mos': 6, 'mos_100': 3, 'mos_lo': 6, 'mos_hi': 6, 'domain_score': 4, 'out_of_domain': 0}
+
+# %% ../../nbs/168_predictor.ipynb #7da70a78
+def _reads_native(model):
+    "Whether a head or the domain of a model reads the block `native`."
+    robust = any(head.config.get('kind') == 'robust' for head in model.heads.values())
+    return robust or (model.domain is not None and 'native' in model.domain.widths)
 
 # %% ../../nbs/168_predictor.ipynb #741b864b
 def _score_one(predictor, modality, mos, distance):
@@ -34,46 +44,88 @@ def _score_one(predictor, modality, mos, distance):
         scores |= dict(domain_score=distance, out_of_domain=int(distance > 1))
     return scores
 
+# %% ../../nbs/168_predictor.ipynb #90348861
+_SOURCES = {'both': 'image+description', 'image': 'image', 'text': 'description'}  # modality -> sources
+
+
+def _fuse(predictor, fusion, scores, row):
+    "The scores of an image with a rating, given those of the head; the flag out_of_domain is not changed."
+    block = judge_block([row['judgement']])
+    distance = scores['domain_score']
+    distance = 0.0 if distance is None else distance
+    trust = fusion.trust([distance], [count_pixels(row['image'])])
+    mos = fusion([scores['mos']], block, trust)
+    fused = dict(mos=round(float(mos[0]), 6), head_trust=round(float(trust[0]), 4))
+    bounds = fusion.bounds(mos, trust)
+    if bounds is not None:
+        fused |= dict(mos_lo=round(float(bounds[0][0]), 6), mos_hi=round(float(bounds[1][0]), 6))
+    return scores | fused | dict(mos_100=predictor.to_100(fused['mos']))
+
+
+def _add_judgement(predictor, modality, scores, row):
+    "The scores with the judgement of a row, if the run has a fusion."
+    fusion = predictor.model.fusion.get(modality)
+    if fusion is None:
+        return scores
+    judgement = row.get('judgement')
+    scores = scores | dict(sources=_SOURCES[modality], head_trust=None)
+    if judgement is None or judgement.rating is None:
+        return scores
+    return _fuse(predictor, fusion, scores, row) | dict(sources=f'{_SOURCES[modality]}+judgement')
+
 # %% ../../nbs/168_predictor.ipynb #25bf66d7
-def _score_vectors(predictor, modality, vectors, descriptions):
-    "Scores of images, given their cached vectors and their descriptions; one dictionary for each."
+def _score_vectors(predictor, modality, vectors, rows):
+    "Scores of images, given their cached vectors and the rows of `score_rows`; one dictionary for each."
     model = predictor.model
     blocks = split_blocks(np.stack(vectors), predictor.images.widths)
+    if predictor.native is not None:
+        blocks |= predictor.native([row['image'] for row in rows], scene=blocks['scene'])
     distances = [None] * len(vectors) if model.domain is None else model.domain(blocks).tolist()
     if modality != 'image':
-        blocks.update(predictor.texts(descriptions))
+        blocks.update(predictor.texts([row.get('description') or '' for row in rows]))
     predictions = model.predict_blocks(blocks, modality)
-    return [
-        _score_one(predictor, modality, mos, distance)
-        for mos, distance in zip(predictions, distances, strict=True)
-    ]
+    results = []
+    for mos, distance, row in zip(predictions, distances, rows, strict=True):
+        scores = _score_one(predictor, modality, mos, distance)
+        results.append(_add_judgement(predictor, modality, scores, row))
+    return results
 
 # %% ../../nbs/168_predictor.ipynb #28d22b97
-def _empty_result(modality, error):
+def _empty_result(modality, error, has_fusion=False):
     "The result of an image before it is scored; `error` may be None."
     result = dict.fromkeys(SCORE_DECIMALS)
+    if has_fusion:
+        result |= dict(sources='', head_trust=None)
     result['modality'] = modality
     result['error'] = str(error) if error else ''
     return result
 
+# %% ../../nbs/168_predictor.ipynb #83999220
+def _score_modality(predictor, modality, rows, vectors):
+    "Scores of images by the head of a modality, or an error for each image if the model has no such head."
+    if modality not in predictor.model.heads:
+        problem = 'has no description, and this model has no head for the image alone'
+        return [dict(error=str(ImageError(row['image'], problem, 'add a description'))) for row in rows]
+    return _score_vectors(predictor, modality, vectors, rows)
+
 # %% ../../nbs/168_predictor.ipynb #232d0fc4
 def score_rows(
-    rows: list,  # of {'image': ..., 'description': text or None}
+    rows: list,  # of {'image': ..., 'description': text or None, 'judgement': `Judgement` or None}
     predictor,  # a `Predictor`
 ) -> list:  # a dictionary with the entries above for each row, in order
     "Score a batch: with the main head if a row has a description, else with the image-only head."
     features = list(predictor.images.stream([row['image'] for row in rows]))
     modalities = [predictor.modality_of(row.get('description')) for row in rows]
     results = [
-        _empty_result(modality, error) for modality, (_, error) in zip(modalities, features, strict=True)
+        _empty_result(modality, error, bool(predictor.model.fusion))
+        for modality, (_, error) in zip(modalities, features, strict=True)
     ]
     for modality in dict.fromkeys(modalities):
         places = [i for i, (_, error) in enumerate(features) if error is None and modalities[i] == modality]
         if not places:
             continue
         vectors = [features[i][0] for i in places]
-        descriptions = [rows[i].get('description') or '' for i in places]
-        scores = _score_vectors(predictor, modality, vectors, descriptions)
+        scores = _score_modality(predictor, modality, [rows[i] for i in places], vectors)
         for i, score in zip(places, scores, strict=True):
             results[i].update(score)
     return results
@@ -109,6 +161,7 @@ class Predictor:
         self.device = pick_device(device)
         self.model.heads.double()
         self.images = ImageFeatures(model.image_encoder.to(self.device), cache, batch_size)
+        self.native = NativeFeatures(cache) if _reads_native(model) else None
         self.texts = TextFeatures(model.text_encoder.to(self.device), cache)
         self.main = next((modality for modality in ('both', 'text') if modality in model.heads), 'image')
 
@@ -130,9 +183,10 @@ class Predictor:
         self,
         images,  # one image or a list of them: paths, Pillow images, arrays or tensors with values in 0-1
         descriptions=None,  # one description, or one for each image; None for none
+        judgements=None,  # one `Judgement` or None for each image; None for none
     ):  # MOS: a float for one image, else a float64 array
         "MOS of images (a tensor B x 3 x H x W is a list of images); raises the error of the first bad image."
-        rows = self.rows(images, descriptions)
+        rows = self.rows(images, descriptions, judgements)
         for row in rows:
             if row['error']:
                 raise RealnessError(row['error'])
@@ -143,6 +197,7 @@ class Predictor:
         self,
         images,  # as for a call
         descriptions=None,  # as for a call
+        judgements=None,  # as for a call
     ) -> list:  # of dictionaries as `score_rows` returns them, one for each image
         "Scores, intervals and domain scores of images; an unreadable image gives a row with an error."
         images = list(images) if _is_list(images) else [images]
@@ -152,8 +207,14 @@ class Predictor:
             raise RealnessError(
                 f'{len(images)} images but {len(descriptions)} descriptions; give one for each image, or none'
             )
-        pairs = zip(images, descriptions, strict=True)
-        return score_rows([dict(image=image, description=text) for image, text in pairs], self)
+        judgements = judgements or [None] * len(images)
+        if len(judgements) != len(images):
+            raise RealnessError(
+                f'{len(images)} images but {len(judgements)} judgements; give one for each image, or none'
+            )
+        columns = zip(images, descriptions, judgements, strict=True)
+        rows = [dict(image=image, description=text, judgement=part) for image, text, part in columns]
+        return score_rows(rows, self)
 
     def __repr__(self):
         name = self.model.data.name or 'unknown data'

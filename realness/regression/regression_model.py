@@ -22,7 +22,6 @@ from ..groups import few_groups_note
 from realness.regression.checkpoints import (
     add_prefix,
     describe_encoder,
-    describe_run,
     describe_uncertainty,
     load_tensors,
     read_checkpoint,
@@ -102,12 +101,13 @@ class COREModel(nn.Module, PyTorchModelHubMixin, library_name='realness'):
         image, text = self.image_encoder.width, self.text_encoder.width
         both = MLPHead(dict(image=image, text=text), hidden)
         self.heads = nn.ModuleDict(dict(both=both, image=MLPHead(dict(image=image), hidden)))
-        self.run = {}  # id of the training run, see `describe_run`
+        self.run = {}  # id of the training run, see `make_run_id`
         self.data = DatasetInfo()  # of the training images
         self.metrics = {}  # of the training
         self.intervals = {}  # modality -> `Intervals`
         self.calibration = {}  # modality -> `Calibration`
         self.domain = None  # a `Domain`
+        self.fusion = {}  # modality -> `Fusion`, if the training images have judgements
         self.image_encoder.requires_grad_(not freeze_image)
         self.text_encoder.requires_grad_(not freeze_text)
         self.train()
@@ -190,8 +190,7 @@ def save_model(model: COREModel, folder: Path):
     if config['encoders']['text']['stored']:
         tensors |= add_prefix('text', model.text_encoder.net.state_dict())
         model.text_encoder.save_architecture(folder / 'text')
-    config['run'] = describe_run(model.run, tensors)
-    write_checkpoint(folder, config, tensors)
+    write_checkpoint(folder, config | dict(run=model.run), tensors)
 
 # %% ../../nbs/135_regression_model.ipynb #b6e4f96d
 def _rebuild_model(config, folder):

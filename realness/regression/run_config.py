@@ -57,6 +57,8 @@ def _check_counts(config):
         raise RealnessError(
             f'copies is {config.copies}; it must be 0 or more, and 0 where encoders are fine-tuned'
         )
+    if config.degraded < 0:
+        raise RealnessError(f'degraded is {config.degraded}; it must be 0 or more')
     for name in ('epochs', 'batch_size', 'accumulate'):
         if getattr(config, name) < 1:
             raise RealnessError(f'{name} is {getattr(config, name)}; it must be at least 1')
@@ -74,7 +76,9 @@ class RunConfig:
     tune: bool = False  # Fine-tune the encoders (with --head mlp); they are frozen by default.
     freeze: str | None = None  # With --tune: keep one encoder frozen, image or text.
     seed: int = 0  # Random seed.
-    cv: int = 0  # Folds of a cross-validation on the training images; 0 for none.
+    # Folds of a cross-validation on the training images; 0 for none. Its held-out predictions also give
+    # the calibration, so that predictions differ slightly from those of a run without it.
+    cv: int = 0
     # Repeats of the cross-validation. With 2 or more the coverage of the intervals is measured as well.
     repeats: int = 1
     epochs: int = 20  # With --head mlp: maximum number of epochs.
@@ -89,6 +93,9 @@ class RunConfig:
     pooling: str | None = None  # Pooling for a text encoder that defines none: mean, cls or pooler.
     # Number of re-encoded copies of each training image to train on as well (with frozen encoders).
     copies: int = 0
+    # Number of training images of which a degraded copy is made, for the expert of the image-only head on
+    # images unlike the training images (with frozen encoders); 0 for no expert.
+    degraded: int = 120
     # Column, such as prompt, whose values stay together in all folds; none for no groups.
     # Default: the group of dataset.json.
     group: str | None = None

@@ -8,6 +8,7 @@ __all__ = ['is_finished', 'write_settings', 'write_rows', 'write_history', 'remo
 # %% ../../nbs/162_run_folder.ipynb #e801f938
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,27 +17,22 @@ import pandas as pd
 from ..config import RealnessError, atomic_write
 from ..figures import save_figure
 from ..plots import plot_curves
+from .run_config import RunConfig
 
 # %% ../../nbs/162_run_folder.ipynb #cf259cca
-_EARLIER = {'group': None}  # values of settings that earlier versions did not store
+_HINT = 'name another folder, or use --overwrite (in Python: overwrite=True)'
+_EARLIER = {'degraded': 0, 'judgements': None}  # what versions that did not store these settings did
 
 
 def _compare_settings(out, settings):
-    "Raise unless the folder was started with the same settings."
-    stored = _EARLIER | json.loads((out / 'settings.json').read_text())
-    is_complete = (out / 'config.json').is_file()
-    state = 'is a run' if is_complete else 'contains an unfinished run'
+    "Raise unless the folder was started with the same settings; an option that it lacks has its default."
+    stored = asdict(RunConfig()) | _EARLIER | json.loads((out / 'settings.json').read_text())
+    state = 'is a run' if (out / 'config.json').is_file() else 'contains an unfinished run'
     for name, value in settings.items():
         if name not in stored:
-            raise RealnessError(
-                f'{out}: is a run of an older version of realness (its settings lack {name}); '
-                'name another folder, or use --overwrite (in Python: overwrite=True)'
-            )
+            raise RealnessError(f'{out}: {state} that does not record its {name}; {_HINT}')
         if stored[name] != value:
-            raise RealnessError(
-                f'{out}: {state} with {name} = {stored[name]}, not {value}; '
-                'name another folder, or use --overwrite (in Python: overwrite=True)'
-            )
+            raise RealnessError(f'{out}: {state} with {name} = {stored[name]}, not {value}; {_HINT}')
 
 # %% ../../nbs/162_run_folder.ipynb #4b93c168
 def is_finished(
@@ -56,7 +52,7 @@ def is_finished(
         _compare_settings(out, settings)
         return (out / 'config.json').is_file()
     if out.is_dir() and any(not path.name.endswith('.partial') for path in out.iterdir()):
-        raise RealnessError(f'{out}: holds files that do not belong to a run; name a new folder')
+        raise RealnessError(f'{out}: contains other files; name a new folder')
     return False
 
 # %% ../../nbs/162_run_folder.ipynb #9a3dceaf

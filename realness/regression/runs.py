@@ -6,6 +6,7 @@
 __all__ = ['train_run']
 
 # %% ../../nbs/165_runs.ipynb #675439bc
+import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,11 +16,12 @@ import pandas as pd
 from torch import nn
 
 from ..cache import VectorCache
+from ..checked_table import DataError, format_problem
 from ..config import TABLE, RealnessError, atomic_write
 from ..data import load_split
 from ..datasets import RAISE, dataset_info, is_ai, table_digest
 from ..device import seed_everything
-from ..encoders import create_encoders
+from ..encoders import IMAGE_ENCODERS, create_encoders
 from realness.groups import (
     choose_group,
     count_groups,
@@ -29,6 +31,14 @@ from realness.groups import (
     split_validation,
     training_groups,
 )
+from realness.judgement_columns import (
+    check_judgements,
+    describe_judgement,
+    has_judgements,
+    judge_block,
+    table_judgements,
+)
+from ..native import NativeFeatures
 from .checkpoints import make_run_id
 from realness.regression.cross_validation import (
     MIN_HELD_OUT,
@@ -43,6 +53,8 @@ from .domain import Domain, fit_domain
 from .feature_blocks import FeatureRows
 from .features import ImageFeatures, extract_blocks
 from .fine_tuning import fine_tune
+from .fusion import count_pixels
+from .fusion_fit import MIN_JUDGED, fit_fusion
 from .heads import fit_head
 from .learner import training_settings
 from .realism_dataset import RealismDataset, make_loader, train_transform
@@ -65,9 +77,25 @@ def _find_train(data):
     return data if is_split else data / 'train'
 
 # %% ../../nbs/165_runs.ipynb #f771bfbd
+def _check_judged_rows(df, folder, skip_bad, log):
+    "The rows with valid judgements; raises `DataError` for others, or leaves them out."
+    if not has_judgements(df):
+        return df
+    problems = check_judgements(df)
+    problems = problems[problems.level == 'error']
+    if len(problems) and not skip_bad:
+        raise DataError(problems, folder)
+    if len(problems):
+        lines = [format_problem(problem) for problem in problems.itertuples()]
+        log('\n'.join([f'{folder}: left out {problems.row.nunique()} rows', *lines]))
+    return df[~df.row.isin(problems.row)].reset_index(drop=True)
+
+# %% ../../nbs/165_runs.ipynb #2a63fe18
 def _load_data(data, skip_bad, dataset, log):
     "The checked training table and the `DatasetInfo` of the data."
-    df = load_split(_find_train(data), skip_bad, known=VectorCache(), log=log)
+    folder = _find_train(data)
+    df = load_split(folder, skip_bad, known=VectorCache(), log=log)
+    df = _check_judged_rows(df, folder, skip_bad, log)
     if dataset not in (None, '', 'raise'):
         raise RealnessError(
             f'unknown data set {dataset!r}; the only choice is raise; describe other data in a dataset.json'
@@ -92,6 +120,21 @@ class _Run:
         "The modalities of the heads: that of the main head and `image`, without repetition."
         return list(dict.fromkeys((self.config.modality, 'image')))
 
+# %% ../../nbs/165_runs.ipynb #e61a0438
+def _describe_native(run, blocks):
+    "Native statistics of the images, and of degraded copies of some of them; nothing for `degraded=0`."
+    if not run.config.degraded:
+        return {}, ()
+    paths = run.df.path.tolist()
+    native = NativeFeatures(VectorCache())(paths, 'native statistics', scene=blocks['scene'])
+    chosen = np.random.default_rng(run.config.seed).permutation(len(paths))[: run.config.degraded]
+    copies = NativeFeatures(VectorCache(), copy=0)([paths[i] for i in chosen], 'degraded copies')
+    degraded = {}
+    for name, values in copies.items():
+        degraded[name] = np.zeros((len(paths), values.shape[1]), np.float32)
+        degraded[name][chosen] = values
+    return native, (degraded,)
+
 # %% ../../nbs/165_runs.ipynb #960553e3
 def _extract_rows(run):
     "Feature blocks of the training images and of their re-encoded copies."
@@ -102,16 +145,37 @@ def _extract_rows(run):
     for number in range(config.copies):
         features = ImageFeatures(run.model.image_encoder, VectorCache(), copy=number)
         copies.append(features(df.path, f're-encoded copies, {number + 1} of {config.copies}'))
+    if has_judgements(df):
+        blocks['judge'] = judge_block(table_judgements(df))
     groups = training_groups(df, config.group)
-    return FeatureRows(blocks, df.MOS, copies, is_ai(df), groups)
+    native, degraded = _describe_native(run, blocks)
+    return FeatureRows(blocks | native, df.MOS, copies, is_ai(df), groups, degraded)
 
 # %% ../../nbs/165_runs.ipynb #cdfe371f
+def _variant_cosine(encoder):
+    "The threshold of an image encoder for `find_sources`; None if it was not measured for its weights."
+    spec = IMAGE_ENCODERS.get(encoder.info.name)
+    return spec.variant_cosine if spec and encoder.weights == 'default' else None
+
+# %% ../../nbs/165_runs.ipynb #f84290e2
+def _find_sources(run, rows):
+    "The sources of the training images; logs if they are compared by their pixels alone."
+    encoder = run.model.image_encoder
+    min_cosine = _variant_cosine(encoder)
+    if min_cosine is None:
+        run.log(
+            'Note: variants of the same image are sought by pixels alone, so crops are not found: '
+            f'no threshold was measured for the features of {encoder.info.name}'
+        )
+    return find_sources(hash_images(run.df.path), rows.blocks['image'], min_cosine)
+
+# %% ../../nbs/165_runs.ipynb #1eddc267
 def _note_variants(run, rows):
     "Log how many images look like variants of another one, and write sources.csv; nothing if there are none."
-    sources = find_sources(hash_images(run.df.path), rows.blocks['image'])
+    sources = _find_sources(run, rows)
     path = run.out / 'sources.csv'
     note = variants_note(sources, path)
-    if not note:
+    if note is None:
         return
     run.log(f'Note: {note}')
     run.model.metrics['variants'] = count_variants(sources)
@@ -161,23 +225,48 @@ def _measure_coverage(run, rows):
 
 # %% ../../nbs/165_runs.ipynb #6f9ed199
 def _learn_uncertainty(run, held_out):
-    "Learn calibration and intervals of each head from its `HeldOut`; writes calibration.csv."
+    "Learn calibration and intervals of each head; returns each `HeldOut` with calibrated predictions."
     model = run.model
     tables = []
+    calibrated = {}
     for modality, part in held_out.items():
         if part is None or len(part.mos) < MIN_HELD_OUT:
             continue
         calibration, predictions = Calibration.fit(
             part.mos, part.predictions, model.data.mos_scale, run.config.seed, part.groups
         )
+        calibrated[modality] = part._replace(predictions=predictions)
         model.calibration[modality] = calibration
         model.intervals[modality] = Intervals.fit(part.mos - predictions, how=part.how)
         tables.append(pd.DataFrame(calibration.deciles).assign(modality=modality))
     if not tables:
         run.log(f'fewer than {MIN_HELD_OUT} images were held out: no intervals and no calibration')
-        return
+        return calibrated
     with atomic_write(run.out / 'calibration.csv') as partial:
         pd.concat(tables).to_csv(partial, index=False)
+    return calibrated
+
+# %% ../../nbs/165_runs.ipynb #ed05714d
+_FUSION_LINE = (
+    'judgements of {n} images: SROCC {srocc_head:.3f} of the {modality} head, {srocc_judgement:.3f} of the '
+    'judgements, {srocc_fused:.3f} of both (held out)'
+)
+
+
+def _learn_fusion(run, rows, held_out):
+    "Learn how to combine heads and judgements from calibrated `HeldOut` predictions, and log the results."
+    if 'judge' not in rows.blocks:
+        return
+    areas = np.array([count_pixels(path) for path in run.df.path])
+    fusions, records = fit_fusion(rows, run.config, held_out, areas, run.model.calibration)
+    run.model.fusion = fusions
+    run.model.metrics['judgements'] = records
+    for modality, record in records.items():
+        run.log(_FUSION_LINE.format(modality=modality, **record))
+    if not records:
+        run.log(
+            f'fewer than {MIN_JUDGED} held-out images with different ratings: the judgements are not used'
+        )
 
 # %% ../../nbs/165_runs.ipynb #8eb2609a
 def _fit_heads(run, rows):
@@ -207,8 +296,9 @@ def _train_frozen(run):
     if not held_out:
         for modality in run.model.heads:
             held_out[modality] = predict_held_out(rows, config.for_modality(modality))
-    _learn_uncertainty(run, held_out)
+    calibrated = _learn_uncertainty(run, held_out)
     run.model.domain = fit_domain(rows, config.seed)
+    _learn_fusion(run, rows, calibrated)
     write_history(run.out, fitted.history)
     write_rows(run.out, run.df, fitted.validation)
 
@@ -285,6 +375,14 @@ def _check_groups(df, config, table):
         )
     return n_groups
 
+# %% ../../nbs/165_runs.ipynb #921e7f45
+def _digest_judgements(df):
+    "16 hexadecimal digits that identify the judgements of a table; None without judgements."
+    if not has_judgements(df):
+        return None
+    lines = [describe_judgement(judgement) for judgement in table_judgements(df)]
+    return hashlib.blake2b('\n'.join(lines).encode(), digest_size=8).hexdigest()
+
 # %% ../../nbs/165_runs.ipynb #26ae7e4c
 def train_run(  # noqa: PLR0913 (a published signature)
     data: Path | str,  # holds train/ (and test/), or is one split
@@ -305,7 +403,7 @@ def train_run(  # noqa: PLR0913 (a published signature)
     seek_variants = config.group is None
     config = replace(config, group=choose_group(config.group, info))
     n_groups = _check_groups(df, config, _find_train(Path(data)) / TABLE)
-    settings = dict(asdict(config), table=table_digest(df), rows=len(df))
+    settings = dict(asdict(config), table=table_digest(df), rows=len(df), judgements=_digest_judgements(df))
     if is_finished(out, settings, overwrite):
         log(f'{out}: this run is finished already')
         return out

@@ -6,6 +6,8 @@
 __all__ = ['load_and_prepare_data', 'create_data_loaders', 'train_model', 'main']
 
 # %% ../../nbs/155_train.ipynb #613518c6
+import json
+import shutil
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,7 +17,7 @@ import pandas as pd
 from ..cache import VectorCache
 from ..config import SEED, TABLE, RealnessError, atomic_write, base_dir, split_dir
 from ..data import load_split
-from ..datasets import dataset_info
+from ..datasets import dataset_info, table_digest
 from ..device import seed_everything
 from ..encoders import TextEncoder, pair_names
 from ..figures import save_figure
@@ -92,17 +94,59 @@ def _fit(model, loaders, settings):
     return tuned.history, tuned.learner.best
 
 # %% ../../nbs/155_train.ipynb #fb1368ba
+def _list_choices(model, loaders, settings):
+    "What defines a training, apart from its images and encoders."
+    choices = asdict(replace(settings, folder=None, device=None, log=None))
+    choices['batch_size'] = getattr(loaders[0], 'batch_size', None)
+    choices['model'] = [model.hidden, model.freeze_image, model.freeze_text]
+    return choices
+
+
 def _describe_training(model, loaders, settings):
     "The id of a training; {} where the loaders do not know the table of their images."
     if not has_image_rows(loaders):
         return {}
-    parts = asdict(replace(settings, folder=None, device=None, log=None))
-    parts['batch_size'] = loaders[0].batch_size
-    parts['transforms'] = [repr(loader.dataset.transform) for loader in loaders]
-    parts['model'] = [model.hidden, model.freeze_image, model.freeze_text]
+    choices = _list_choices(model, loaders, settings)
+    choices['transforms'] = [repr(loader.dataset.transform) for loader in loaders]
     rows = pd.concat([loader.dataset.df.assign(part=i) for i, loader in enumerate(loaders)])
     encoders = [model.image_encoder.fingerprint(), model.text_encoder.fingerprint()]
-    return dict(id=make_run_id(parts | dict(group='part'), rows, encoders))
+    return dict(id=make_run_id(choices | dict(group='part'), rows, encoders))
+
+# %% ../../nbs/155_train.ipynb #4968cdf0
+def _record_settings(model, loaders, settings):
+    "The content of settings.json: what must be the same when a training is resumed."
+    record = _list_choices(model, loaders, settings)
+    for name in ('folder', 'device', 'log'):
+        del record[name]
+    record['encoders'] = [model.image_encoder.fingerprint(), model.text_encoder.fingerprint()]
+    if has_image_rows(loaders):
+        record['images'] = [table_digest(loader.dataset.df) for loader in loaders]
+    return json.loads(json.dumps(record))
+
+# %% ../../nbs/155_train.ipynb #2a2aea2b
+def _find_difference(stored, record):
+    "Words about the first setting in which two trainings differ; '' if the second continues the first."
+    for name, value in record.items():
+        before = stored.get(name, value)
+        if name == 'epochs' and before <= value:
+            continue
+        if before != value:
+            return f'other {name}' if name in ('encoders', 'images') else f'{name} = {before}, not {value}'
+    return ''
+
+# %% ../../nbs/155_train.ipynb #46879b78
+def _check_checkpoint(folder, record):
+    "Record the settings of a training in its folder; raises `RealnessError` if another training is there."
+    path = Path(folder) / 'settings.json'
+    stored = json.loads(path.read_text()) if path.is_file() else {}
+    if difference := _find_difference(stored, record):
+        raise RealnessError(
+            f'{folder}: contains the checkpoint of a training with {difference}; '
+            'remove it (--overwrite) to train again, or name another folder (--out)'
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as partial:
+        partial.write_text(json.dumps(record, indent=2))
 
 # %% ../../nbs/155_train.ipynb #cf74ef12
 def train_model(  # noqa: PLR0913 (a published signature)
@@ -118,7 +162,7 @@ def train_model(  # noqa: PLR0913 (a published signature)
     patience: int | None = None,  # stop after this many epochs without improvement
     accumulate: int = 1,  # batches in a step of the optimiser
     seed: int = SEED,
-    folder: Path | None = None,  # for the checkpoint between epochs
+    folder: Path | None = None,  # for the checkpoint between epochs; the same training resumes from there
     device: str | None = None,
     log=print,  # a callback that gets one line an epoch
     preset: str | None = None,  # that of the loaders; None = published, but ours for the lite pair
@@ -140,6 +184,8 @@ def train_model(  # noqa: PLR0913 (a published signature)
     )
     loaders = (train_loader, val_loader)
     model.run = _describe_training(model, loaders, settings)
+    if folder:
+        _check_checkpoint(folder, _record_settings(model, loaders, settings))
     history, best = _fit(model, loaders, settings)
     if test_loader is not None:
         _evaluate_test(model, test_loader, settings)
@@ -169,6 +215,7 @@ def _parse_options(argv):
     add('--lr', type=float, default=1.1e-4)
     add('--batch-size', type=int, default=16)
     add('--seed', type=int, default=SEED)
+    add('--overwrite', action='store_true', help='train again, even if --out holds an earlier training')
     return parser.parse_args(list(argv))
 
 # %% ../../nbs/155_train.ipynb #ed4566c4
@@ -194,6 +241,8 @@ def main(
     common = dict(encoders=options.encoders, seed=options.seed, preset=preset)
     loaders = create_data_loaders(*frames, batch_size=options.batch_size, **common)
     folder = out / 'resume' / preset
+    if options.overwrite:
+        shutil.rmtree(folder, ignore_errors=True)
     result = train_model(
         *loaders, num_epochs=options.epochs, learning_rate=options.lr, folder=folder, **common
     )

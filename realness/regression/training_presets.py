@@ -32,27 +32,21 @@ class TrainingPreset:
 
 # %% ../../nbs/152_training_presets.ipynb #edade1ea
 PRESETS = Registry('preset')
-PRESETS.register(
-    'published',
-    TrainingPreset(
-        'the published training: pixels as they are, augmented validation images, full precision',
-        transform=published_transform,
-        augment_validation=True,
-        normalize='none',
-        half_precision=False,
-        freeze_lite=False,
-    ),
+PRESETS['published'] = TrainingPreset(
+    'the published training: pixels as they are, augmented validation images, full precision',
+    transform=published_transform,
+    augment_validation=True,
+    normalize='none',
+    half_precision=False,
+    freeze_lite=False,
 )
-PRESETS.register(
-    'ours',
-    TrainingPreset(
-        'normalised pixels, smooth rotation, no change of hue, validation images as they are',
-        transform=train_transform,
-        augment_validation=False,
-        normalize='weights',
-        half_precision=True,
-        freeze_lite=True,
-    ),
+PRESETS['ours'] = TrainingPreset(
+    'normalised pixels, smooth rotation, no change of hue, validation images as they are',
+    transform=train_transform,
+    augment_validation=False,
+    normalize='weights',
+    half_precision=True,
+    freeze_lite=True,
 )
 
 # %% ../../nbs/152_training_presets.ipynb #94de8c8a

@@ -34,18 +34,18 @@ class Section:
 
 
 SECTIONS = Registry('section')
-SECTIONS.register('summary', Section('Summary', results.summary_section))
-SECTIONS.register('accuracy', Section('Accuracy', results.accuracy_section))
-SECTIONS.register('scatter', Section('Predicted and true MOS', results.scatter_section))
-SECTIONS.register('errors', Section('Errors by kind of image', results.errors_section))
-SECTIONS.register('uncertainty', Section('Uncertainty', uncertainty.uncertainty_section))
-SECTIONS.register('domain', Section('Out-of-domain images', uncertainty.domain_section))
-SECTIONS.register('examples', Section('Best and worst predictions', examples.examples_section))
-SECTIONS.register('training', Section('Training', background.training_section))
-SECTIONS.register('run', Section('Run and settings', background.run_section))
-SECTIONS.register('data', Section('Problems in the data', background.data_section))
-SECTIONS.register('licences', Section('Licences', background.licences_section))
-SECTIONS.register('commands', Section('Reproduce this page', background.commands_section))
+SECTIONS['summary'] = Section('Summary', results.summary_section)
+SECTIONS['accuracy'] = Section('Accuracy', results.accuracy_section)
+SECTIONS['scatter'] = Section('Predicted and true MOS', results.scatter_section)
+SECTIONS['errors'] = Section('Errors by kind of image', results.errors_section)
+SECTIONS['uncertainty'] = Section('Uncertainty', uncertainty.uncertainty_section)
+SECTIONS['domain'] = Section('Out-of-domain images', uncertainty.domain_section)
+SECTIONS['examples'] = Section('Best and worst predictions', examples.examples_section)
+SECTIONS['training'] = Section('Training', background.training_section)
+SECTIONS['run'] = Section('Run and settings', background.run_section)
+SECTIONS['data'] = Section('Problems in the data', background.data_section)
+SECTIONS['licences'] = Section('Licences', background.licences_section)
+SECTIONS['commands'] = Section('Reproduce this page', background.commands_section)
 
 # %% ../../nbs/509_report.ipynb #812b06d5
 def _section_html(facts: Facts, key: str) -> str:

@@ -1,0 +1,101 @@
+"""A run that was trained with judgements: from the table to scores, and to another model's ratings."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from system import write_split
+
+N = 24
+
+
+@pytest.fixture(scope='module')
+def judged_data(tmp_path_factory):
+    """A split with ratings in most rows; the cache is shared by the tests of this file."""
+    folder = tmp_path_factory.mktemp('judged')
+    write_split(folder / 'data/train', N)
+    table = folder / 'data/train/image_descriptions.csv'
+    rows = pd.read_csv(table)
+    noise = np.random.default_rng(0).normal(0, 5, N)
+    rows['rating'] = (50 + 20 * (rows.MOS - rows.MOS.mean()) / rows.MOS.std() + noise).clip(0, 100).round()
+    rows['answer'] = np.where(rows.rating > 50, 'No', 'Yes')
+    rows['regions'] = '[]'
+    rows.loc[3, ['rating', 'answer', 'regions']] = None
+    rows.to_csv(table, index=False)
+    return folder
+
+
+def read_lines(text):
+    return {row['filename']: row for row in map(json.loads, text.splitlines())}
+
+
+def test_the_life_of_a_judged_run(realness, judged_data):
+    """Train, predict, evaluate and calibrate; an image without a rating is scored as without judgements."""
+    settings = dict(cache=judged_data / 'cache')
+    data, run, plain = (judged_data / name for name in ('data', 'run', 'plain'))
+    trained = realness('train', '--encoders', 'lite', '--data', data, '--out', run, **settings)
+    assert trained.code == 0, trained.err
+    assert f'judgements of {N - 1} images: SROCC' in trained.out + trained.err
+
+    rows = pd.read_csv(data / 'train/image_descriptions.csv')
+    described = judged_data / 'described.csv'
+    rows.to_csv(described, index=False)
+    rows.drop(columns=['rating', 'answer', 'regions']).to_csv(
+        data / 'train/image_descriptions.csv', index=False
+    )
+    assert realness('train', '--encoders', 'lite', '--data', data, '--out', plain, **settings).code == 0
+    images = data / 'train/images'
+    scores, before = (
+        read_lines(realness('predict', folder, images, '--descriptions', described, '--json', **settings).out)
+        for folder in (run, plain)
+    )
+    assert 'sources' not in next(iter(before.values()))
+    unrated = rows.filename[3]
+    assert scores[unrated]['sources'] == 'image+description'
+    assert all(scores[unrated][name] == before[unrated][name] for name in ('mos', 'mos_lo', 'mos_hi'))
+    rated = scores[rows.filename[4]]
+    assert rated['sources'] == 'image+description+judgement'
+    assert rated['judgement'].startswith('rating ')
+    assert rated['mos_lo'] < rated['mos'] < rated['mos_hi']
+    assert 0 <= rated['head_trust'] <= 1
+
+    described_test = data / 'train/image_descriptions.csv'
+    rows.to_csv(described_test, index=False)
+    evaluated = realness('evaluate', run, '--data', data / 'train', **settings)
+    assert 'CORE, image, description and judgement' in evaluated.out, evaluated.err
+
+    new = judged_data / 'new'
+    rows.assign(rating=10 + rows.rating / 2).to_csv(described, index=False)
+    result = realness('calibrate', run, '--data', described, '--quantiles', '--out', new, **settings)
+    assert result.code == 0, result.err
+    again = read_lines(
+        realness('predict', new, images, '--descriptions', described, '--json', **settings).out
+    )
+    shift = [abs(again[name]['mos'] - scores[name]['mos']) for name in rows.filename if name != unrated]
+    assert np.median(shift) < 0.1
+    assert again[unrated]['mos'] == scores[unrated]['mos']
+    result = realness('calibrate', plain, '--data', described, '--out', judged_data / 'no', **settings)
+    assert (result.code, 'was trained without judgements' in result.err) == (2, True)
+
+
+def test_check_names_bad_judgements(realness, tmp_path):
+    write_split(tmp_path / 'data/train', 4, size=(64, 48))
+    table = tmp_path / 'data/train/image_descriptions.csv'
+    rows = pd.read_csv(table)
+    rows['description'] = 'Yes. The noise is strong.'
+    rows['answer'] = ['Yes', 'No', 'Yes', 'perhaps']
+    rows['rating'] = ['50', '60', '120', '']
+    rows['regions'] = ['[[0, 0, 1]]', '', '', '']
+    rows.to_csv(table, index=False)
+    result = realness('data', 'check', tmp_path / 'data', '--json', fresh=True)
+    assert result.code == 1
+    problems = json.loads(result.out)['train']['problems']
+    found = {problem['filename']: (problem['level'], problem['problem']) for problem in problems}
+    names = rows.filename.tolist()
+    assert 'box [0, 0, 1]' in found[names[0]][1]
+    assert found[names[1]] == ('note', 'the answer is No, but the description begins with Yes')
+    assert 'is not a number from 0 to 100' in found[names[2]][1]
+    assert "the answer 'perhaps' is unknown" in found[names[3]][1]
+    result = realness('train', '--encoders', 'lite', '--data', tmp_path / 'data', '--out', tmp_path / 'run')
+    assert (result.code, 'is not a number from 0 to 100' in result.err) == (2, True)
