@@ -92,7 +92,7 @@ def _smooth_field(shape, scale, rng):
 
     height, width = shape
     coarse = gaussian_filter(rng.standard_normal((height // 4 + 1, width // 4 + 1)), scale / 4)
-    field = Image.fromarray((coarse / coarse.std()).astype(np.float32))
+    field = Image.fromarray((coarse / max(coarse.std(), 1e-6)).astype(np.float32))
     return np.asarray(field.resize((width, height), Image.Resampling.BICUBIC))
 
 
