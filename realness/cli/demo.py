@@ -89,7 +89,7 @@ def _lowest_recorded(run, data):
     names = predictions[predictions.filename.isin(recorded)].sort_values(_PREDICTION).filename
     return split_dir('test', data) / 'images' / names.iloc[0] if len(names) else None
 
-
+# %% ../../nbs/561_cli_demo.ipynb #5e7ab0c4
 def _print_answer(run, data):
     "Print the recorded answer about the test image with the lowest prediction, and where its map is."
     if find_spec('openai') is None:
