@@ -14,6 +14,7 @@ import typer
 from .commands import command
 from .common import Device, Json, path_option
 from .output import print_json
+from ..config import RealnessError
 
 # %% ../../nbs/573_cli_fit.ipynb #5541a138
 def fit_command(
@@ -59,6 +60,23 @@ def clip_fit(  # noqa: PLR0913
         print(f'{name}: {value:.3f}' if isinstance(value, float) else f'{name}: {value}')
     print(f'The heads are in {out}. Use them:  realness heatmap IMAGE --clip {out}')
 
+# %% ../../nbs/573_cli_fit.ipynb #170f6c82
+def _fit_cells(photos, out, options):
+    "Fit a cell localizer; `options` are kinds, images of each kind, seed and licence."
+    from realness.localization.localizer import fit_localizer
+
+    kinds, per, seed, licence = options
+    fit_localizer(photos, out, kinds, per, seed=seed, licence=licence)
+
+
+def _fit_network(photos, out, options):
+    "Fit a network localizer; `options` are the working folder, the file of parts, seed and licence."
+    from realness.localization.network_run import NetworkRun, fit_network_localizer
+
+    work, parts, seed, licence = options
+    run = NetworkRun(work or out.with_name(f'{out.name}-work'), parts=parts, seed=seed)
+    fit_network_localizer(photos, out, run, licence)
+
 # %% ../../nbs/573_cli_fit.ipynb #2fad488f
 @command
 def localizer_fit(  # noqa: PLR0913
@@ -80,9 +98,34 @@ def localizer_fit(  # noqa: PLR0913
     licence: Annotated[
         str | None, typer.Option(help='Licence of the photographs; stored beside the weights.')
     ] = None,
+    architecture: Annotated[
+        str,
+        typer.Option(
+            help='cells (a small head on fixed features, about ten minutes on two cores) or network '
+            '(a decoder and a fine-tuned tower, hours).'
+        ),
+    ] = 'cells',
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            help='Architecture network: folder for training views and checkpoints; an interrupted fit '
+            'continues from it. Default: OUT-work.'
+        ),
+    ] = None,
+    parts: Annotated[
+        Path | None,
+        typer.Option(
+            help='Architecture network: JSON file with boxes of faces, hands and limbs, '
+            '{"name of a photograph": [[x0, y0, x1, y1], ...]} in shares of width and height. '
+            'Default: faces that scikit-image finds.'
+        ),
+    ] = None,
 ):
-    "Plant defects in photographs and train a localizer to find them; about ten minutes on two cores."
-    from realness.localization.localizer import fit_localizer
-
-    fit_localizer(photos or None, out, kind or None, per, seed=seed, licence=licence)
+    "Plant defects in photographs and train a localizer to find them."
+    if architecture not in ('cells', 'network'):
+        raise RealnessError(f'--architecture {architecture}: no such architecture; use cells or network')
+    if architecture == 'network':
+        _fit_network(photos or None, out, (work, parts, seed, licence))
+    else:
+        _fit_cells(photos or None, out, (kind or None, per, seed, licence))
     print(f'The localizer is in {out}. Use it:  realness heatmap IMAGE --variant learned --localizer {out}')

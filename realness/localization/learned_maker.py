@@ -13,6 +13,7 @@ from .heatmap_object import Heatmap
 from .localizer import Localizer
 from .map_maker import MapInput, MapMaker
 from .map_request import MapRequest
+from .variants import VARIANTS
 
 # %% ../../nbs/245_learned_maker.ipynb #273989e9
 class LearnedMaker(MapMaker):
@@ -29,12 +30,18 @@ class LearnedMaker(MapMaker):
     def __repr__(self):
         return f'LearnedMaker({self.fingerprint()[:8]})'
 
+    @property
+    def bounds(self) -> tuple:
+        "Colour range: that of the localizer, unless the variant has one of its own."
+        own = self.variant.bounds != VARIANTS['learned'].bounds
+        return self.variant.bounds if own else getattr(self.localizer, 'bounds', self.variant.bounds)
+
     def stages(self, item: MapInput) -> Iterator:
         start = time.perf_counter()
-        lo, hi = self.variant.bounds
+        lo, hi = self.bounds
         yield Heatmap(
             self.localizer.map(item.image),
-            'learned chance of a defect (photographs: 0.3 on average)',
+            getattr(self.localizer, 'label', 'learned chance of a defect'),
             'unrealism',
             lo,
             hi,

@@ -15,7 +15,6 @@ import numpy as np
 from ..config import TABLE, RealnessError
 from ..inputs import images_folder
 from .heatmap_object import Heatmap
-from .learned_maker import LearnedMaker
 from .map_maker import MapInput, MapMaker
 from .map_request import MapRequest
 from .variants import VARIANTS
@@ -80,6 +79,8 @@ class PointedMaker(MapMaker):
     quantity = 'chance that a viewer finds it unreal, from regions'
 
     def __init__(self, request: MapRequest):
+        from realness.localization.learned_maker import LearnedMaker  # loads torch
+
         super().__init__(request)
         self.tables = _RegionTables(request.regions)
         self.learned = LearnedMaker(MapRequest('learned', localizer=request.localizer))
