@@ -263,7 +263,7 @@ def _find_photographs(data):
         raise RealnessError(f'{folder}: holds {len(paths)} images, not those of the anchors; put them there')
     return paths
 
-
+# %% ../../nbs/experiments/660_outside.ipynb #e24fc4e5
 def make_sets(
     df: pd.DataFrame,  # the images
     photographs: list,  # paths

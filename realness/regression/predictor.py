@@ -51,7 +51,7 @@ _SOURCES = {'both': 'image+description', 'image': 'image', 'text': 'description'
 def _fuse(predictor, fusion, scores, row):
     "The scores of an image with a rating, given those of the head; the flag out_of_domain is not changed."
     block = judge_block([row['judgement']])
-    distance = scores['domain_score']
+    distance = scores.get('domain_score')
     distance = 0.0 if distance is None else distance
     trust = fusion.trust([distance], [count_pixels(row['image'])])
     mos = fusion([scores['mos']], block, trust)
