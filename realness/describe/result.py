@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .answers import STATUSES
 from .options import token_cost
+from ..judgement_columns import read_judgement
 
 # %% ../../nbs/434_result.ipynb #be235c98
 @dataclass
@@ -47,6 +48,12 @@ class Described:
             for row in self.rows
             if row['description']
         }
+
+    @property
+    def judgements(self) -> dict:
+        "`Judgement` by image name; images without one are left out."
+        judgements = {row['filename']: read_judgement(row) for row in self.rows}
+        return {name: judgement for name, judgement in judgements.items() if judgement is not None}
 
     def __repr__(self):
         counts = ', '.join(f'{n} {status}' for status, n in self.counts.items())
