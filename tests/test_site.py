@@ -187,7 +187,15 @@ def test_slider_without_scripts(site, browser):
 
 @pytest.mark.parametrize(
     'name',
-    ['index', 'tutorials/ten_minutes', 'howto/read_a_heatmap', 'how_good', 'how_good_maps', 'how_it_works', 'explorer'],
+    [
+        'index',
+        'tutorials/ten_minutes',
+        'howto/read_a_heatmap',
+        'how_good',
+        'how_good_maps',
+        'how_it_works',
+        'explorer',
+    ],
 )
 def test_page_fits_a_phone(site, browser, name):
     "A page fits a narrow screen; wider tables and code scroll within their boxes."
