@@ -16,7 +16,7 @@ from .regions import Judgement
 
 # %% ../nbs/042_description_sources.ipynb #2844d104
 class _TableSource:
-    "What a table says about images."
+    "The descriptions, judgements and regions of a table."
 
     def __init__(self, images, table, description):
         self.images = images
@@ -30,7 +30,7 @@ class _TableSource:
 
 # %% ../nbs/042_description_sources.ipynb #93464886
 class _AnswerSource:
-    "What a model answered about images."
+    "The answers of a model about images."
 
     def __init__(self, described):
         self.descriptions = described.descriptions

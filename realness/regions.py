@@ -71,7 +71,7 @@ class Region:
 # %% ../nbs/036_regions.ipynb #70383306
 @dataclass(frozen=True)
 class Judgement:
-    "What a vision-language model or a person says about one image."
+    "The judgement of one image by a vision-language model or a person."
 
     answer: str | None = None  # No, Somewhat or Yes: is anything unrealistic?
     description: str | None = None  # one sentence

@@ -18,7 +18,7 @@ from .clip_checkpoint import ACTIVATIONS, Checkpoint, split_activation
 # %% ../../nbs/203_clip_activation.ipynb #63eeccf1
 @dataclass(frozen=True)
 class Clue:
-    "What a source says about the model of a checkpoint."
+    "The information of a source about the model of a checkpoint."
 
     activation: str = ''  # 'quickgelu', 'gelu' or '' if it is not known
     source: str = ''  # for messages
@@ -67,7 +67,7 @@ def _describes(config, base):
 
 
 def _clue_of_open_clip(folder, base):
-    "Return what `open_clip_config.json` says."
+    "Return the clue of `open_clip_config.json`."
     config = _read_json(folder / 'open_clip_config.json')
     model = config.get('model_cfg', {})
     if not model or not _describes(model, base):
@@ -87,7 +87,7 @@ def _hidden_act(config, part):
 
 
 def _clue_of_transformers(folder, base):
-    "Return what `config.json` and `preprocessor_config.json` say."
+    "Return the clue of `config.json` and `preprocessor_config.json`."
     config = _read_json(folder / 'config.json')
     if 'vision_config' not in config or 'text_config' not in config:
         return Clue()
@@ -106,7 +106,7 @@ _CONFIGURATIONS = {'open_clip': _clue_of_open_clip, 'transformers': _clue_of_tra
 
 
 def _clue_beside(checkpoint, base):
-    "Return what the configuration beside a checkpoint says."
+    "Return the clue of the configuration beside a checkpoint."
     return _CONFIGURATIONS[checkpoint.layout](checkpoint.path.parent, base)
 
 # %% ../../nbs/203_clip_activation.ipynb #5edb9bed
