@@ -30,15 +30,17 @@ def _format_tokens(estimate):
     return text if cost is None else f'{text}, cost {cost:.4f}'
 
 # %% ../../nbs/564_cli_describe.ipynb #a0520b1b
+_COUNTED = {'pictures': 'image', 'to_ask': 'request'}  # key of an estimate -> noun
+
+
 def print_plan(
     estimate: dict,  # what `realness.describe.estimate.plan` returned
     describer,
 ):
     "Print what a run would send."
     print(describer)
-    print(
-        f'{estimate["pictures"]} images, {estimate["kept"]} of them described; {estimate["to_ask"]} requests'
-    )
+    images, requests = (format_count(estimate[name], noun) for name, noun in _COUNTED.items())
+    print(f'{images}, {estimate["kept"]} of them described; {requests}')
     if estimate['bytes']:
         print(f'about {estimate["bytes"] / 1e6:.1f} MB would be sent')
     print(_format_tokens(estimate))
@@ -83,7 +85,9 @@ def print_described(
         show(f'note: {note}')
     if table is not None:
         record = table.with_suffix('.json')
-        show(f'{len(result.rows)} rows in {table}; prompt, model and token counts in {record}')
+        show(
+            f'{format_count(len(result.rows), "row")} in {table}; prompt, model and token counts in {record}'
+        )
     errors = [f'{row["filename"]}: {row["problem"]}' for row in result.rows if row['status'] in FAILED]
     print_warnings(errors)
     if errors:
@@ -155,7 +159,7 @@ def describe_missing(
     table: Path | None,  # where new answers are stored
     device: str | None = None,
 ):  # the `Described`
-    "Ask a model about the images of which something is missing, and print how it went."
+    "Ask a model about images that lack a description or judgement, and print a summary."
     from realness.describe.missing_descriptions import complete
     from realness.describe.options import make_describer
 
