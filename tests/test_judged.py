@@ -30,11 +30,11 @@ def read_lines(text):
     return {row['filename']: row for row in map(json.loads, text.splitlines())}
 
 
-def test_the_life_of_a_judged_run(realness, judged_data):
+def test_the_life_of_a_judged_run(realness_here, judged_data):
     """Train, predict, evaluate and calibrate; an image without a rating is scored as without judgements."""
     settings = dict(cache=judged_data / 'cache')
     data, run, plain = (judged_data / name for name in ('data', 'run', 'plain'))
-    trained = realness('train', '--encoders', 'lite', '--data', data, '--out', run, **settings)
+    trained = realness_here('train', '--encoders', 'lite', '--data', data, '--out', run, **settings)
     assert trained.code == 0, trained.err
     assert f'judgements of {N - 1} images: SROCC' in trained.out + trained.err
 
@@ -44,10 +44,12 @@ def test_the_life_of_a_judged_run(realness, judged_data):
     rows.drop(columns=['rating', 'answer', 'regions']).to_csv(
         data / 'train/image_descriptions.csv', index=False
     )
-    assert realness('train', '--encoders', 'lite', '--data', data, '--out', plain, **settings).code == 0
+    assert realness_here('train', '--encoders', 'lite', '--data', data, '--out', plain, **settings).code == 0
     images = data / 'train/images'
     scores, before = (
-        read_lines(realness('predict', folder, images, '--descriptions', described, '--json', **settings).out)
+        read_lines(
+            realness_here('predict', folder, images, '--descriptions', described, '--json', **settings).out
+        )
         for folder in (run, plain)
     )
     assert 'sources' not in next(iter(before.values()))
@@ -62,20 +64,20 @@ def test_the_life_of_a_judged_run(realness, judged_data):
 
     described_test = data / 'train/image_descriptions.csv'
     rows.to_csv(described_test, index=False)
-    evaluated = realness('evaluate', run, '--data', data / 'train', **settings)
+    evaluated = realness_here('evaluate', run, '--data', data / 'train', **settings)
     assert 'CORE, image, description and judgement' in evaluated.out, evaluated.err
 
     new = judged_data / 'new'
     rows.assign(rating=10 + rows.rating / 2).to_csv(described, index=False)
-    result = realness('calibrate', run, '--data', described, '--quantiles', '--out', new, **settings)
+    result = realness_here('calibrate', run, '--data', described, '--quantiles', '--out', new, **settings)
     assert result.code == 0, result.err
     again = read_lines(
-        realness('predict', new, images, '--descriptions', described, '--json', **settings).out
+        realness_here('predict', new, images, '--descriptions', described, '--json', **settings).out
     )
     shift = [abs(again[name]['mos'] - scores[name]['mos']) for name in rows.filename if name != unrated]
     assert np.median(shift) < 0.1
     assert again[unrated]['mos'] == scores[unrated]['mos']
-    result = realness('calibrate', plain, '--data', described, '--out', judged_data / 'no', **settings)
+    result = realness_here('calibrate', plain, '--data', described, '--out', judged_data / 'no', **settings)
     assert (result.code, 'was trained without judgements' in result.err) == (2, True)
 
 

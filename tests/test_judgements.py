@@ -85,12 +85,12 @@ def test_votes_through_faults_and_a_kill(started, server, images, tmp_path):
     assert describe('http://127.0.0.1:9/v1').end().code == 0
 
 
-def test_regions_for_annotation_tools(realness, server, images, tmp_path):
+def test_regions_for_annotation_tools(realness_here, server, images, tmp_path):
     """The COCO file has the regions of the table, in pixels of the original images."""
     from realness.regions import read_regions
 
     table, coco = tmp_path / 'd.csv', tmp_path / 'boxes.json'
-    result = realness('describe', images, '--csv', table, '--coco', coco, *options_for(server))
+    result = realness_here('describe', images, '--csv', table, '--coco', coco, *options_for(server))
     assert result.code == 0, result.err
     assert 'regions of 12 images in' in result.err
     from_table, from_coco = read_regions(table), read_regions(coco)
@@ -102,14 +102,14 @@ def test_regions_for_annotation_tools(realness, server, images, tmp_path):
             assert region.severity == other.severity
 
 
-def test_the_request(realness, server, images):
+def test_the_request(realness_here, server, images):
     """The request has the schema, and small images are enlarged."""
     import base64
     import io
 
     from PIL import Image
 
-    assert realness('describe', next(images.iterdir()), *options_for(server)).code == 0
+    assert realness_here('describe', next(images.iterdir()), *options_for(server)).code == 0
     [body] = server.requests
     assert body['response_format']['json_schema']['strict'] is True
     picture, text = body['messages'][0]['content']
@@ -118,22 +118,22 @@ def test_the_request(realness, server, images):
     assert 'thousandths of the width' in text['text']
 
 
-def test_a_table_of_sentences_is_continued(realness, server, images, tmp_path):
+def test_a_table_of_sentences_is_continued(realness_here, server, images, tmp_path):
     """A table without the columns of judgements is continued with the question that it was begun with."""
     table = tmp_path / 'd.csv'
-    result = realness(
+    result = realness_here(
         'describe', images, '--csv', table, '--ask', 'sentence', '--limit', 5, *options_for(server)
     )
     assert result.code == 0, result.err
     rows = list(csv.reader(table.read_text().splitlines()))
     table.write_text(''.join(','.join(f'"{cell}"' for cell in row[:OLD_COLUMNS]) + '\n' for row in rows))
     table.with_suffix('.json').unlink()
-    result = realness('describe', images, '--csv', table, *options_for(server))
+    result = realness_here('describe', images, '--csv', table, *options_for(server))
     assert result.code == 0, result.err
     assert 'was begun with --ask sentence and is continued with it' in result.out
     assert '7 answers' in result.out
     assert {row['status'] for row in read_rows(table)} == {'ok'}
-    result = realness('describe', images, '--csv', table, '--ask', 'judgement', *options_for(server))
+    result = realness_here('describe', images, '--csv', table, '--ask', 'judgement', *options_for(server))
     assert result.code == 2
     assert 'ask' in result.err and '--overwrite' in result.err
 
