@@ -62,7 +62,7 @@ def test_the_life_of_a_judged_run(realness_here, judged_data):
     assert rated['mos_lo'] < rated['mos'] < rated['mos_hi']
     assert 0 <= rated['head_trust'] <= 1
 
-    check_describe(realness, run, settings)
+    check_describe(realness_here, run, settings)
 
     described_test = data / 'train/image_descriptions.csv'
     rows.to_csv(described_test, index=False)
@@ -83,7 +83,7 @@ def test_the_life_of_a_judged_run(realness_here, judged_data):
     assert (result.code, 'was trained without judgements' in result.err) == (2, True)
 
 
-def check_describe(realness, run, settings):
+def check_describe(realness_here, run, settings):
     """Assert that `predict --describe` uses the rating of a new answer, without a table as well."""
     pytest.importorskip('openai', reason='needs the extra describe: pip install "realness[describe]"')
     from realness.demo import demo_data
