@@ -92,7 +92,7 @@ def check_describe(realness_here, run, settings):
     image = demo_data() / 'test/images/f22.png'
     with ReplayServer([image]) as server:
         model = ['--base-url', server.url, '--model', server.model]
-        result = realness('predict', run, image, '--describe', *model, '--json', **settings)
+        result = realness_here('predict', run, image, '--describe', *model, '--json', **settings)
     assert result.code == 0, result.err
     row = json.loads(result.out)
     assert row['sources'] == 'image+description+judgement'
