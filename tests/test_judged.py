@@ -30,11 +30,11 @@ def read_lines(text):
     return {row['filename']: row for row in map(json.loads, text.splitlines())}
 
 
-def test_the_life_of_a_judged_run(realness_here, judged_data):
+def test_the_life_of_a_judged_run(realness, judged_data):
     """Train, predict, evaluate and calibrate; an image without a rating is scored as without judgements."""
     settings = dict(cache=judged_data / 'cache')
     data, run, plain = (judged_data / name for name in ('data', 'run', 'plain'))
-    trained = realness_here('train', '--encoders', 'lite', '--data', data, '--out', run, **settings)
+    trained = realness('train', '--encoders', 'lite', '--data', data, '--out', run, **settings)
     assert trained.code == 0, trained.err
     assert f'judgements of {N - 1} images: SROCC' in trained.out + trained.err
 
@@ -44,12 +44,10 @@ def test_the_life_of_a_judged_run(realness_here, judged_data):
     rows.drop(columns=['rating', 'answer', 'regions']).to_csv(
         data / 'train/image_descriptions.csv', index=False
     )
-    assert realness_here('train', '--encoders', 'lite', '--data', data, '--out', plain, **settings).code == 0
+    assert realness('train', '--encoders', 'lite', '--data', data, '--out', plain, **settings).code == 0
     images = data / 'train/images'
     scores, before = (
-        read_lines(
-            realness_here('predict', folder, images, '--descriptions', described, '--json', **settings).out
-        )
+        read_lines(realness('predict', folder, images, '--descriptions', described, '--json', **settings).out)
         for folder in (run, plain)
     )
     assert 'sources' not in next(iter(before.values()))
@@ -62,28 +60,28 @@ def test_the_life_of_a_judged_run(realness_here, judged_data):
     assert rated['mos_lo'] < rated['mos'] < rated['mos_hi']
     assert 0 <= rated['head_trust'] <= 1
 
-    check_describe(realness_here, run, settings)
+    check_describe(realness, run, settings)
 
     described_test = data / 'train/image_descriptions.csv'
     rows.to_csv(described_test, index=False)
-    evaluated = realness_here('evaluate', run, '--data', data / 'train', **settings)
+    evaluated = realness('evaluate', run, '--data', data / 'train', **settings)
     assert 'CORE, image, description and judgement' in evaluated.out, evaluated.err
 
     new = judged_data / 'new'
     rows.assign(rating=10 + rows.rating / 2).to_csv(described, index=False)
-    result = realness_here('calibrate', run, '--data', described, '--quantiles', '--out', new, **settings)
+    result = realness('calibrate', run, '--data', described, '--quantiles', '--out', new, **settings)
     assert result.code == 0, result.err
     again = read_lines(
-        realness_here('predict', new, images, '--descriptions', described, '--json', **settings).out
+        realness('predict', new, images, '--descriptions', described, '--json', **settings).out
     )
     shift = [abs(again[name]['mos'] - scores[name]['mos']) for name in rows.filename if name != unrated]
     assert np.median(shift) < 0.1
     assert again[unrated]['mos'] == scores[unrated]['mos']
-    result = realness_here('calibrate', plain, '--data', described, '--out', judged_data / 'no', **settings)
+    result = realness('calibrate', plain, '--data', described, '--out', judged_data / 'no', **settings)
     assert (result.code, 'was trained without judgements' in result.err) == (2, True)
 
 
-def check_describe(realness_here, run, settings):
+def check_describe(realness, run, settings):
     """Assert that `predict --describe` uses the rating of a new answer, without a table as well."""
     pytest.importorskip('openai', reason='needs the extra describe: pip install "realness[describe]"')
     from realness.demo import demo_data
@@ -92,7 +90,7 @@ def check_describe(realness_here, run, settings):
     image = demo_data() / 'test/images/f22.png'
     with ReplayServer([image]) as server:
         model = ['--base-url', server.url, '--model', server.model]
-        result = realness_here('predict', run, image, '--describe', *model, '--json', **settings)
+        result = realness('predict', run, image, '--describe', *model, '--json', **settings)
     assert result.code == 0, result.err
     row = json.loads(result.out)
     assert row['sources'] == 'image+description+judgement'

@@ -91,13 +91,13 @@ def test_votes_through_faults_and_a_kill(started, server, images, tmp_path):
     assert describe('http://127.0.0.1:9/v1').end().code == 0
 
 
-def test_the_request_and_the_regions(realness_here, server, images, tmp_path):
+def test_the_request_and_the_regions(realness, server, images, tmp_path):
     """The request has the schema and an enlarged image; table and COCO file have the same regions."""
     from realness.regions import read_regions
 
     table, coco = tmp_path / 'd.csv', tmp_path / 'boxes.json'
     n_before = len(server.requests)
-    result = realness_here('describe', images, '--csv', table, '--coco', coco, *options_for(server))
+    result = realness('describe', images, '--csv', table, '--coco', coco, *options_for(server))
     assert result.code == 0, result.err
     assert f'regions of {N_IMAGES} images in' in result.err
     assert len(server.requests) - n_before == N_IMAGES
@@ -120,14 +120,14 @@ def check_request(body):
     assert 'thousandths of the width' in text['text']
 
 
-def test_a_map_of_the_regions(realness_here, server, images, tmp_path):
+def test_a_map_of_the_regions(realness, server, images, tmp_path):
     """`heatmap --describe` draws the regions of the answers; a description in the table remains."""
     image = min(images.iterdir())
     table = tmp_path / 'own.csv'
     table.write_text(f'filename,description\n{image.name},No. It is mine.\n')
     maps = tmp_path / 'maps'
     options = ['--data', table, '--variant', 'fused', '--describe', *options_for(server), '--json']
-    result = realness_here('heatmap', image, '--out', maps, *options)
+    result = realness('heatmap', image, '--out', maps, *options)
     assert result.code == 0, result.err
     row = json.loads(result.out)
     assert row['notes'] == ''  # made from regions
@@ -138,7 +138,7 @@ def test_a_map_of_the_regions(realness_here, server, images, tmp_path):
     assert boxes == [region['box'] for region in regions]
 
 
-def test_a_table_of_sentences_is_continued(realness_here, server, images, tmp_path):
+def test_a_table_of_sentences_is_continued(realness, server, images, tmp_path):
     """A table without the columns of judgements is continued with the question that it was begun with."""
     from realness.describe import Endpoint, describe
 
@@ -148,7 +148,7 @@ def test_a_table_of_sentences_is_continued(realness_here, server, images, tmp_pa
     rows = list(csv.reader(table.read_text().splitlines()))
     table.write_text(''.join(','.join(f'"{cell}"' for cell in row[:OLD_COLUMNS]) + '\n' for row in rows))
     table.with_suffix('.json').unlink()
-    result = realness_here('describe', images, '--csv', table, *options_for(server))
+    result = realness('describe', images, '--csv', table, *options_for(server))
     assert result.code == 0, result.err
     assert 'was begun with --ask sentence and is continued with it' in result.out
     assert f'{N_IMAGES - 5} answers' in result.out
