@@ -16,7 +16,7 @@ from .regions import Judgement
 
 # %% ../nbs/042_description_sources.ipynb #2844d104
 class _TableSource:
-    "What a table says about images."
+    "The descriptions, judgements and regions of a table."
 
     def __init__(self, images, table, description):
         self.images = images
@@ -30,7 +30,7 @@ class _TableSource:
 
 # %% ../nbs/042_description_sources.ipynb #93464886
 class _AnswerSource:
-    "What a model answered about images."
+    "The answers of a model about images."
 
     def __init__(self, described):
         self.descriptions = described.descriptions
@@ -44,7 +44,7 @@ class _AnswerSource:
 
 # %% ../nbs/042_description_sources.ipynb #0eb34bf3
 class DescriptionSources:
-    """Find what several sources say about an image. The first source that says something counts.
+    """Find what several sources say about an image. The first source with an entry is used.
 
     A call with the name and path of an image returns its description and where it came from, as `Sentences`
     does.
@@ -80,7 +80,7 @@ class DescriptionSources:
         return self.judgement(name, path) is None
 
     def lacks_regions(self, name: str, path: Path) -> bool:
-        "Whether nobody looked for regions in an image."
+        "Whether the regions of an image are unknown."
         return self.regions(path) is None
 
     def regions(self, path: Path) -> tuple | None:  # of `Region`s; None = not judged

@@ -159,7 +159,7 @@ def describe_missing(
     table: Path | None,  # where new answers are stored
     device: str | None = None,
 ):  # the `Described`
-    "Ask a model about the images of which something is missing, and print how it went."
+    "Ask a model about images that lack a description or judgement, and print a summary."
     from realness.describe.missing_descriptions import complete
     from realness.describe.options import make_describer
 

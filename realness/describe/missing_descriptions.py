@@ -44,7 +44,7 @@ def complete(
     out: Path | str | None = None,  # a CSV table to write or resume
     options: DescribeOptions | None = None,
 ) -> Described:  # the new answers
-    "Ask about the images that lack a description or, if the describer judges images, something else."
+    "Ask about images without a description or, if the describer judges images, without a judgement."
     inquiry, _ = find_inquiry(out, describer, options or DescribeOptions())
     judges = inquiry.kind.has_regions
 

@@ -27,7 +27,7 @@ class Described:
     seconds: float = 0.0
     price: tuple | None = None  # for a million input tokens and a million output tokens
     table: Path | None = None  # where the rows were written; None for nowhere
-    notes: list = field(default_factory=list)  # sentences about the run as a whole
+    notes: list = field(default_factory=list)  # notes about the run as a whole
     about: dict = field(default_factory=dict)  # what was asked and how the answers were read, for the record
 
     @property

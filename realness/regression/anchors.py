@@ -72,7 +72,7 @@ def collect_anchors(
     paths: list,  # of photographs
     cache: VectorCache | None = None,
 ) -> Anchors:  # of 4 rows for each photograph
-    "Describe photographs and degraded copies of them."
+    "Compute the statistics of photographs and of degraded copies of them."
     native = []
     strength = []
     for number, images in enumerate((paths, [_reduce(path) for path in paths])):
