@@ -91,7 +91,7 @@ def fit_models(
     "The three models."
     config = RunConfig('lite', modality='image', seed=seed)
     main = fit_head(rows.without(OUTSIDE_BLOCKS), config)
-    robust = fit_robust_head(main, rows, seed, anchors).head
+    robust = fit_robust_head(main, rows, config, anchors).head
     return dict(zip(MODELS, (main.head, robust.expert, robust), strict=True))
 
 # %% ../../nbs/experiments/660_outside.ipynb #b85faf1f
