@@ -170,14 +170,14 @@ def split_validation(
     return next(iter(splitter.split(np.zeros(n), groups=groups)))
 
 # %% ../nbs/034_groups.ipynb #22e839ca
-FEW_GROUPS = 20  # fewer say little about new groups; results within each of so few are shown
+FEW_GROUPS = 20  # results for new groups are uncertain with fewer; results within each of so few are shown
 
 # %% ../nbs/034_groups.ipynb #92e3fcb1
 def few_groups_note(
     n_groups: int,  # of the training images; 0 for no groups
     name: str,  # the column
 ) -> str:  # '' if the groups are not few
-    "A sentence about how little the domain score and the intervals know of new groups."
+    "A note that domain score and intervals are rough for new groups, because there are few groups."
     if not 0 < n_groups < FEW_GROUPS:
         return ''
     return (

@@ -71,7 +71,7 @@ class Region:
 # %% ../nbs/036_regions.ipynb #70383306
 @dataclass(frozen=True)
 class Judgement:
-    "What a vision-language model or a person says about one image."
+    "The judgement of one image by a vision-language model or a person."
 
     answer: str | None = None  # No, Somewhat or Yes: is anything unrealistic?
     description: str | None = None  # one sentence
@@ -247,7 +247,7 @@ def _from_annotation(annotation: dict, category: str, size: tuple) -> Region:
 
 # %% ../nbs/036_regions.ipynb #79530467
 def _load_coco(path: Path) -> dict:
-    "The JSON of a COCO file. Raises `RealnessError` if it is none."
+    "The JSON of a COCO file. Raises `RealnessError` for a file of another kind."
     if not path.is_file():
         raise RealnessError(f'{path}: there is no such file; {CHECK_NAME}')
     try:

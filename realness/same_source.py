@@ -58,7 +58,7 @@ _MIN_IMAGES = 50  # for the mean of the vectors; fewer images are not compared b
 
 
 def _unit_vectors(vectors):
-    "Vectors of length 1 after the mean is subtracted; at right angles if the images are too few for a mean."
+    "Vectors of length 1 after the mean is subtracted; orthogonal if there are too few images for a mean."
     if len(vectors) < _MIN_IMAGES:
         return np.eye(len(vectors))
     centred = np.asarray(vectors, float) - np.mean(vectors, 0)

@@ -60,6 +60,8 @@ def test_the_life_of_a_judged_run(realness, judged_data):
     assert rated['mos_lo'] < rated['mos'] < rated['mos_hi']
     assert 0 <= rated['head_trust'] <= 1
 
+    check_describe(realness, run, settings)
+
     described_test = data / 'train/image_descriptions.csv'
     rows.to_csv(described_test, index=False)
     evaluated = realness('evaluate', run, '--data', data / 'train', **settings)
@@ -77,6 +79,24 @@ def test_the_life_of_a_judged_run(realness, judged_data):
     assert again[unrated]['mos'] == scores[unrated]['mos']
     result = realness('calibrate', plain, '--data', described, '--out', judged_data / 'no', **settings)
     assert (result.code, 'was trained without judgements' in result.err) == (2, True)
+
+
+def check_describe(realness, run, settings):
+    """Assert that `predict --describe` uses the rating of a new answer, without a table as well."""
+    pytest.importorskip('openai', reason='needs the extra describe: pip install "realness[describe]"')
+    from realness.demo import demo_data
+    from realness.describe import ReplayServer
+
+    image = demo_data() / 'test/images/f22.png'
+    with ReplayServer([image]) as server:
+        model = ['--base-url', server.url, '--model', server.model]
+        result = realness('predict', run, image, '--describe', *model, '--json', **settings)
+    assert result.code == 0, result.err
+    row = json.loads(result.out)
+    assert row['sources'] == 'image+description+judgement'
+    assert row['judgement'].startswith('rating ')
+    # The demo describes this image in the table beside it. That description was used.
+    assert row['sentence_source'] == 'beside'
 
 
 def test_check_names_bad_judgements(realness, tmp_path):

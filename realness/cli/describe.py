@@ -8,6 +8,7 @@ __all__ = ['DescribeMissing', 'DescriberChoice', 'print_plan', 'print_descriptio
 
 # %% ../../nbs/564_cli_describe.ipynb #87364f9e
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -29,15 +30,17 @@ def _format_tokens(estimate):
     return text if cost is None else f'{text}, cost {cost:.4f}'
 
 # %% ../../nbs/564_cli_describe.ipynb #a0520b1b
+_COUNTED = {'pictures': 'image', 'to_ask': 'request'}  # key of an estimate -> noun
+
+
 def print_plan(
     estimate: dict,  # what `realness.describe.estimate.plan` returned
     describer,
 ):
     "Print what a run would send."
     print(describer)
-    print(
-        f'{estimate["pictures"]} images, {estimate["kept"]} of them described; {estimate["to_ask"]} requests'
-    )
+    images, requests = (format_count(estimate[name], noun) for name, noun in _COUNTED.items())
+    print(f'{images}, {estimate["kept"]} of them described; {requests}')
     if estimate['bytes']:
         print(f'about {estimate["bytes"] / 1e6:.1f} MB would be sent')
     print(_format_tokens(estimate))
@@ -82,7 +85,9 @@ def print_described(
         show(f'note: {note}')
     if table is not None:
         record = table.with_suffix('.json')
-        show(f'{len(result.rows)} rows in {table}; prompt, model and token counts in {record}')
+        show(
+            f'{format_count(len(result.rows), "row")} in {table}; prompt, model and token counts in {record}'
+        )
     errors = [f'{row["filename"]}: {row["problem"]}' for row in result.rows if row['status'] in FAILED]
     print_warnings(errors)
     if errors:
@@ -137,7 +142,8 @@ def describe(  # noqa: PLR0913
 
 # %% ../../nbs/564_cli_describe.ipynb #23bed349
 DescribeMissing = flag(
-    'First describe the images that have no description, with a model selected below.',
+    'First ask a model, selected below, about images that have no description; if the run or the map uses '
+    'judgements or regions, also about images without them.',
     '--describe',
 )
 DescriberChoice = Annotated[
@@ -147,20 +153,21 @@ DescriberChoice = Annotated[
 
 # %% ../../nbs/564_cli_describe.ipynb #9568bad8
 def describe_missing(
-    images: list,  # what `collect` returned
-    descriptions: Path | None,  # a table of descriptions
+    sources,  # a `DescriptionSources`; the answers are added to it
+    lacks: Callable | None,  # see `realness.describe.missing_descriptions.complete`
     config: DescriberConfig,
-    table: Path | None,  # where new descriptions are stored
+    table: Path | None,  # where new answers are stored
     device: str | None = None,
-):  # a function that finds descriptions, see `Sentences`
-    "Describe the images that have no description, and return a function that finds all descriptions."
-    from realness.describe.missing_descriptions import fill_in
+):  # the `Described`
+    "Ask a model about images that lack a description or judgement, and print a summary."
+    from realness.describe.missing_descriptions import complete
     from realness.describe.options import make_describer
-    from realness.inputs import Sentences
 
-    find, result = fill_in(images, Sentences(images, descriptions), make_describer(config, device), out=table)
+    result = complete(sources, make_describer(config, device), lacks, out=table)
     print_error(f'described: {result}' + (f'; stored in {table}' if table else ''))
-    return find
+    for note in result.notes:
+        print_error(f'note: {note}')
+    return result
 
 # %% ../../nbs/564_cli_describe.ipynb #ebc9d900
 def check_describe_options(

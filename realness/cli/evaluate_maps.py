@@ -13,12 +13,12 @@ import typer
 
 from .commands import command
 from .common import Json, path_option
-from .heatmap import add_regions, choose_images
+from .heatmap import choose_images
 from .options import Fields
 from .output import nan_to_none, print_json, print_table
 from ..config import RealnessError, format_count
 from ..localization.evaluation_options import EvaluationOptions
-from ..localization.map_request import MapRequest
+from ..localization.map_request import MapRequest, add_regions
 from ..localization.variants import VARIANTS
 
 # %% ../../nbs/571_cli_evaluate_maps.ipynb #7aa94ccf
@@ -103,6 +103,8 @@ def evaluate_maps(  # noqa: PLR0913
     and maps of the regions and the description of another image. A second annotator (--second) shows how
     well people or models agree.
     """
+    from realness.description_sources import DescriptionSources
+    from realness.inputs import collect
     from realness.localization.evaluate_maps import evaluate_maps as evaluate
 
     if truth is None:
@@ -112,6 +114,8 @@ def evaluate_maps(  # noqa: PLR0913
     requested, table = choose_images(images, False, table)
     only_maps = options.maps and not variants
     requests = [] if only_maps else make_requests(variants, request)
-    requests = [add_regions(request, table) for request in requests]
+    requested = collect(requested)
+    sources = DescriptionSources(requested, table)
+    requests = [add_regions(request, sources) for request in requests]
     result = evaluate(requested, truth, requests, options, table)
     _print_evaluation(result, options, as_json)

@@ -4,10 +4,9 @@
 
 # %% auto #0
 __all__ = ['find_table', 'list_images', 'choose_images', 'print_maps', 'print_stage', 'print_note', 'check_request',
-           'add_regions', 'save_options', 'heatmap']
+           'note_regions', 'save_options', 'heatmap']
 
 # %% ../../nbs/570_cli_heatmap.ipynb #5ae60ab4
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,9 +18,8 @@ from .describe import DescribeMissing, DescriberChoice, check_describe_options, 
 from .options import Fields, field_options
 from .output import print_error, print_json, print_table, print_warnings
 from ..config import TABLE, RealnessError, base_dir, format_count
-from ..localization.map_request import MapRequest
+from ..localization.map_request import MapRequest, add_regions
 from ..map_style import MapStyle
-from ..regions import has_regions
 
 # %% ../../nbs/570_cli_heatmap.ipynb #feda2105
 def find_table(
@@ -137,18 +135,15 @@ def check_request(
     if unused:
         raise RealnessError(f'{unused[0]} has no effect on --variant {request.variant}; leave it out')
 
-# %% ../../nbs/570_cli_heatmap.ipynb #344ad6aa
-def add_regions(
+# %% ../../nbs/570_cli_heatmap.ipynb #abb4d4a2
+def note_regions(
     request: MapRequest,
-    *tables,  # CSV tables that may have the column `regions`; None = no table
-) -> MapRequest:
-    "Use the regions of the first table that has some, if the variant draws regions."
-    if request.regions is not None or not request.uses('regions'):
-        return request
-    for table in tables:
-        if table is not None and Path(table).is_file() and has_regions(table):
-            return replace(request, regions=table)
-    return request
+    judgements: dict,  # image name -> `Judgement`: new answers
+):
+    "Tell the user about regions that the variant does not draw."
+    n = sum(bool(judgement.regions) for judgement in judgements.values())
+    if n and not request.uses('regions'):
+        print_note(f'the answers mark regions in {format_count(n, "image")}; --variant fused draws them')
 
 # %% ../../nbs/570_cli_heatmap.ipynb #adc1e978
 def save_options(
@@ -192,6 +187,7 @@ def heatmap(  # noqa: PLR0913
     needs no description either) or `--clip lite-clip`. `--variant pointed` and `--variant fused` draw the
     regions of `--regions`, of the table, or of `--describe`.
     """
+    from realness.description_sources import DescriptionSources
     from realness.inputs import collect
     from realness.localization.batch_maps import make_maps
     from realness.localization.map_maker import make_maker
@@ -201,10 +197,12 @@ def heatmap(  # noqa: PLR0913
     requested, table = choose_images(images, all_images, table)
     requested = collect(requested, print_note)
     out = out or base_dir() / 'heatmaps'
-    tables = [out / 'descriptions.csv' if describe else None, table]
+    sources = DescriptionSources(requested, table, description=text)
     if describe:
-        table = describe_missing(requested, table, config, tables[0], request.device)
-    request = add_regions(request, *tables)
+        lacks = sources.lacks_regions if request.uses('regions') else None
+        described = describe_missing(sources, lacks, config, out / 'descriptions.csv', request.device)
+        note_regions(request, described.judgements)
+    maker = make_maker(add_regions(request, sources))
     settings = save_options(request, style, overwrite)
-    rows = make_maps(requested, out, text, table, print_note, maker=make_maker(request), **settings)
+    rows = make_maps(requested, out, table=sources, log=print_note, maker=maker, **settings)
     print_maps(rows, out, as_json)

@@ -33,7 +33,7 @@ PART_COLUMNS = ('part', *[column for column in COLUMNS if column not in ('MOS', 
 
 
 class PartTable(RowTable):
-    "A CSV table of the single answers."
+    "A CSV table of the individual answers."
 
     columns = PART_COLUMNS
     source_column = 'asked'
@@ -54,7 +54,7 @@ class MemoryParts(MemoryTable):
 def parts_path(
     table: Path,  # such as descriptions.csv
 ) -> Path:  # descriptions.parts.csv
-    "Where the single answers of a table are stored."
+    "Where the individual answers of a table are stored."
     return Path(table).with_suffix('.parts.csv')
 
 # %% ../../nbs/439_answer_store.ipynb #548ec713
@@ -109,7 +109,7 @@ def combine_parts(
 
 # %% ../../nbs/439_answer_store.ipynb #5f20e0ca
 class AnswerStore:
-    "The rows of a run: what is missing, what has arrived, and how boxes are read."
+    "The rows of a run: which answers are missing or have arrived, and how boxes are read."
 
     def __init__(
         self,
@@ -186,7 +186,7 @@ class AnswerStore:
         return row if is_current else None
 
     def _complete(self, name):
-        "Add the combined row of an image if all of its answers are there."
+        "Add the combined row of an image if all of its answers have arrived."
         rows = [(part, self._find(part)) for part in self.expected[name]]
         if any(row is None or row['status'] in FAILED for _, row in rows):
             return

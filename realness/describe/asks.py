@@ -18,7 +18,7 @@ from ..registry import Registry
 # %% ../../nbs/419_asks.ipynb #fa83a4c4
 @dataclass(frozen=True)
 class Ask:
-    "A question about an image; an entry of `ASKS`."
+    "A kind of question about an image; an entry of `ASKS`."
 
     summary: str
     prompt: str  # template with {max_words}

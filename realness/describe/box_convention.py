@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import log
 
+from ..config import format_count
 from .boxes import BOX_SCALES, ORDERS, BoxConvention, box_problem
 
 # %% ../../nbs/414_box_convention.ipynb #600800e4
@@ -98,7 +99,7 @@ class RecognisedConvention:
     @property
     def note(self) -> str:
         "What to tell the user; '' if the model follows the prompt."
-        basis = f'{self.n_boxes} boxes in {self.n_images} answers'
+        basis = f'{self.n_boxes} boxes in {format_count(self.n_images, "answer")}'
         if self.convention != BoxConvention():
             return (
                 f'the model gives boxes as {self.convention} ({basis}); all regions were converted from them'

@@ -51,7 +51,7 @@ def _read_rating(value) -> tuple:  # (number or None, list of problems)
 
 # %% ../../nbs/415_judgements.ipynb #380fa2d2
 def _first(values, *names):
-    "The first of several values that is there."
+    "The first of several values that is not missing."
     return next((values[name] for name in names if values.get(name) is not None), None)
 
 # %% ../../nbs/415_judgements.ipynb #3093f212

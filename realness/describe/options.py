@@ -141,7 +141,7 @@ class DescribeOptions:
     # Show large images whole and in overlapping tiles. Each tile is one more request.
     tiles: bool = False
     # How the model writes boxes: auto (recognised over all answers), thousandths, fractions, percent or
-    # pixels; with -yx behind it if y comes first.
+    # pixels; append -yx if y comes first.
     boxes: str = AUTO
     # Randomness of the answers, 0 or more. Default: 0 for one vote, 0.7 for several.
     temperature: float | None = None

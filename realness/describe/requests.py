@@ -26,10 +26,7 @@ from .views import WHOLE, cut_view
 from ..images import ImageError, file_digest
 
 # %% ../../nbs/437_requests.ipynb #a61144a6
-_LONGEST_WAIT = 300.0  # seconds; limit for a waiting time that the server names
-
-
-def _make_wait(backoff):
+def _make_wait(backoff, longest=300.0):  # seconds; limit for a waiting time that the server names
     "The waiting time for tenacity: as named by the server, otherwise growing and partly random."
     from tenacity import wait_exponential, wait_random
 
@@ -39,7 +36,7 @@ def _make_wait(backoff):
         after = getattr(state.outcome.exception(), 'after', None)
         if after is None:
             return growing(state)
-        return min(after, _LONGEST_WAIT) + growing(state) * 0.1
+        return min(after, longest) + growing(state) * 0.1
 
     return wait
 
@@ -101,6 +98,16 @@ def _reply_cells(reply) -> dict:
     return dict(said=said, tokens_in=reply.tokens_in, tokens_out=reply.tokens_out)
 
 # %% ../../nbs/437_requests.ipynb #7491202f
+def _empty_row(part, describer) -> dict:
+    "The row of an image before its answer."
+    return dict.fromkeys(COLUMNS) | dict(
+        filename=part.name,
+        description='',
+        sentence_source=describer.name,
+        digest=file_digest(part.path, missing_ok=True),
+    )
+
+# %% ../../nbs/437_requests.ipynb #75688893
 def request_description(
     part: Part,
     describer,  # see `realness.describe.describer`
@@ -109,12 +116,7 @@ def request_description(
     convention: BoxConvention = ASKED_CONVENTION,  # in which boxes are read
 ) -> dict:  # a row with `COLUMNS`; `asked` is None
     "Ask about an image or a part of it. Raises `RealnessError` for a problem that concerns all images."
-    row = dict.fromkeys(COLUMNS) | dict(
-        filename=part.name,
-        description='',
-        sentence_source=describer.name,
-        digest=file_digest(part.path, missing_ok=True),
-    )
+    row = _empty_row(part, describer)
     retrying = _make_retrying(inquiry.options, stopped or threading.Event())
     try:
         image = cut_view(part.path, part.view)
@@ -126,6 +128,16 @@ def request_description(
     return row | cells | _reply_cells(reply)
 
 # %% ../../nbs/437_requests.ipynb #475d7a39
+def _arrivals(outcomes, n, seconds):
+    "Up to `n` entries of a queue, as they arrive within some seconds."
+    end = time.monotonic() + seconds
+    for _ in range(n):
+        try:
+            yield outcomes.get(timeout=max(0, end - time.monotonic()))
+        except Empty:
+            return
+
+# %% ../../nbs/437_requests.ipynb #3514ca46
 class ThreadRunner:
     "Calls a function in several threads, and handles the results in the calling thread."
 
@@ -184,12 +196,7 @@ class ThreadRunner:
 
     def _handle_pending(self):
         "Handle the results that arrive within `grace` seconds."
-        end = time.monotonic() + self.grace
-        while self._pending:
-            try:
-                result, error = self._outcomes.get(timeout=max(0, end - time.monotonic()))
-            except Empty:
-                return
+        for result, error in _arrivals(self._outcomes, self._pending, self.grace):
             self._pending -= 1
             if not error:
                 self.handle(result)

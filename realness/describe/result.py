@@ -9,8 +9,10 @@ __all__ = ['Described']
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..config import format_count
 from .answers import STATUSES
 from .options import token_cost
+from ..judgement_columns import read_judgement
 
 # %% ../../nbs/434_result.ipynb #be235c98
 @dataclass
@@ -25,7 +27,7 @@ class Described:
     seconds: float = 0.0
     price: tuple | None = None  # for a million input tokens and a million output tokens
     table: Path | None = None  # where the rows were written; None for nowhere
-    notes: list = field(default_factory=list)  # sentences about the run as a whole
+    notes: list = field(default_factory=list)  # notes about the run as a whole
     about: dict = field(default_factory=dict)  # what was asked and how the answers were read, for the record
 
     @property
@@ -48,10 +50,16 @@ class Described:
             if row['description']
         }
 
+    @property
+    def judgements(self) -> dict:
+        "`Judgement` by image name; images without one are left out."
+        judgements = {row['filename']: read_judgement(row) for row in self.rows}
+        return {name: judgement for name, judgement in judgements.items() if judgement is not None}
+
     def __repr__(self):
         counts = ', '.join(f'{n} {status}' for status, n in self.counts.items())
-        parts = [f'{len(self.rows)} images: {counts or "none described"}']
-        parts.append(f'{self.answered} answers in {self.seconds:.0f} s')
+        parts = [f'{format_count(len(self.rows), "image")}: {counts or "none described"}']
+        parts.append(f'{format_count(self.answered, "answer")} in {self.seconds:.0f} s')
         if self.remaining:
             parts.append(f'{self.remaining} left out because of the limit')
         if self.tokens_in or self.tokens_out:

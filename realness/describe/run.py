@@ -8,7 +8,7 @@ __all__ = ['describe']
 # %% ../../nbs/440_describe.ipynb #c8046865
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..config import RealnessError, track
@@ -36,7 +36,15 @@ def _reading_facts(reading, answer_format) -> dict:
         answers_with_boxes=recognised.n_images,
     )
 
+# %% ../../nbs/440_describe.ipynb #90fd69e6
+def _scale_note(ratings) -> str:
+    "What to tell the user about ratings that do not use the scale of 0-100."
+    if len(ratings) < MIN_IMAGES or max(ratings) > 10:
+        return ''
+    highest = f'no rating of {len(ratings)} is above {max(ratings):g}'
+    return f'{highest}: the model may use a scale other than 0-100'
 
+# %% ../../nbs/440_describe.ipynb #6c751ad6
 def _reading_notes(reading, answer_format) -> list:
     "Sentences about the answers for the user."
     if not reading.n_answers:
@@ -45,36 +53,57 @@ def _reading_notes(reading, answer_format) -> list:
     notes = [f'answers by {answer_format}: {share}', reading.recognised.note, _scale_note(reading.ratings)]
     return list(filter(None, notes))
 
-
-def _scale_note(ratings) -> str:
-    "What to tell the user about ratings that do not use the scale of 0-100."
-    if len(ratings) < MIN_IMAGES or max(ratings) > 10:
-        return ''
-    return (
-        f'no rating of {len(ratings)} is above {max(ratings):g}: the model may use a scale other than 0-100'
-    )
-
 # %% ../../nbs/440_describe.ipynb #03ac8b09
 @dataclass
+class _Failures:
+    "Counts failed requests in a row."
+
+    patience: int
+    n: int = 0
+
+    def check(self, row):
+        "Count a row. Raises `RealnessError` when there were too many failures."
+        self.n = self.n + 1 if row['status'] == 'error' else 0
+        if self.n >= self.patience:
+            problem = f'the last {self.n} requests failed, the last with: {row["problem"]}'
+            raise RealnessError(f'{problem}; check the server and run the same command again')
+
+# %% ../../nbs/440_describe.ipynb #78b268e1
+def _count_row(result, row):
+    "Add the answer and the tokens of a row to the counts of a run."
+    result.answered += row['status'] not in FAILED
+    result.tokens_in += row['tokens_in'] or 0
+    result.tokens_out += row['tokens_out'] or 0
+
+# %% ../../nbs/440_describe.ipynb #b7b4b776
+def _complete_result(result, store, describer, reads_regions):
+    "Complete the table, and put its rows and what is known about the answers into the result."
+    reading = store.finish()
+    rows = store.table.rows
+    result.rows = [parse_row(rows[name]) for name in store.paths if name in rows]
+    if reads_regions:
+        answer_format = getattr(describer, 'answer_format', 'prompt')
+        result.notes += _reading_notes(reading, answer_format)
+        result.about = _reading_facts(reading, answer_format)
+
+# %% ../../nbs/440_describe.ipynb #e80a65f7
 class _Run:
     "One call of `describe`."
 
-    describer: object
-    inquiry: Inquiry
-    store: AnswerStore
-    result: Described
-    stopped: threading.Event = field(default_factory=threading.Event)
-    failures: int = 0  # in a row
-
-    @property
-    def options(self):
-        return self.inquiry.options
+    def __init__(self, describer, inquiry: Inquiry, store: AnswerStore, result: Described):
+        self.describer = describer
+        self.inquiry = inquiry
+        self.store = store
+        self.result = result
+        self.stopped = threading.Event()
+        self.failures = _Failures(inquiry.options.patience)
 
     def execute(self):
         "Send the requests that are needed, and complete the result."
+        options = self.inquiry.options
         needed = self.store.open()
-        requests = needed[: self.options.limit]
-        parallel = self.options.parallel or self.describer.parallel
+        requests = needed[: options.limit]
+        parallel = options.parallel or self.describer.parallel
         runner = ThreadRunner(self.request, self.receive, parallel, self.stopped)
         started = time.perf_counter()
         try:
@@ -87,16 +116,9 @@ class _Run:
         return self.result
 
     def finish(self):
-        "Complete the table and the rows of the result."
         if self.stopped.is_set():
             self.describer.close()  # ends requests that still wait for an answer
-        reading = self.store.finish()
-        rows = [self.store.table.rows[name] for name in self.store.paths if name in self.store.table.rows]
-        self.result.rows = [parse_row(row) for row in rows]
-        if self.inquiry.kind.has_regions:
-            answer_format = getattr(self.describer, 'answer_format', 'prompt')
-            self.result.notes += _reading_notes(reading, answer_format)
-            self.result.about = _reading_facts(reading, answer_format)
+        _complete_result(self.result, self.store, self.describer, self.inquiry.kind.has_regions)
 
     def request(self, part):
         row = request_description(part, self.describer, self.inquiry, self.stopped, self.store.convention)
@@ -105,20 +127,9 @@ class _Run:
     def receive(self, answer):
         part, row = answer
         self.store.add(part, row)
-        self.result.answered += row['status'] not in FAILED
-        self.result.tokens_in += row['tokens_in'] or 0
-        self.result.tokens_out += row['tokens_out'] or 0
+        _count_row(self.result, row)
         if not self.stopped.is_set():
-            self.check_failures(row)
-
-    def check_failures(self, row):
-        "Raise after many failures in a row."
-        self.failures = self.failures + 1 if row['status'] == 'error' else 0
-        if self.failures >= self.options.patience:
-            raise RealnessError(
-                f'the last {self.failures} requests failed, the last with: {row["problem"]}; '
-                'check the server and run the same command again'
-            )
+            self.failures.check(row)
 
 # %% ../../nbs/440_describe.ipynb #dc81a61a
 def _stored_convention(record: dict, option: str) -> BoxConvention:
@@ -127,6 +138,28 @@ def _stored_convention(record: dict, option: str) -> BoxConvention:
     return parse_convention(record.get('boxes', default))
 
 # %% ../../nbs/440_describe.ipynb #463945e9
+def _open_store(images, describer, inquiry, table, before) -> AnswerStore:
+    "The answers that a table has, and the images that are still to be described."
+    convention = _stored_convention(before, inquiry.options.boxes)
+    if inquiry.options.overwrite:
+        parts_path(table.path).unlink(missing_ok=True)
+    return AnswerStore(images, inquiry, getattr(describer, 'side', None), table, convention)
+
+# %% ../../nbs/440_describe.ipynb #d651a364
+def _describe_in_table(images, describer, inquiry, result):
+    "Describe images and write the table of the result, and the record beside it."
+    overwrite = inquiry.options.overwrite
+    with lock_table(result.table):
+        before = {} if overwrite else read_record(result.table)
+        table = open_table(result.table, describer, inquiry, overwrite)
+        store = _open_store(images, describer, inquiry, table, before)
+        try:
+            return _Run(describer, inquiry, store, result).execute()
+        finally:
+            if table.working_path.is_file():
+                write_record(table, describer, inquiry, result, before)
+
+# %% ../../nbs/440_describe.ipynb #efe17911
 def describe(
     requested: list,  # images and folders, or what `collect` returned
     describer,  # an `Endpoint`, `LocalModel`, `Fallback`, or an object with the same interface
@@ -142,20 +175,10 @@ def describe(
     options = replace(options or DescribeOptions(), **changes)
     images = collect(requested)
     inquiry, note = find_inquiry(out, describer, options)
-    side = getattr(describer, 'side', None)
     notes = [note] if note else []
     result = Described([], price=options.price, table=Path(out) if out else None, notes=notes)
-    if out is None:
-        store = AnswerStore(images, inquiry, side, MemoryTable(request_mark(describer, inquiry)))
-        return _Run(describer, inquiry, store, result).execute()
-    with lock_table(Path(out)):
-        before = {} if options.overwrite else read_record(out)
-        table = open_table(out, describer, inquiry, options.overwrite)
-        if options.overwrite:
-            parts_path(table.path).unlink(missing_ok=True)
-        store = AnswerStore(images, inquiry, side, table, _stored_convention(before, options.boxes))
-        try:
-            return _Run(describer, inquiry, store, result).execute()
-        finally:
-            if table.working_path.is_file():
-                write_record(table, describer, inquiry, result, before)
+    if result.table is not None:
+        return _describe_in_table(images, describer, inquiry, result)
+    table = MemoryTable(request_mark(describer, inquiry))
+    side = getattr(describer, 'side', None)
+    return _Run(describer, inquiry, AnswerStore(images, inquiry, side, table), result).execute()

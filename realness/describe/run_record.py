@@ -48,32 +48,20 @@ def read_record(
     return record
 
 # %% ../../nbs/435_run_record.ipynb #fdf4001c
-_COMPARED = (
-    'sentence_source',
-    'ask',
-    'prompt',
-    'side',
-    'votes',
-    'tiles',
-    'min_side',
-    'temperature',
-    'clip',
-    'localizer',
-    'limits',
-)
-
-
 def _brief(value) -> str:
     "A value for a message; long texts are cut."
     text = repr(value)
     return text if len(text) <= 70 else f'{text[:60]}...'
 
+# %% ../../nbs/435_run_record.ipynb #c1cdab22
+_ASKED = ('sentence_source', 'ask', 'prompt', 'side', 'votes', 'tiles', 'min_side', 'temperature')
+_COMPARED = (*_ASKED, 'clip', 'localizer', 'limits')  # the last three are those of the fallback
+
 
 def _list_differences(record, settings):
     "The differences between a record and the settings of this run; '' for none."
-    names = [
-        name for name in _COMPARED if name in record and name in settings and record[name] != settings[name]
-    ]
+    both = [name for name in _COMPARED if name in record and name in settings]
+    names = [name for name in both if record[name] != settings[name]]
     if 'ask' in names and 'prompt' in names:
         names.remove('prompt')  # follows from the question
     return '; '.join(f'{name} {_brief(record[name])}, now {_brief(settings[name])}' for name in names)
@@ -100,26 +88,6 @@ def open_table(
         ) from e
 
 # %% ../../nbs/435_run_record.ipynb #a642f84c
-def find_inquiry(
-    path: Path | str | None,  # of the table; None for no table
-    describer,
-    options: DescribeOptions,
-) -> tuple:  # (the `Inquiry`, a note for the user or '')
-    "What a run asks: the default, or the question with which an existing table was begun."
-    default = make_inquiry(default_ask(describer, options), options)
-    is_open = options.ask is None and path is not None and Path(path).is_file() and not options.overwrite
-    if not is_open or _fits(path, describer, default):
-        return default, ''
-    for ask in ASKS:
-        if options.tiles and not ASKS[ask].has_regions:
-            continue
-        inquiry = make_inquiry(ask, options)
-        if _fits(path, describer, inquiry):
-            note = f'{path}: was begun with --ask {ask} and is continued with it'
-            return inquiry, f'{note}; for another question name another file'
-    return default, ''
-
-
 def _fits(path, describer, inquiry) -> bool:
     "Whether the rows of a table are answers to this question."
     try:
@@ -128,6 +96,34 @@ def _fits(path, describer, inquiry) -> bool:
         return False
     return True
 
+# %% ../../nbs/435_run_record.ipynb #d4b6ff59
+def _find_question(path, describer, options) -> Inquiry | None:
+    "The question with which a table was begun; None if it is none of `ASKS`."
+    for ask in ASKS:
+        if options.tiles and not ASKS[ask].has_regions:
+            continue
+        inquiry = make_inquiry(ask, options)
+        if _fits(path, describer, inquiry):
+            return inquiry
+    return None
+
+# %% ../../nbs/435_run_record.ipynb #b5e1e3a0
+def find_inquiry(
+    path: Path | str | None,  # of the table; None for no table
+    describer,
+    options: DescribeOptions,
+) -> tuple:  # (the `Inquiry`, a note for the user or '')
+    "What a run asks: the default, or the question with which an existing table was begun."
+    default = make_inquiry(default_ask(describer, options), options)
+    is_begun = options.ask is None and path is not None and Path(path).is_file() and not options.overwrite
+    if not is_begun or _fits(path, describer, default):
+        return default, ''
+    inquiry = _find_question(path, describer, options)
+    if inquiry is None:
+        return default, ''
+    note = f'{path}: was begun with --ask {inquiry.ask} and is continued with it'
+    return inquiry, f'{note}; for another question name another file'
+
 # %% ../../nbs/435_run_record.ipynb #983cd0be
 def _total_tokens(table, name, before, used):
     "Tokens of all runs: the sum over the table, or the recorded sum plus `used`, whichever is larger."
@@ -135,6 +131,14 @@ def _total_tokens(table, name, before, used):
     return max(stored, before.get(name, 0) + used)
 
 # %% ../../nbs/435_run_record.ipynb #86a94bcb
+def _settings(describer, inquiry, result) -> dict:
+    "The describer, the question and how the answers were read, for the record."
+    about = describer.about | inquiry.about | result.about
+    if about.get('max_tokens', 0) is None:
+        about['max_tokens'] = inquiry.kind.max_tokens
+    return dict(sentence_source=describer.name, **about)
+
+# %% ../../nbs/435_run_record.ipynb #be96d16e
 def write_record(
     table: DescriptionTable,
     describer,
@@ -143,25 +147,16 @@ def write_record(
     before: dict,  # the record before this run, see `read_record`
 ) -> dict:  # the record
     "Write the record beside a table, and return it."
-    rows = table.rows.values()
-    tokens_in = _total_tokens(table, 'tokens_in', before, result.tokens_in)
-    tokens_out = _total_tokens(table, 'tokens_out', before, result.tokens_out)
-    about = describer.about | inquiry.about | result.about
-    if about.get('max_tokens', 0) is None:
-        about['max_tokens'] = inquiry.kind.max_tokens
-    record = dict(
-        format=1,
-        prompt=inquiry.prompt,
-        asked=table.source,
-        sentence_source=describer.name,
-        **about,
-        rows=len(rows),
-        statuses=dict(Counter(row['status'] for row in rows)),
-        tokens_in=tokens_in,
-        tokens_out=tokens_out,
+    record = dict(format=1, prompt=inquiry.prompt, asked=table.source)
+    record |= _settings(describer, inquiry, result)
+    record |= dict(
+        rows=len(table.rows),
+        statuses=dict(Counter(row['status'] for row in table.rows.values())),
+        tokens_in=_total_tokens(table, 'tokens_in', before, result.tokens_in),
+        tokens_out=_total_tokens(table, 'tokens_out', before, result.tokens_out),
     )
     if result.price:
-        record['cost'] = token_cost(result.price, tokens_in, tokens_out)
+        record['cost'] = token_cost(result.price, record['tokens_in'], record['tokens_out'])
     record['written'] = datetime.now(UTC).isoformat(timespec='seconds')
     with atomic_write(table.path.with_suffix('.json')) as partial:
         partial.write_text(json.dumps(record, ensure_ascii=False, indent=1) + '\n', encoding='utf-8')

@@ -21,7 +21,7 @@ from ..inputs import Sentences, collect
 from .heatmap_object import Heatmap
 from .map_index import map_row, write_index
 from .map_maker import MapInput, MapMaker, make_maker
-from .map_request import make_request
+from .map_request import add_regions, make_request
 
 # %% ../../nbs/252_batch_maps.ipynb #e27962f0
 def _map_key(
@@ -108,12 +108,12 @@ class MapWriter:
         return self.maker.heatmap(MapInput.open(path, text), on_stage)
 
 # %% ../../nbs/252_batch_maps.ipynb #94371878
-def _make_writer(options):
+def _make_writer(options, find=None):
     "Return a `MapWriter` from fields of `SaveOptions` and either fields of `MapRequest` or a `maker`."
     save_names = {f.name for f in fields(SaveOptions)}
     save = SaveOptions(**{name: value for name, value in options.items() if name in save_names})
     request = {name: value for name, value in options.items() if name not in save_names}
-    maker = request.pop('maker', None) or make_maker(make_request(**request))
+    maker = request.pop('maker', None) or make_maker(add_regions(make_request(**request), find))
     return MapWriter(maker, save)
 
 
@@ -192,14 +192,16 @@ def make_maps(
     images: list,  # images and folders, or what `collect` returned
     out: Path | str,  # the output folder
     text: str | None = None,  # one description for all images
-    table=None,  # a CSV with filename and description, or a function such as `Sentences`
+    # a CSV with filename and description, or a function such as `Sentences`; the regions of a
+    # `DescriptionSources` are used too
+    table=None,
     log: Callable = _ignore,  # called once with each note about the maps
     **options,  # as for `make_map`
 ) -> list:  # of rows, see `MAP_COLUMNS`
     "Map many images into a folder. Each map is saved as soon as it is finished; the same call resumes."
-    writer = _make_writer(options)
     images, out = collect(images), Path(out)
     find_description = table if callable(table) else Sentences(images, table, text)
+    writer = _make_writer(options, find_description)
     rows = []
     logged = set()
     try:

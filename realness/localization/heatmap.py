@@ -20,7 +20,7 @@ def _open(image, text, options):
     "Return the `MapInput` of an image. Removes `answer`, `source` and regions from the options."
     item = MapInput.open(image, text, options.pop('answer', None), options.pop('source', None))
     regions = options.get('regions')
-    if regions is None or isinstance(regions, str | Path):
+    if regions is None or isinstance(regions, str | Path) or callable(regions):
         return item
     return replace(item, regions=select_regions(options.pop('regions'), item))
 
@@ -31,7 +31,7 @@ def stages(
     clip=None,  # see `load_clip`
     request: MapRequest | None = None,  # options to start from
     # See `MapRequest`; also `source` (name of the image), `answer` (the whole description), and for
-    # `regions` also a list of `Region`s or a dict of `read_regions`.
+    # `regions` also a list of `Region`s, a dict of `read_regions`, or a function of a path.
     **options,
 ) -> Iterator:  # of `Heatmap`s; the last one is the most accurate
     "Make the map of an image, stage by stage."

@@ -145,7 +145,7 @@ class Shards:
         places = [self.rows[row] for row in rows]
         early, truth, whole = [
             torch.stack(
-                [torch.as_tensor(np.array(getattr(self.shards[i], name)[j])) for i, j in places]
+                [torch.tensor(np.asarray(getattr(self.shards[i], name)[j])) for i, j in places]
             ).float()
             for name in ('early', 'truth', 'whole')
         ]

@@ -43,15 +43,24 @@ def select_regions(
     return regions
 
 # %% ../../nbs/246_pointed_maker.ipynb #faaa4cfb
-class _RegionTables:
-    "Finds the regions of images in one file, or in the tables beside the images."
+def _find_nothing(path):
+    "The regions of an image that nobody judged."
+    return None
 
-    def __init__(self, path: Path | str | None):
-        self.table = None if path is None else read_regions(path)
+
+class _RegionTables:
+    "Finds the regions of images in one file, or by a function and in the tables beside the images."
+
+    def __init__(self, regions):  # a file, a function of a path, or None
+        self.function = regions if callable(regions) else _find_nothing
+        self.table = None if regions is None or callable(regions) else read_regions(regions)
         self._beside = {}  # folder -> regions
 
     def find(self, item: MapInput) -> tuple | None:
         "The regions of an image; None if there are none."
+        regions = self.function(Path(item.path)) if item.path else None
+        if regions is not None:
+            return regions
         table = self._table_beside(item) if self.table is None else self.table
         return find_regions(table, _name_of(item))
 

@@ -75,7 +75,7 @@ def collect_anchors(
     paths: list,  # of photographs
     cache: VectorCache | None = None,
 ) -> Anchors:  # of 4 rows for each photograph
-    "Describe photographs and degraded copies of them."
+    "Compute the statistics of photographs and of degraded copies of them."
     native = []
     strength = []
     for number, images in enumerate((paths, [reduce_photograph(path) for path in paths])):

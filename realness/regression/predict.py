@@ -175,8 +175,12 @@ def _make_requests(requested, descriptions, description, judgements=None):
 
 def _choose_judgements(predictor, requested, descriptions, judgements):
     "The function that finds judgements; None for a run without a fusion."
-    if not predictor.model.fusion or callable(judgements):
-        return judgements if predictor.model.fusion else None
+    if not predictor.model.fusion:
+        return None
+    if judgements is None:
+        judgements = getattr(descriptions, 'judgement', None)  # of a `DescriptionSources`
+    if callable(judgements):
+        return judgements
     is_table = isinstance(descriptions, (str, Path))
     table = descriptions if judgements is None and is_table else judgements
     return Judgements(collect(requested), table)
@@ -191,7 +195,7 @@ def predict(  # noqa: PLR0913 (a published signature)
     overwrite: bool = False,  # delete an existing table
     chunk: int = 64,  # rows between two writes
     # a CSV file, a dictionary file name -> `Judgement`, or a function such as `Judgements`; by default the
-    # table of the descriptions
+    # table of the descriptions, or the judgements of a `DescriptionSources`
     judgements=None,
 ) -> list:  # of rows with `RESULT_COLUMNS`, in the order in which they were requested
     "Score files and folders; with a table, the same call resumes after an interruption."
