@@ -189,8 +189,8 @@ def write_localizer(
 ARCHITECTURES = Registry(
     'localizer architecture'
 )  # name -> (tensors, about) -> localizer, or 'module:function'
-ARCHITECTURES.register('cells', 'realness.localization.localizer:restore_cell_localizer')
-ARCHITECTURES.register('network', 'realness.localization.network_localizer:restore_network_localizer')
+ARCHITECTURES['cells'] = 'realness.localization.localizer:restore_cell_localizer'
+ARCHITECTURES['network'] = 'realness.localization.network_localizer:restore_network_localizer'
 PACKAGED = {'cells': 'localizer', 'network': 'localizer-network'}  # name -> folder of weights in the package
 DEFAULT_LOCALIZER = 'cells'  # a name in `PACKAGED`
 
