@@ -69,6 +69,35 @@ def _draw_boxes(axes, heatmap, share):
         text = f'{region["mean"]:.2g}'
         axes.annotate(text, (x + 2, y + 2), color='white', fontsize=6, va='top', bbox=background)
 
+# %% ../nbs/064_map_figures.ipynb #8d4b0f69
+def _to_corners(region, heatmap):
+    "The outlines of a region in pixels, each n x 2; those of its box if it has none."
+    box = (region.x0, region.y0, region.x1, region.y0, region.x1, region.y1, region.x0, region.y1)
+    size = heatmap.width, heatmap.height
+    return [np.reshape(polygon, (-1, 2)) * size for polygon in region.outline or (box,)]
+
+
+def _draw_label(axes, heatmap, region):
+    "Write the label of a region at the top of its box, within the image."
+    is_left = region.x0 + region.x1 <= 1
+    x = region.x0 * heatmap.width + 3 if is_left else region.x1 * heatmap.width - 3
+    background = dict(facecolor='black', alpha=0.6, pad=0.8, lw=0)
+    place = dict(color='white', fontsize=6, va='top', ha='left' if is_left else 'right', parse_math=False)
+    text = textwrap.shorten(region.label, 32, placeholder='\u2026')
+    axes.text(x, region.y0 * heatmap.height + 3, text, bbox=background, **place)
+
+
+def _draw_marked(axes, heatmap):
+    "Outline the regions from which a map was made, each with its label."
+    from matplotlib.patches import Polygon
+
+    for region in heatmap.marked:
+        for corners in _to_corners(region, heatmap):
+            for colour, width in _LINES:
+                axes.add_patch(Polygon(corners, fill=False, edgecolor=colour, lw=width))
+        if region.label:
+            _draw_label(axes, heatmap, region)
+
 # %% ../nbs/064_map_figures.ipynb #bca57ec0
 def _bar_label(heatmap):
     "The label of the colour bar."
@@ -117,6 +146,7 @@ def _draw_panels(panels, heatmap, map_style):
         _draw_contour(panel, heatmap, share)
     if map_style.boxes:
         _draw_boxes(panel, heatmap, share)
+    _draw_marked(panel, heatmap)
     for axes in panels:
         axes.set_axis_off()
 

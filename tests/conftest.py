@@ -87,6 +87,26 @@ def realness(started):
 
 
 @pytest.fixture
+def realness_here(tmp_path, monkeypatch):
+    """Runs `realness ...` in this process, where nothing depends on a process of its own. Returns a `Result`.
+
+    Libraries are imported once for all calls; the command has its own cache and working folder.
+    """
+    from system import Result
+    from typer.testing import CliRunner
+
+    from realness.cli import app
+
+    def run(*arguments, cache=None):
+        monkeypatch.setenv('REALNESS_CACHE', str(cache or tmp_path / 'cache'))
+        monkeypatch.chdir(tmp_path)
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        return Result(result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+@pytest.fixture
 def cli(realness, trained):
     """Runs `realness ...` with the cache of the trained run. Returns a `Result`."""
 

@@ -23,6 +23,10 @@ import huggingface_hub, pandas, safetensors.torch, scipy.stats, sklearn.model_se
 import timm, torch, torchvision, transformers
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 import matplotlib.pyplot
+try:
+    import openai
+except ImportError:  # the extra describe is not installed
+    pass
 
 assert not any(name.split('.')[0] == 'realness' for name in sys.modules)
 

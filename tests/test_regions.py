@@ -2,6 +2,7 @@
 
 import csv
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -25,6 +26,12 @@ def images(tmp_path_factory):
     rows = ''.join(f'f{number}.png,Yes. It melts.\n' for number in range(3))
     (root / 'image_descriptions.csv').write_text('filename,description\n' + rows)
     return root
+
+
+@pytest.fixture
+def run_here(realness_here, images):
+    """Runs `realness ...` in this process, with a cache that the tests of this file share."""
+    return partial(realness_here, cache=images / 'cache')
 
 
 def write_json(path, content):
@@ -117,8 +124,8 @@ def test_fiftyone_export(tmp_path):
 # --- Maps
 
 
-def test_map_from_a_coco_file(cli, images, tmp_path):
-    result = cli(
+def test_map_from_a_coco_file(realness, images, tmp_path):
+    result = realness(
         'heatmap', images / 'images', '--variant', 'pointed', '--regions', boxes(tmp_path), '--out', tmp_path
     )
     assert result.code == 0, result.err
@@ -130,28 +137,30 @@ def test_map_from_a_coco_file(cli, images, tmp_path):
     assert [facts['marked'][0][name] for name in ('x0', 'y0', 'x1', 'y1')] == list(REGION)
 
 
-def test_map_is_made_again_when_its_regions_change(cli, images, tmp_path):
+def test_map_is_made_again_when_its_regions_change(run_here, images, tmp_path):
     def make(box):
         path = boxes(tmp_path, box=box)
         image = images / 'images/f0.png'
-        result = cli('heatmap', image, '--variant', 'fused', '--regions', path, '--out', tmp_path, '--json')
+        result = run_here(
+            'heatmap', image, '--variant', 'fused', '--regions', path, '--out', tmp_path, '--json'
+        )
         assert result.code == 0, result.err
         return json.loads(result.out)['made']
 
     assert [make(REGION), make(REGION), make((0.5, 0.5, 0.9, 0.9))] == ['now', 'before', 'now']
 
 
-def test_map_without_regions_says_so(cli, images, tmp_path):
-    result = cli('heatmap', images / 'images/f0.png', '--variant', 'pointed', '--out', tmp_path)
+def test_map_without_regions_says_so(run_here, images, tmp_path):
+    result = run_here('heatmap', images / 'images/f0.png', '--variant', 'pointed', '--out', tmp_path)
     assert result.code == 0, result.err
     assert 'no regions are given for this image' in result.err
 
 
-def test_regions_in_the_table_of_descriptions(cli, images, tmp_path):
+def test_regions_in_the_table_of_descriptions(run_here, images, tmp_path):
     path = tmp_path / 'table.csv'
     path.write_text('filename,description,regions\nf0.png,Yes.,"[[0.2, 0.2, 0.6, 0.6]]"\n')
     options = ('--variant', 'pointed', '--data', path, '--out', tmp_path)
-    result = cli('heatmap', images / 'images/f0.png', *options)
+    result = run_here('heatmap', images / 'images/f0.png', *options)
     assert (result.code, 'no regions' in result.err) == (0, False)
 
 
@@ -163,10 +172,10 @@ def test_regions_in_the_table_of_descriptions(cli, images, tmp_path):
         ({'id': 7, 'image_id': 1}, 'annotation 7 (f0.png): there is neither a bbox nor a polygon'),
     ],
 )
-def test_faulty_annotations(cli, images, tmp_path, annotation, problem):
+def test_faulty_annotations(run_here, images, tmp_path, annotation, problem):
     entry = {'id': 1, 'file_name': 'f0.png', 'width': 160, 'height': 120}
     path = write_json(tmp_path / 'faulty.json', {'images': [entry], 'annotations': [annotation]})
-    result = cli('heatmap', images / 'images/f0.png', '--variant', 'pointed', '--regions', path)
+    result = run_here('heatmap', images / 'images/f0.png', '--variant', 'pointed', '--regions', path)
     assert result.code == 2
     assert f'{path}: {problem}' in result.err
 
@@ -174,7 +183,7 @@ def test_faulty_annotations(cli, images, tmp_path, annotation, problem):
 # --- Evaluation
 
 
-def test_evaluation(cli, images, tmp_path):
+def test_evaluation(run_here, images, tmp_path):
     """A map of the truth is perfect; a second call reads the rows and adds a variant."""
     truth, second = boxes(tmp_path, 'truth.json'), boxes(tmp_path, 'b.json', (0.25, 0.2, 0.7, 0.6))
     folder = tmp_path / 'perfect'
@@ -184,7 +193,7 @@ def test_evaluation(cli, images, tmp_path):
     for number in range(3):
         np.save(folder / f'f{number}.npy', mask)
     options = ('--truth', truth, '--second', second, '--maps', folder, '--out', tmp_path / 'out')
-    result = cli('evaluate-maps', images / 'images', *options)
+    result = run_here('evaluate-maps', images / 'images', *options)
     assert result.code == 0, result.err
     rows = {row['variant']: row for row in table(tmp_path / 'out/table.csv')}
     assert [float(rows['perfect'][name]) for name in ('n', 'auroc', 'ap', 'hit')] == [3, 1, 1, 1]
@@ -193,7 +202,7 @@ def test_evaluation(cli, images, tmp_path):
     first = table(tmp_path / 'out/rows.csv')
 
     options += ('--variants', 'pointed', '--regions', second)
-    result = cli('evaluate-maps', images / 'images', *options)
+    result = run_here('evaluate-maps', images / 'images', *options)
     assert result.code == 0, result.err
     more = table(tmp_path / 'out/rows.csv')
     assert [row for row in more if row in first] == first
@@ -203,28 +212,28 @@ def test_evaluation(cli, images, tmp_path):
     }
 
 
-def test_evaluation_against_masks(cli, images, tmp_path):
+def test_evaluation_against_masks(run_here, images, tmp_path):
     masks = tmp_path / 'masks'
     masks.mkdir()
     mask = np.zeros((120, 160), np.uint8)
     mask[24:72, 32:96] = 255
     Image.fromarray(mask).save(masks / 'f1.png')
     options = ('--truth', masks, '--variants', 'pointed', '--regions', boxes(tmp_path), '--json')
-    result = cli('evaluate-maps', images / 'images', *options)
+    result = run_here('evaluate-maps', images / 'images', *options)
     assert result.code == 0, result.err
     rows = {row['variant']: row for row in json.loads(result.out)}
     assert (rows['pointed']['n'], rows['pointed']['hit']) == (1, 1)
     assert rows['pointed']['auroc'] > 0.95
 
 
-def test_rows_of_another_truth_are_kept(cli, images, tmp_path):
+def test_rows_of_another_truth_are_kept(run_here, images, tmp_path):
     """Results are not mixed; --overwrite starts again."""
     truth, other = boxes(tmp_path, 'truth.json'), boxes(tmp_path, 'other.json')
     folder = tmp_path / 'maps'
     folder.mkdir()
     np.save(folder / 'f0.npy', np.zeros((120, 160), np.float32))
     options = ('--maps', folder, '--out', tmp_path / 'out')
-    assert cli('evaluate-maps', images / 'images', '--truth', truth, *options).code == 0
-    result = cli('evaluate-maps', images / 'images', '--truth', other, *options)
+    assert run_here('evaluate-maps', images / 'images', '--truth', truth, *options).code == 0
+    result = run_here('evaluate-maps', images / 'images', '--truth', other, *options)
     assert (result.code, 'was written by an evaluation against' in result.err) == (2, True)
-    assert cli('evaluate-maps', images / 'images', '--truth', other, '--overwrite', *options).code == 0
+    assert run_here('evaluate-maps', images / 'images', '--truth', other, '--overwrite', *options).code == 0

@@ -117,7 +117,7 @@ def test_sidebar_lists_every_page(site, page):
     listed = [link.removeprefix(site) for link in links]
     assert set(page_names()) - set(listed) == set()
     assert listed[:2] == ['index.html', 'tutorials/ten_minutes.html']
-    for_readers = {'how_good.html', 'how_it_works.html', 'howto/read_a_heatmap.html'}
+    for_readers = {'how_good.html', 'how_good_maps.html', 'how_it_works.html', 'howto/read_a_heatmap.html'}
     assert for_readers <= set(listed[:12])
 
 
@@ -187,7 +187,15 @@ def test_slider_without_scripts(site, browser):
 
 @pytest.mark.parametrize(
     'name',
-    ['index', 'tutorials/ten_minutes', 'howto/read_a_heatmap', 'how_good', 'how_it_works', 'explorer'],
+    [
+        'index',
+        'tutorials/ten_minutes',
+        'howto/read_a_heatmap',
+        'how_good',
+        'how_good_maps',
+        'how_it_works',
+        'explorer',
+    ],
 )
 def test_page_fits_a_phone(site, browser, name):
     "A page fits a narrow screen; wider tables and code scroll within their boxes."

@@ -33,14 +33,11 @@ class Ask:
 
 # %% ../../nbs/419_asks.ipynb #00c76a87
 ASKS = Registry('question')
-ASKS.register(
-    'judgement',
-    Ask(
-        'answer word, description, rating and regions',
-        JUDGEMENT_PROMPT,
-        check_judgement,
-        JUDGEMENT_SCHEMA,
-        max_tokens=800,
-    ),
+ASKS['judgement'] = Ask(
+    'answer word, description, rating and regions',
+    JUDGEMENT_PROMPT,
+    check_judgement,
+    JUDGEMENT_SCHEMA,
+    max_tokens=800,
 )
-ASKS.register('sentence', Ask('answer word and description', PROMPT, check_answer))
+ASKS['sentence'] = Ask('answer word and description', PROMPT, check_answer)

@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ..config import RealnessError, atomic_write, track
+from ..config import TABLE, RealnessError, atomic_write, track
 from .running import run_command
 from ..images import load_image
+from ..inputs import read_descriptions
 from ..localization.fused_maker import attention_map, centre_map, fuse, rank_pixels, sharpen
 from ..localization.map_measures import METRICS, mean_interval, measure_map
 from ..localization.pointed_maker import learned_position
@@ -54,10 +55,19 @@ class MarkedImage:
     path: Path
     truth: tuple  # of `Region`s
     regions: tuple  # of `Region`s
+    description: str = ''
+
+
+def _read_texts(path: Path) -> dict:  # stem of an image -> description
+    "The descriptions of a table; none if there is no table."
+    if not path.is_file():
+        return {}
+    rows = read_descriptions(path)
+    return {Path(name).stem: text for name, text in zip(rows.filename, rows.description, strict=True)}
 
 
 def find_marked(
-    data: Path | str,  # a folder with images/, regions.json and judgements.json
+    data: Path | str,  # holds images/, regions.json, judgements.json and image_descriptions.csv
 ) -> list:  # of `MarkedImage`
     "The images that both passes saw. Raises `RealnessError` if there are none."
     data = Path(data)
@@ -66,7 +76,10 @@ def find_marked(
     paths = sorted(path for path in (data / 'images').iterdir() if path.stem in truth.keys() & regions.keys())
     if not paths:
         raise RealnessError(f'{data}: no image has both kinds of regions; the folder needs images/')
-    return [MarkedImage(path, truth[path.stem], regions[path.stem]) for path in paths]
+    texts = _read_texts(data / TABLE)
+    return [
+        MarkedImage(path, truth[path.stem], regions[path.stem], texts.get(path.stem, '')) for path in paths
+    ]
 
 # %% ../../nbs/experiments/665_pointed_maps.ipynb #565a8c78
 def _clip_box(box) -> tuple:
@@ -118,13 +131,13 @@ CHANGES = {
 GRID = (160, 120)  # width, height
 
 
-def _learned_map(path: Path, file: Path) -> np.ndarray:  # height x width
-    "The learned map of an image on the grid, read from a file if it exists."
+def _stored_map(path: Path, file: Path, **options) -> np.ndarray:  # height x width
+    "A map of an image on the grid, read from a file if it exists; `options` are those of `heatmap`."
     if file.is_file():
         return np.load(file)
     from realness.localization.heatmap import heatmap  # loads torch
 
-    values = Image.fromarray(heatmap(path, variant='learned').array).resize(GRID, Image.BOX)
+    values = Image.fromarray(heatmap(path, **options).array).resize(GRID, Image.BOX)
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(file) as partial, open(partial, 'wb') as stream:
         np.save(stream, np.asarray(values))
@@ -203,15 +216,19 @@ def _measure_all(maps: dict, masks: dict, regions: str) -> list:
 def image_rows(
     image: MarkedImage,
     other: MarkedImage,  # another image, for the shuffled control
-    folder: Path,  # where learned maps are stored
+    folder: Path,  # where maps are stored
     seed: int = 0,
 ) -> list:  # of dicts: image, variant, regions, min_severity and metrics
     "The metrics of all maps of an image."
-    learned = _learned_map(image.path, folder / f'{image.path.stem}.npy')
+    file = f'{image.path.stem}.npy'
+    learned = _stored_map(image.path, folder / 'learned' / file, variant='learned')
     attention = Image.fromarray(attention_map(load_image(image.path))).resize(GRID, Image.BOX)
     attention = np.asarray(attention)
     masks = _severity_masks(image, learned.shape)
     controls = control_maps(learned, attention, [seed, *image.path.stem.encode()])
+    if image.description:
+        options = dict(text=image.description, clip='lite-clip')
+        controls['dream'] = _stored_map(image.path, folder / 'dream' / file, **options)
     rows = _measure_all(controls, masks, 'none')
     for name, change in CHANGES.items():
         rng = np.random.default_rng([seed, *image.path.stem.encode()])
@@ -246,7 +263,7 @@ def run(data, out: Path, seed: int, command: str) -> pd.DataFrame:
     others = images[1:] + images[:1]
     rows = []
     for image, other in track(list(zip(images, others, strict=True)), 'images'):
-        rows += image_rows(image, other, out / 'learned', seed)
+        rows += image_rows(image, other, out, seed)
     frame = pd.DataFrame(rows)
     frame = pd.concat([frame, choose_elsewhere(frame[frame.regions.isin(list(SHAPES))])], ignore_index=True)
     return summarise(frame, seed).assign(folds=0, seed=seed, command=command)

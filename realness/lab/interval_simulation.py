@@ -184,10 +184,10 @@ def _doubled(study):
     return _double(*study.bootstrap)
 
 
-SCORE_METHODS.register('bootstrap', _bootstrap)
-SCORE_METHODS.register('over groups', _over_groups)
-SCORE_METHODS.register('widened', _widened)
-SCORE_METHODS.register('doubled', _doubled)
+SCORE_METHODS['bootstrap'] = _bootstrap
+SCORE_METHODS['over groups'] = _over_groups
+SCORE_METHODS['widened'] = _widened
+SCORE_METHODS['doubled'] = _doubled
 
 # %% ../../nbs/358_lab_interval_simulation.ipynb #b5909b9e
 def _t_interval(values, share, count=1):
@@ -212,7 +212,7 @@ def _nadeau_bengio(study):
     return tuple(np.tanh(_t_interval(z, 1 / (FOLDS - 1))))
 
 
-SCORE_METHODS.register('Nadeau-Bengio', _nadeau_bengio)
+SCORE_METHODS['Nadeau-Bengio'] = _nadeau_bengio
 
 # %% ../../nbs/358_lab_interval_simulation.ipynb #8bf20694
 def _z_interval(value, sd):
@@ -228,7 +228,7 @@ def _between_folds(study):
     return _z_interval(value, np.sqrt(bootstrap_variance + between))
 
 
-SCORE_METHODS.register('between folds', _between_folds)
+SCORE_METHODS['between folds'] = _between_folds
 
 # %% ../../nbs/358_lab_interval_simulation.ipynb #c3a1f058
 def _refit(study):
@@ -238,7 +238,7 @@ def _refit(study):
     return _z_interval(srocc(study.y, study.held_out().mean), np.arctanh(scores).std(ddof=1))
 
 
-SCORE_METHODS.register('refit', _refit)
+SCORE_METHODS['refit'] = _refit
 
 # %% ../../nbs/358_lab_interval_simulation.ipynb #2db0eace
 def _pooled_score(model, x, y, images):
@@ -257,8 +257,8 @@ def _paired_widened(study):
     return paired_folds(study.y, study.held_out(0), study.held_out(1), n_boot=_N_BOOT)[1:3]
 
 
-PAIRED_METHODS.register('bootstrap', _paired_bootstrap)
-PAIRED_METHODS.register('widened', _paired_widened)
+PAIRED_METHODS['bootstrap'] = _paired_bootstrap
+PAIRED_METHODS['widened'] = _paired_widened
 
 # %% ../../nbs/358_lab_interval_simulation.ipynb #1e6c8b3f
 def _paired_doubled(study):
@@ -269,8 +269,8 @@ def _paired_nadeau_bengio(study):
     return _t_interval(_fold_scores(study, 0) - _fold_scores(study, 1), 1 / (FOLDS - 1))
 
 
-PAIRED_METHODS.register('doubled', _paired_doubled)
-PAIRED_METHODS.register('Nadeau-Bengio', _paired_nadeau_bengio)
+PAIRED_METHODS['doubled'] = _paired_doubled
+PAIRED_METHODS['Nadeau-Bengio'] = _paired_nadeau_bengio
 
 # %% ../../nbs/358_lab_interval_simulation.ipynb #836069f1
 def _centre(pairs):
@@ -292,9 +292,9 @@ def _control_nadeau_bengio(pairs):
     return _t_interval([srocc(*pair) for pair in pairs], 1 / (FOLDS - 1), _PERMUTATIONS)
 
 
-CONTROL_METHODS.register('bootstrap', _control_bootstrap)
-CONTROL_METHODS.register('doubled', _control_doubled)
-CONTROL_METHODS.register('Nadeau-Bengio', _control_nadeau_bengio)
+CONTROL_METHODS['bootstrap'] = _control_bootstrap
+CONTROL_METHODS['doubled'] = _control_doubled
+CONTROL_METHODS['Nadeau-Bengio'] = _control_nadeau_bengio
 
 # %% ../../nbs/358_lab_interval_simulation.ipynb #e95cac8a
 def _control_permutation(pairs):
@@ -306,7 +306,7 @@ def _control_permutation(pairs):
     return value - hi, value - lo
 
 
-CONTROL_METHODS.register('permutation', _control_permutation)
+CONTROL_METHODS['permutation'] = _control_permutation
 
 # %% ../../nbs/358_lab_interval_simulation.ipynb #9cb43f86
 def _control_permutations(pairs):
@@ -315,7 +315,7 @@ def _control_permutations(pairs):
     return _t_interval(values, 0)
 
 
-CONTROL_METHODS.register('permutations', _control_permutations)
+CONTROL_METHODS['permutations'] = _control_permutations
 
 # %% ../../nbs/358_lab_interval_simulation.ipynb #02542417
 def _true_score(case, x, y, rng):

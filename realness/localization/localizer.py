@@ -189,9 +189,9 @@ def write_localizer(
 ARCHITECTURES = Registry(
     'localizer architecture'
 )  # name -> (tensors, about) -> localizer, or 'module:function'
-ARCHITECTURES.register('cells', 'realness.localization.localizer:restore_cell_localizer')
-ARCHITECTURES.register('network', 'realness.localization.network_localizer:restore_network_localizer')
-PACKAGED = {'cells': 'localizer'}  # name -> folder of weights in the package
+ARCHITECTURES['cells'] = 'realness.localization.localizer:restore_cell_localizer'
+ARCHITECTURES['network'] = 'realness.localization.network_localizer:restore_network_localizer'
+PACKAGED = {'cells': 'localizer', 'network': 'localizer-network'}  # name -> folder of weights in the package
 DEFAULT_LOCALIZER = 'cells'  # a name in `PACKAGED`
 
 # %% ../../nbs/230_localizer.ipynb #177b375a

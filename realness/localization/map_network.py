@@ -168,6 +168,16 @@ class Decoder(nn.Module):
         context = self.context(means[0])[..., None, None]
         return self.cell_logit(F.gelu(fine + context)), self.whole_logit(torch.cat(means, 1))[:, 0]
 
+# %% ../../nbs/226_map_network.ipynb #9c7a96f7
+def _drop_texture(
+    scaled: torch.Tensor,  # n x 134 x h x w, of `EarlyScale`
+    share: float = 0.5,  # of the images
+) -> torch.Tensor:  # the same shape
+    "Early features without the second stage and the statistics of cells, for a random share of the images."
+    keep = torch.ones_like(scaled)
+    keep[:, STAGE3:] = (torch.rand(len(scaled), 1, 1, 1) >= share).to(scaled.dtype)
+    return scaled * keep
+
 # %% ../../nbs/226_map_network.ipynb #e0524c19
 class MapNetwork(nn.Module):
     "Early features to a logit for every cell, and one for the image as a whole."
@@ -191,7 +201,10 @@ class MapNetwork(nn.Module):
         late=None,  # the later stages, if they are already known
     ):  # n x 1 x h x w logits of cells, n logits of images
         stage5, stage7 = late or self.late(early[:, :STAGE3])
-        return self.decoder(self.scale(early), stage5, stage7)
+        scaled = self.scale(early)
+        if self.training:
+            scaled = _drop_texture(scaled)
+        return self.decoder(scaled, stage5, stage7)
 
     def train(self, mode=True):
         "Training mode; the statistics of batch normalisation stay fixed."

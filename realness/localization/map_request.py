@@ -102,7 +102,8 @@ class MapRequest:
     # The CLIP model: lite-clip, an open_clip NAME@TAG, NAME@FILE or a folder.
     # Default: REALNESS_CLIP, else ViT-B-32@openai.
     clip: str | None = None
-    # Variants learned, pointed and fused: a folder of realness localizer fit.
+    # Variants learned, pointed and fused: a folder of realness localizer fit, or cells or network, which
+    # are in the package.
     localizer: Path | str | None = None
     # Variants pointed and fused: a COCO file (.json), or a CSV table with the columns filename and regions.
     # Default: the table of descriptions, if it has the column regions.

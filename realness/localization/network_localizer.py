@@ -73,6 +73,13 @@ def _is_plain(image):
     "Whether an image has one colour."
     return all(high - low <= 1 for low, high in image.getextrema())
 
+# %% ../../nbs/232_network_localizer.ipynb #fa7bd81d
+def _centre_prior(size):
+    "Logarithm of a Gaussian with a quarter of the sides as standard deviations: 0 in the centre, H x W."
+    y, x = np.ogrid[: size[0], : size[1]]
+    y, x = (y + 0.5) / size[0] - 0.5, (x + 0.5) / size[1] - 0.5
+    return (-(y**2 + x**2) / (2 * 0.25**2)).astype(np.float32)
+
 # %% ../../nbs/232_network_localizer.ipynb #82202d8b
 class NetworkLocalizer:
     "Maps where an image looks unreal, with a network on the lite tower."
@@ -83,7 +90,7 @@ class NetworkLocalizer:
     def __init__(
         self,
         network: MapNetwork,  # in evaluation mode
-        about: dict,  # entries of localizer.json: sides, slope, shift, and about the training data
+        about: dict,  # entries of localizer.json: sides, slope, shift, centre, and about the training data
     ):
         self.network, self.about = network, about
         self._early = None
@@ -108,7 +115,8 @@ class NetworkLocalizer:
             maps = [torch.full_like(m, float(m.median())) for m in maps]
         large = [F.interpolate(m, size=size, mode='bilinear', align_corners=False)[0, 0] for m in maps]
         mean = torch.stack(large).mean(0)
-        return (self.about.get('slope', 1.0) * mean + self.about.get('shift', 0.0)).numpy()
+        prior = self.about.get('centre', 0.0) * _centre_prior(size)
+        return (self.about.get('slope', 1.0) * mean + self.about.get('shift', 0.0)).numpy() + prior
 
     def map(self, image) -> np.ndarray:  # H x W float32 in 0-1, higher = less real
         "Chance at every pixel that a person would mark the place as unreal."
@@ -126,7 +134,7 @@ class NetworkLocalizer:
 
     def fingerprint(self) -> str:
         "24 hex digits that change with the weights, the calibration and the encoder."
-        settings = [self.about.get(name) for name in ('encoder', 'sides', 'slope', 'shift')]
+        settings = [self.about.get(name) for name in ('encoder', 'sides', 'slope', 'shift', 'centre')]
         digest = hashlib.blake2b(str(settings).encode(), digest_size=12)
         for name, value in sorted(_stored_tensors(self.network, True).items()):
             digest.update(name.encode() + value.numpy().tobytes())

@@ -43,7 +43,8 @@ class NetworkRun:
     without: tuple = HELD_OUT_KINDS
     parts: Path | str | None = None  # JSON file with boxes of faces, hands and limbs, see `read_parts`
     painter_steps: int = 600  # training steps of the painter
-    sides: tuple = (256, 384, 512)  # longer sides at which the map is computed, in pixels
+    sides: tuple = (256, 512)  # longer sides at which the map is computed, in pixels
+    centre: float = 0.5  # weight of the prior for the middle of an image
     fit: FitSettings = field(default_factory=FitSettings)
     seed: int = 1
 
@@ -111,6 +112,7 @@ def _training_record(run, train, held_out, encoder):
         'encoder': encoder.fingerprint(),
         'tower_trained': run.fit.tower_steps > 0,
         'sides': list(run.sides),
+        'centre': run.centre,
         'trained_on': [[photo.name, 'that of its owner'] for photo in train],
         'photographs_held_out': [photo.name for photo in held_out],
     }

@@ -6,14 +6,13 @@
 __all__ = ['count_pixels', 'head_trust', 'JudgeExpert', 'map_ratings', 'Fusion', 'held_out_fusion', 'learn_intervals']
 
 # %% ../../nbs/128_fusion.ipynb #ab4cb1f5
-import os
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..groups import split_rows
-from ..images import load_image
 from ..judgement_columns import JUDGE_COLUMNS
+from ..native import image_size
 from .uncertainty import Intervals
 
 # %% ../../nbs/128_fusion.ipynb #023a458c
@@ -28,13 +27,8 @@ def count_pixels(
     source,  # anything that `load_image` takes
 ) -> int:
     "The number of pixels of an image; a file is not decoded."
-    from PIL import Image
-
-    if isinstance(source, (str, os.PathLike)):
-        with Image.open(source) as image:
-            return image.width * image.height
-    image = load_image(source)
-    return image.width * image.height
+    width, height = image_size(source)
+    return width * height
 
 # %% ../../nbs/128_fusion.ipynb #81c99bd1
 def _size_distance(areas, sizes):

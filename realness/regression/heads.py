@@ -88,7 +88,7 @@ def fit_head(
     fitted = load_function(HEADS[config.head].fit)(main, config, folder, log)
     if 'native' not in rows.blocks:
         return fitted
-    return load_function(_ROBUST['fit'])(fitted, rows, config.seed)
+    return load_function(_ROBUST['fit'])(fitted, rows, config)
 
 # %% ../../nbs/114_heads.ipynb #b1f2a43c
 def build_head(
