@@ -119,3 +119,37 @@ def test_check_names_bad_judgements(realness, tmp_path):
     assert "the answer 'perhaps' is unknown" in found[names[3]][1]
     result = realness('train', '--encoders', 'lite', '--data', tmp_path / 'data', '--out', tmp_path / 'run')
     assert (result.code, 'is not a number from 0 to 100' in result.err) == (2, True)
+
+
+@pytest.fixture(scope='module')
+def judged_demo():
+    """The demo data with recorded judgements."""
+    from realness.demo import demo_data
+    from realness.describe.judged_demo import add_judged
+
+    return add_judged(demo_data())
+
+
+def test_the_judged_demo_trains_predicts_and_maps(realness, judged_demo, tmp_path):
+    """The commands find ratings and regions in the tables of the demo."""
+    settings = dict(cache=tmp_path / 'cache')
+    rows = pd.read_csv(judged_demo / 'test/image_descriptions.csv')
+    data = tmp_path / 'data/train'
+    (data / 'images').mkdir(parents=True)
+    rows = rows.iloc[::3]  # 20 images
+    for name in rows.filename:
+        (data / 'images' / name).hardlink_to(judged_demo / 'test/images' / name)
+    rows.to_csv(data / 'image_descriptions.csv', index=False)
+    trained = realness(
+        'train', '--encoders', 'lite', '--data', data.parent, '--out', tmp_path / 'run', **settings
+    )
+    assert trained.code == 0, trained.err
+    assert 'judgements of 20 images: SROCC' in trained.out + trained.err
+
+    image = judged_demo / 'test/images/f22.png'
+    scored = realness('predict', tmp_path / 'run', image, '--json', **settings)
+    assert read_lines(scored.out)['f22.png']['sources'] == 'image+description+judgement', scored.err
+    mapped = realness('heatmap', image, '--variant', 'fused', '--out', tmp_path / 'maps', **settings)
+    assert mapped.code == 0, mapped.err
+    facts = json.loads((tmp_path / 'maps/f22.json').read_text())
+    assert facts['regions']
