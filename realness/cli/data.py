@@ -232,9 +232,13 @@ def data_demo(
     photos: path_option('Folder of your own photographs, used in place of the included ones.') = None,
 ):
     "Write the demo data: photographs with planted defects, descriptions, masks. The MOS is **synthetic**."
-    from realness.demo import NOTE, demo_data
+    from realness.demo import NOTE, add_new_photographs, demo_data
+    from realness.describe.judged_demo import add_judged
 
-    print(demo_data(out, n_train, n_test, seed, photos))
+    data = demo_data(out, n_train, n_test, seed, photos)
+    add_new_photographs(data)
+    add_judged(data)
+    print(data)
     print_error(NOTE)
 
 # %% ../../nbs/552_cli_data.ipynb #387c86ed

@@ -55,7 +55,7 @@ def _printed_table(table):
 
 # %% ../../nbs/571_cli_evaluate_maps.ipynb #3dd8dc3a
 _LEGEND = (
-    'value [95 % bootstrap interval over images]; hit rate: the highest place of the map lies in the truth; '
+    'value [95 % bootstrap interval over images]; hit rate: the highest value of the map lies in the truth; '
     'shuffled: the regions and the description of another image'
 )
 

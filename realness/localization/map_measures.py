@@ -12,7 +12,7 @@ from ..bootstrap import draw_counts, percentile_interval
 from .pixel_metrics import pixel_ap, pixel_auroc, pointing_game
 
 # %% ../../nbs/302_map_measures.ipynb #e2bd3958
-METRICS = ('auroc', 'ap', 'hit')  # area under the ROC curve, average precision, highest place in the truth
+METRICS = ('auroc', 'ap', 'hit')  # area under the ROC curve, average precision, highest value in the truth
 
 
 def measure_map(
