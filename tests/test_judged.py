@@ -30,6 +30,24 @@ def read_lines(text):
     return {row['filename']: row for row in map(json.loads, text.splitlines())}
 
 
+def check_regions(realness, run, data, settings):
+    """Regions of a file replace those of the table; a file about other images is refused."""
+    file = run.parent / 'regions.csv'
+    command = ('evaluate', run, '--data', data, '--regions', file, '--json')
+    file.write_text('filename,regions\nelsewhere.png,"[[0.1, 0.1, 0.5, 0.5]]"\n')
+    refused = realness(*command, **settings)
+    assert (refused.code, f'regions of elsewhere.png, but of none of the {N} images' in refused.err) == (
+        2,
+        True,
+    )
+    names = pd.read_csv(data / 'image_descriptions.csv').filename
+    pd.DataFrame(dict(filename=names, regions='[[0.1, 0.1, 0.9, 0.9]]')).to_csv(file, index=False)
+    marked, before = (realness(*options, **settings) for options in (command, (*command[:4], '--json')))
+    models = [{row['model'] for row in json.loads(result.out)} for result in (marked, before)]
+    assert 'CORE, image, description and judgement' in models[0]
+    assert models[0] == models[1]
+
+
 def test_the_life_of_a_judged_run(realness, judged_data):
     """Train, predict, evaluate and calibrate; an image without a rating is scored as without judgements."""
     settings = dict(cache=judged_data / 'cache')
@@ -66,6 +84,7 @@ def test_the_life_of_a_judged_run(realness, judged_data):
     rows.to_csv(described_test, index=False)
     evaluated = realness('evaluate', run, '--data', data / 'train', **settings)
     assert 'CORE, image, description and judgement' in evaluated.out, evaluated.err
+    check_regions(realness, run, data / 'train', settings)
 
     new = judged_data / 'new'
     rows.assign(rating=10 + rows.rating / 2).to_csv(described, index=False)

@@ -78,6 +78,9 @@ def evaluate(  # noqa: PLR0913
     out: path_option('Folder for tables and figures. Default: RUN/evaluations.') = None,
     group: _Group = None,
     skip_bad: SkipBad = False,
+    regions: path_option(
+        'Regions of the images, for a run that was trained with judgements: a COCO file or a CSV table.'
+    ) = None,
     device: Device = None,
     as_json: Json = False,
 ):
@@ -88,7 +91,8 @@ def evaluate(  # noqa: PLR0913
     """
     from realness.regression.evaluate import evaluate as evaluate_run
 
-    table = evaluate_run(run, data_folder(data), split, skip_bad, out, device, choose_log(as_json), group)
+    log = choose_log(as_json)
+    table = evaluate_run(run, data_folder(data), split, skip_bad, out, device, log, group, regions)
     if as_json:
         print_json(nan_to_none(table.to_dict('records')))
     else:

@@ -20,6 +20,7 @@ from ..figures import save_figure
 from ..groups import FEW_GROUPS, choose_group, find_parts
 from ..judgement_columns import has_judgements, table_judgements
 from ..plots import plot_deciles, plot_scatter
+from ..regions import find_regions, read_regions, regions_to_cell
 from .baselines import baseline_predictions
 from realness.regression.evaluation_tables import (
     EVALUATION_COLUMNS,
@@ -233,6 +234,21 @@ def _check_images(path, df, group):
     if len(df) < _MIN_IMAGES:
         raise RealnessError(f'{path}: {len(df)} images; the metrics need at least {_MIN_IMAGES}')
 
+# %% ../../nbs/175_evaluate.ipynb #6150334d
+def _join_regions(df, file):
+    "The rows with the regions of a file. Raises `RealnessError` if it has none of the images."
+    regions = read_regions(file)
+    found = [find_regions(regions, name) for name in df.filename]
+    if all(part is None for part in found):
+        some = ', '.join(list(regions)[:3]) or 'no image'
+        raise RealnessError(
+            f'{file}: has regions of {some}, but of none of the {len(df)} images; '
+            'give a file that names images of the table'
+        )
+    before = df.regions if 'regions' in df else [''] * len(df)
+    cells = [old if part is None else regions_to_cell(part) for old, part in zip(before, found, strict=True)]
+    return df.assign(regions=cells)
+
 # %% ../../nbs/175_evaluate.ipynb #83c782a2
 def evaluate(  # noqa: PLR0913 (a published signature)
     run: Path | str,  # a run folder
@@ -243,6 +259,7 @@ def evaluate(  # noqa: PLR0913 (a published signature)
     device: str | None = None,
     log=print,  # a callback that gets one line of text; None for no messages
     group: str | None = None,  # a column; results within each of its values as well; 'none' for no column
+    regions: Path | str | None = None,  # a COCO file or a table; joined to the rows, see `read_regions`
 ) -> pd.DataFrame:  # one row for each predictor, metric and part; `.attrs['folder']` holds the results
     "Evaluate a run on a split; writes tables and figures, by default into the run folder."
     log = log or (lambda line: None)
@@ -252,6 +269,10 @@ def evaluate(  # noqa: PLR0913 (a published signature)
     group = _choose_column(df, group, data)
     _check_images(folder / TABLE, df, group)
     predictor = load(run, device, cache=cache)
+    if regions is not None:
+        df = _join_regions(df, regions)
+        if not predictor.model.fusion:
+            log(f'{run}: was trained without judgements, so the regions change nothing')
     evaluation = evaluate_run(run, df, predictor, group=group)
     for remark in evaluation.remarks:
         log(remark)
