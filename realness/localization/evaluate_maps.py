@@ -115,7 +115,7 @@ def _control_contestants() -> list:
     def make(name, control):
         def draw(image):
             benchmark = BenchmarkImage(
-                image.name, np.asarray(image.item.image), image.mask.astype(np.float32)
+                image.item.source, np.asarray(image.item.image), image.mask.astype(np.float32)
             )
             return control(benchmark)[0]
 
