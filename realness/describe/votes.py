@@ -106,11 +106,18 @@ def unite_regions(
     united = [_merge_cluster(cluster, 1) for cluster in clusters]
     return tuple(sorted(united, key=lambda region: -region.severity))[:_MOST]
 
+# %% ../../nbs/418_votes.ipynb #ab226d13
+def _content(vote: Vote) -> tuple:
+    "A sort key of a vote."
+    rating = -1 if vote.rating is None else vote.rating
+    return vote.answer, rating, vote.description, str(vote.regions)
+
 # %% ../../nbs/418_votes.ipynb #3b985ef1
 def combine_votes(
     votes: list,  # of `Vote`, at least one
 ) -> Vote:
     "Combine independent answers: mean rating and its spread, majority of the answers, merged regions."
+    votes = sorted(votes, key=_content)
     ratings = [vote.rating for vote in votes if vote.rating is not None]
     rating = round(mean(ratings), 2) if ratings else None
     spread = round(stdev(ratings), 2) if len(ratings) > 1 else None
