@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DATA_CONTENT', 'DataFolder', 'DataArgument', 'Split', 'RunFolder', 'Device', 'Json', 'SkipBad', 'Images',
-           'path_option', 'flag', 'data_folder', 'read_requested']
+           'ImagesOrNone', 'TableOrFolder', 'path_option', 'flag', 'data_folder', 'read_requested']
 
 # %% ../../nbs/549_cli_common.ipynb #528e06f3
 import sys
@@ -43,13 +43,15 @@ Json = flag('Print JSON instead of text.', '--json')
 SkipBad = flag('Leave out rows with problems, and list them.', '--skip-bad')
 
 # %% ../../nbs/549_cli_common.ipynb #a5080aad
-Images = Annotated[
-    list[str],
-    typer.Argument(
-        metavar='IMAGES',
-        help='Images and folders (searched recursively); - reads a list from standard input.',
-    ),
-]
+_IMAGES = typer.Argument(
+    metavar='IMAGES',
+    help='Images and folders (searched recursively); - reads a list from standard input.',
+)
+Images = Annotated[list[str], _IMAGES]
+ImagesOrNone = Annotated[list[str] | None, _IMAGES]  # for commands that can find the images elsewhere
+TableOrFolder = path_option(
+    'A CSV table with filename and description (images in images/ beside it), or its folder.', '--data'
+)
 
 # %% ../../nbs/549_cli_common.ipynb #62b18f31
 def data_folder(

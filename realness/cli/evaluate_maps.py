@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from .commands import command
-from .common import Json, path_option
+from .common import ImagesOrNone, Json, TableOrFolder, path_option
 from .heatmap import choose_images
 from .options import Fields
 from .output import nan_to_none, print_json, print_table
@@ -74,13 +74,7 @@ def _print_evaluation(result, options, as_json):
 # %% ../../nbs/571_cli_evaluate_maps.ipynb #4313dc3f
 @command
 def evaluate_maps(  # noqa: PLR0913
-    images: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar='IMAGES',
-            help='Images and folders (searched recursively); - reads a list from standard input.',
-        ),
-    ] = None,
+    images: ImagesOrNone = None,
     truth: path_option(
         'Where the images are unreal: a COCO file, a CSV table with the column regions, or a folder of masks '
         'with the names of the images.'
@@ -89,9 +83,7 @@ def evaluate_maps(  # noqa: PLR0913
         list[str] | None,
         typer.Option('--variants', help=f'Map variants, separated by commas: {VARIANTS.choices()}.'),
     ] = None,
-    table: path_option(
-        'A CSV table with filename and description (images in images/ beside it), or its folder.', '--data'
-    ) = None,
+    table: TableOrFolder = None,
     *,
     options: Annotated[EvaluationOptions, Fields()],
     request: Annotated[MapRequest, Fields(leave_out=('variant', 'clauses', 'scale'), panel='Map')],

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from .commands import PROBLEMS_FOUND, command, exit_with
-from .common import Json, flag, path_option, read_requested
+from .common import ImagesOrNone, Json, TableOrFolder, flag, path_option, read_requested
 from .describe import DescribeMissing, DescriberChoice, check_describe_options, describe_missing
 from .options import Fields, field_options
 from .output import print_error, print_json, print_table, print_warnings
@@ -159,17 +159,9 @@ def save_options(
 # %% ../../nbs/570_cli_heatmap.ipynb #431ae8d1
 @command
 def heatmap(  # noqa: PLR0913
-    images: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar='IMAGES',
-            help='Images and folders (searched recursively); - reads a list from standard input.',
-        ),
-    ] = None,
+    images: ImagesOrNone = None,
     all_images: flag('Map all images of the table in --data, by default of datasets/test.', '--all') = False,
-    table: path_option(
-        'A CSV table with filename and description (images in images/ beside it), or its folder.', '--data'
-    ) = None,
+    table: TableOrFolder = None,
     text: Annotated[str | None, typer.Option(help='One description for all images.')] = None,
     *,
     request: Annotated[MapRequest, Fields(defaults=dict(tolerance=0.05), panel='Map')],
