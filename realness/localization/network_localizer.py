@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from ..config import RealnessError
 from ..images import load_image
-from .localizer import write_localizer
+from .localizer import check_encoder, write_localizer
 from .map_network import EarlyFeatures, MapNetwork
 from ..registry import list_names
 
@@ -62,10 +62,7 @@ def _checked_encoder(about):
     from realness.encoders import ImageEncoder
 
     encoder = ImageEncoder('lite')
-    if about.get('encoder', encoder.fingerprint()) != encoder.fingerprint():
-        raise RealnessError(
-            'this localizer was fitted with another encoder; fit it again (realness localizer fit)'
-        )
+    check_encoder(about, encoder)
     return encoder
 
 
