@@ -23,8 +23,10 @@ from ..defects.generator_views import ViewSettings, make_view
 from ..defects.kinds import DEFECTS
 from .running import write_results
 from ..images import load_image
+from ..localization.benchmark_images import BenchmarkImage
 from ..localization.localizer import Localizer
 from ..localization.localizer_data import degrade_image
+from ..localization.map_controls import CONTROLS
 from ..localization.network_run import source_photographs
 from ..localization.pixel_metrics import pixel_auroc
 from ..photographs import photographs
@@ -32,11 +34,10 @@ from ..regions import Region
 
 # %% ../../nbs/experiments/650_localizers.ipynb #ae8d4a0e
 def centre_map(image) -> np.ndarray:  # H x W in 0-1
-    "A Gaussian in the middle of an image, a quarter of its sides wide."
-    height, width = np.shape(image)[:2]
-    y, x = np.mgrid[:height, :width]
-    y, x = (y + 0.5) / height - 0.5, (x + 0.5) / width - 0.5
-    return np.exp(-(y**2 + x**2) / (2 * 0.25**2))
+    "The control `centre` of the map benchmark: a Gaussian, a quarter of the sides wide."
+    pixels = np.asarray(image)
+    blank = np.zeros(pixels.shape[:2], np.float32)
+    return CONTROLS['centre'](BenchmarkImage('', pixels, blank))[0]
 
 # %% ../../nbs/experiments/650_localizers.ipynb #3099d1b7
 class Method(NamedTuple):
