@@ -70,17 +70,6 @@ def image_sizes(
     "Width and height of images in pixels."
     return np.array([image_size(source) for source in sources], np.float32).reshape(-1, 2)
 
-# %% ../nbs/073_native.ipynb #5e8c48c7
-def _is_encoder_size(source):
-    "Whether an image file has the size for which the block `scene` is computed, so both blocks agree."
-    from PIL import Image
-
-    if not isinstance(source, (str, os.PathLike)):
-        return False
-    with Image.open(source) as im:
-        height, width = IMAGE_SIZE
-        return im.size == (width, height) and im.getexif().get(0x0112, 1) == 1
-
 # %% ../nbs/073_native.ipynb #4fba744b
 class NativeFeatures:
     "The block `native` of images, or of degraded copies, cached."
@@ -101,11 +90,18 @@ class NativeFeatures:
         `scene` may hold the block of the same images, which is used for images that were not resized.
         """
         sources = list(sources)
-        if scene is not None:
-            native = log_variances(scene)
-            resized = [i for i, source in enumerate(sources) if not _is_encoder_size(source)]
-            native[resized] = self([sources[i] for i in resized], label)['native']
-            return dict(native=native, size=image_sizes(sources))
+        sizes = image_sizes(sources)
+        if scene is None:
+            table = self._get_table(sources, label)
+            blocks = dict(native=table[:, :SCENE_WIDTH], size=sizes)
+            return blocks if self.copy is None else blocks | dict(strength=table[:, SCENE_WIDTH:])
+        native = log_variances(scene)
+        resized = np.flatnonzero((sizes != IMAGE_SIZE[::-1]).any(1))
+        native[resized] = self._get_table([sources[i] for i in resized], label)[:, :SCENE_WIDTH]
+        return dict(native=native, size=sizes)
+
+    def _get_table(self, sources, label):
+        "Statistics and strength of the degradation of each image, cached: n x 77."
         with ThreadPoolExecutor(self.workers) as executor:
             keys = list(executor.map(self._find_key, sources))
             vectors = self.cache.get(keys) if self.cache else {}
@@ -115,11 +111,9 @@ class NativeFeatures:
         if self.cache:
             self.cache.put(new)
         vectors |= new
-        table = (
+        return (
             np.stack([vectors[key] for key in keys]) if keys else np.zeros((0, SCENE_WIDTH + 1), np.float32)
         )
-        blocks = dict(native=table[:, :SCENE_WIDTH], size=image_sizes(sources))
-        return blocks if self.copy is None else blocks | dict(strength=table[:, SCENE_WIDTH:])
 
     def _find_key(self, source):
         suffix = '' if self.copy is None else f':degraded{self.copy}'
