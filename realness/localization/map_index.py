@@ -13,7 +13,7 @@ import pandas as pd
 from fastcore.xml import H1, Body, Figcaption, Figure, Head, Html, Img, Meta, P, Style, Title, to_xml
 
 from ..config import atomic_write
-from .heatmap_object import Heatmap
+from .heatmap_object import Heatmap, whole_label
 
 # %% ../../nbs/251_map_index.ipynb #fbb51413
 MAP_COLUMNS = {
@@ -25,6 +25,7 @@ MAP_COLUMNS = {
     'direction': 'what a higher value means: unrealism or realness',
     'lo': 'lowest value of the colours',
     'hi': 'highest value of the colours',
+    'whole': 'chance that the image is unreal as a whole, such as a painting; empty if not estimated',
     'top_box': 'the largest of the least real regions: x y width height',
     'made': 'now, or before if the map existed already',
     'notes': 'remarks for the reader of the map',
@@ -41,6 +42,7 @@ def _map_facts(heatmap):
         'direction': heatmap.direction,
         'lo': heatmap.lo,
         'hi': heatmap.hi,
+        'whole': '' if heatmap.whole is None else heatmap.whole,
         'top_box': ' '.join(map(str, boxes[0]['box'])) if boxes else '',
         'notes': '; '.join(heatmap.notes),
     }
@@ -70,6 +72,8 @@ def _map_figure(row):
         return P(f'{row["path"]}: {row["error"]}')
     notes = f'; {row["notes"]}' if row['notes'] else ''
     numbers = f'mean {row["mean"]:.3g}, max {row["max"]:.3g} ({row["direction"]} up)'
+    if row['whole'] != '':
+        numbers += f'; {whole_label(row["whole"])}'
     return Figure(
         Img(loading='lazy', alt=f'map of {row["path"]}', src=quote(row['map'])),
         Figcaption(f'{row["path"]}: {numbers}{notes}'),
