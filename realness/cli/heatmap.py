@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['find_table', 'list_images', 'choose_images', 'print_maps', 'print_stage', 'print_note', 'check_request',
-           'note_regions', 'save_options', 'heatmap']
+           'note_regions', 'note_clip', 'save_options', 'heatmap']
 
 # %% ../../nbs/570_cli_heatmap.ipynb #5ae60ab4
 from dataclasses import replace
@@ -147,6 +147,20 @@ def note_regions(
     if n and not chosen.uses('regions'):
         print_note(f'the answers mark regions in {format_count(n, "image")}; --variant fused draws them')
 
+# %% ../../nbs/570_cli_heatmap.ipynb #23082167
+def note_clip(
+    request: MapRequest,
+    rows: list,  # of the index, see `make_maps`
+):
+    "Tell the user about images that were mapped without the CLIP model that the request names."
+    n = sum(row['sentence_source'] == 'none' and not row['error'] for row in rows)
+    is_named = request.variant == 'auto' and request.clip is not None
+    if n and is_named and choose_variant(request, None) == 'learned':
+        print_note(
+            f'{format_count(n, "image")} without a description: the learned localizer made the map; '
+            '--variant prompts uses the CLIP model'
+        )
+
 # %% ../../nbs/570_cli_heatmap.ipynb #adc1e978
 def save_options(
     request: MapRequest,
@@ -200,4 +214,5 @@ def heatmap(  # noqa: PLR0913
     maker = make_maker(add_regions(request, sources))
     settings = save_options(request, style, overwrite)
     rows = make_maps(requested, out, table=sources, log=print_note, maker=maker, **settings)
+    note_clip(request, rows)
     print_maps(rows, out, as_json)

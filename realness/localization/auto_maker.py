@@ -9,7 +9,7 @@ __all__ = ['AutoMaker']
 from collections.abc import Iterator
 from dataclasses import replace
 
-from .clip import clip_name
+from .clip import clip_name, load_clip
 from .map_maker import MapInput, MapMaker, make_maker
 from .map_request import MapRequest, choose_variant
 
@@ -27,6 +27,8 @@ class AutoMaker(MapMaker):
 
     def __init__(self, request: MapRequest):
         super().__init__(request)
+        if request.clip is not None:
+            load_clip(request.clip, request.device)  # raises if there is no such model
         self._makers = {}  # variant -> map maker
 
     def maker_of(self, variant: str) -> MapMaker:
