@@ -162,13 +162,13 @@ def _read_region_table(path: Path) -> dict:
     regions = {}
     for row in table.itertuples():
         try:
-            found = regions_from_cell(row.regions)
+            row_regions = regions_from_cell(row.regions)
         except RealnessError as error:
             problem, _, fix = str(error).rpartition('; ')
             problems.add(problem, fix, row=row.row, filename=row.filename)
             continue
-        if found is not None:
-            regions[row.filename] = found
+        if row_regions is not None:
+            regions[row.filename] = row_regions
     if problems.rows:
         raise DataError(problems.table, path)
     return regions
@@ -286,7 +286,10 @@ def _read_coco(path: Path) -> dict:
             regions[image_id].append(_from_annotation(annotation, category, _image_size(image)))
         except RealnessError as error:
             raise RealnessError(f'{where} ({image.get("file_name")}): {error}') from None
-    return {_clean_name(images[image_id]['file_name']): tuple(found) for image_id, found in regions.items()}
+    return {
+        _clean_name(images[image_id]['file_name']): tuple(image_regions)
+        for image_id, image_regions in regions.items()
+    }
 
 
 def _clean_name(name: str) -> str:

@@ -9,7 +9,7 @@ __all__ = ['PART_COLUMNS', 'PartTable', 'MemoryParts', 'parts_path', 'combine_pa
 import json
 from pathlib import Path
 
-from .boxes import ASKED_CONVENTION, BoxConvention
+from .boxes import REQUESTED_CONVENTION, BoxConvention
 from realness.describe.description_table import (
     COLUMNS,
     FAILED,
@@ -68,10 +68,10 @@ def _to_vote(rows: list) -> Vote | None:
     if whole['status'] in FAILED or not whole['description']:
         return None
     regions = regions_from_cell(whole['regions'])
-    found = [regions_from_cell(tile['regions']) for tile in tiles]
-    found = [tile for tile in found if tile is not None]
-    if regions is not None and found:
-        regions = unite_regions([regions, *found])
+    tile_regions = [regions_from_cell(tile['regions']) for tile in tiles]
+    tile_regions = [tile for tile in tile_regions if tile is not None]
+    if regions is not None and tile_regions:
+        regions = unite_regions([regions, *tile_regions])
     return Vote(whole['answer'], whole['description'], _to_number(whole['rating']), regions)
 
 # %% ../../nbs/439_answer_store.ipynb #7df7165a
@@ -117,7 +117,7 @@ class AnswerStore:
         inquiry: Inquiry,
         side: int | None,  # longer side of the image that is sent; None = as it is
         table,  # a `DescriptionTable` or `MemoryTable`
-        convention: BoxConvention = ASKED_CONVENTION,  # in which the stored rows were read
+        convention: BoxConvention = REQUESTED_CONVENTION,  # in which the stored rows were read
     ):
         self.paths = dict(images)
         self.inquiry = inquiry

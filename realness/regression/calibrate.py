@@ -126,9 +126,9 @@ def calibrate_run(
     ratings, mos = _read_ratings(Path(data), needs_mos=not quantiles)
     knots = {}
     for modality, fusion in model.fusion.items():
-        found = match_quantiles(fusion, ratings) if quantiles else fit_line(fusion, ratings, mos)
-        knots[modality] = found
-        model.fusion[modality] = replace(fusion, knots=found)
+        new_knots = match_quantiles(fusion, ratings) if quantiles else fit_line(fusion, ratings, mos)
+        knots[modality] = new_knots
+        model.fusion[modality] = replace(fusion, knots=new_knots)
     how = 'quantiles' if quantiles else 'rated images'
     model.metrics['ratings_mapped'] = dict(n=len(ratings), how=how)
     model.run = dict(id=_new_id(read_run_id(run), knots))
