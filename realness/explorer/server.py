@@ -45,15 +45,21 @@ def write_notebook(
     Path(path).write_text(json.dumps(notebook), encoding='utf-8')
     return Path(path)
 
+# %% ../../nbs/535_explorer_server.ipynb #47710902
+def _missing_package() -> str | None:
+    "The first package of the extra `explore` that is not installed; None if all are."
+    packages = ('voila', 'ipywidgets', 'anywidget')
+    return next((package for package in packages if importlib.util.find_spec(package) is None), None)
+
 # %% ../../nbs/535_explorer_server.ipynb #2e65ceaa
 def voila_command(
     notebook: Path | str,
     port: int = 8866,
 ) -> list:  # of arguments
     "Return the command that serves a notebook on this machine. Raises `RealnessError` without Voila."
-    if importlib.util.find_spec('voila') is None:
+    if package := _missing_package():
         raise RealnessError(
-            'the explorer app needs voila: pip install "realness[explore]"; '
+            f'the explorer app needs {package}: pip install "realness[explore]"; '
             'in JupyterLab use realness.explorer.HeatmapExplorer(folder)'
         )
     if not 1 <= port <= 65535:
