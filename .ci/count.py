@@ -27,7 +27,7 @@ def count_tests(log: str) -> tuple[int, int]:
 
 
 def failures(log: str) -> list[str]:
-    """The lines about failed notebooks, at most the last twenty of each, and pytest's lines about failed tests."""
+    """Lines about failed notebooks, at most the last twenty of each, and about failed tests."""
     lines = []
     for block in re.findall(r'^nbs/\S+: FAILED.*\n(?:(?!nbs/\S+: |notebooks: ).*\n)*', log, re.M):
         first, *rest = block.splitlines()
