@@ -6,6 +6,7 @@
 __all__ = ['MAP_COLUMNS', 'map_row', 'write_index']
 
 # %% ../../nbs/251_map_index.ipynb #b42227fc
+import os
 from pathlib import Path
 from urllib.parse import quote
 
@@ -31,7 +32,7 @@ MAP_COLUMNS = {
     'error': 'why there is no map',
 }
 
-
+# %% ../../nbs/251_map_index.ipynb #8adc6ed0
 def _map_facts(heatmap):
     "Return the columns that come from a map, as a dict."
     boxes = heatmap.boxes()
@@ -63,23 +64,41 @@ img { max-width: 100% }
 figcaption { font-size: 12px }
 """
 
+# %% ../../nbs/251_map_index.ipynb #b459880a
+def _short_names(rows):
+    "Return the names of the images; absolute paths are relative to the folder that they share."
+    absolute = [row['path'] for row in rows if Path(row['path']).is_absolute()]
+    if not absolute:
+        return [row['path'] for row in rows]
+    top = os.path.commonpath([Path(path).parent for path in absolute])
+    return [
+        os.path.relpath(path, top) if path in absolute else path for path in (row['path'] for row in rows)
+    ]
 
-def _map_figure(row):
+# %% ../../nbs/251_map_index.ipynb #99ec2866
+def _problem(row):
+    "Return why there is no map, without the path of the image in front of it."
+    path, _, problem = row['error'].partition(': ')
+    return problem if Path(path).name == Path(row['path']).name else row['error']
+
+# %% ../../nbs/251_map_index.ipynb #a62ebf32
+def _map_figure(row, name):
     "Return a row as an HTML element: the map with its numbers, or the error."
     if not row['map']:
-        return P(f'{row["path"]}: {row["error"]}')
+        return P(f'{name}: {_problem(row)}')
     notes = f'; {row["notes"]}' if row['notes'] else ''
     numbers = f'mean {row["mean"]:.3g}, max {row["max"]:.3g} ({row["direction"]} up)'
     return Figure(
-        Img(loading='lazy', alt=f'map of {row["path"]}', src=quote(row['map'])),
-        Figcaption(f'{row["path"]}: {numbers}{notes}'),
+        Img(loading='lazy', alt=f'map of {name}', src=quote(row['map'])),
+        Figcaption(f'{name}: {numbers}{notes}'),
     )
 
 # %% ../../nbs/251_map_index.ipynb #b7c332cd
 def _index_page(rows):
     "Return the page as HTML."
     head = Head(Meta(charset='utf-8'), Title('Heatmaps'), Style(_CSS))
-    return to_xml(Html(head, Body(H1('Heatmaps'), *map(_map_figure, rows)), lang='en'))
+    figures = map(_map_figure, rows, _short_names(rows))
+    return to_xml(Html(head, Body(H1('Heatmaps'), *figures), lang='en'))
 
 # %% ../../nbs/251_map_index.ipynb #0acc649c
 def write_index(
