@@ -110,7 +110,7 @@ class FusedMaker(PointedMaker):
         self.dream = _make_dream(request)
 
     def fingerprint(self):
-        return super().fingerprint() + (f' {self.dream.fingerprint()}' if self.dream else '')
+        return super().fingerprint() + (f' smooth {self.dream.fingerprint()}' if self.dream else '')
 
     def note(self, regions):
         if regions is None:
@@ -125,12 +125,12 @@ class FusedMaker(PointedMaker):
         return fuse(learned, attention_map(item.image), learned)
 
     def chance(self, item, regions):
-        learned = self.learned.heatmap(item).array
+        learned = self.learned.heatmap(item)
         position = learned_position(learned)
         if not regions:
             return position
         chance = region_chance(regions, item.image.height, item.image.width)
-        chance = sharpen(chance, self._evidence(item, learned))
+        chance = sharpen(chance, self._evidence(item, learned.array))
         return fuse(chance, attention_map(item.image), position)
 
     def _evidence(self, item, learned):
