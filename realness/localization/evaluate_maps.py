@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..bootstrap import mean_interval
 from ..config import RealnessError, atomic_write, track
 from ..images import file_digest, load_image
 from ..inputs import Sentences, collect
@@ -24,7 +25,7 @@ from .evaluation_options import EvaluationOptions
 from .heatmap_object import Heatmap
 from .map_controls import CONTROLS
 from .map_maker import MapInput, make_maker
-from .map_measures import METRICS, mean_interval, measure_map
+from .map_measures import METRICS, measure_map
 from .map_request import MapRequest
 from .map_truth import read_truth
 from ..row_table import RowTable
