@@ -48,7 +48,7 @@ class MarkedImage:
     regions: tuple  # of `Region`s
     description: str = ''
 
-
+# %% ../../nbs/experiments/665_pointed_maps.ipynb #d42e30b3
 def _read_texts(path: Path) -> dict:  # stem of an image -> description
     "The descriptions of a table; none if there is no table."
     if not path.is_file():
@@ -56,7 +56,7 @@ def _read_texts(path: Path) -> dict:  # stem of an image -> description
     rows = read_descriptions(path)
     return {Path(name).stem: text for name, text in zip(rows.filename, rows.description, strict=True)}
 
-
+# %% ../../nbs/experiments/665_pointed_maps.ipynb #af123db5
 def find_marked(
     data: Path | str,  # holds images/, regions.json, judgements.json and image_descriptions.csv
 ) -> list:  # of `MarkedImage`
@@ -78,7 +78,7 @@ def _clip_box(box) -> tuple:
     x0, y0, x1, y1 = np.clip(box, 0, 1)
     return min(x0, 0.99), min(y0, 0.99), max(x1, min(x0, 0.99) + 0.01), max(y1, min(y0, 0.99) + 0.01)
 
-
+# %% ../../nbs/experiments/665_pointed_maps.ipynb #8d5efe68
 def _jitter(regions, rng):
     "Move each edge by a normal number with a deviation of 15 % of the side."
     jittered = []
@@ -89,17 +89,17 @@ def _jitter(regions, rng):
         jittered.append(Region(*box, region.label, region.severity))
     return jittered
 
-
+# %% ../../nbs/experiments/665_pointed_maps.ipynb #ca1274d0
 def _drop(regions, rng):
     "Leave out each region with a chance of one third."
     return [region for region in regions if rng.random() > 1 / 3]
 
-
+# %% ../../nbs/experiments/665_pointed_maps.ipynb #40fd7ba0
 def _shuffle(regions, rng):
     "Change the order."
     return [regions[i] for i in rng.permutation(len(regions))]
 
-
+# %% ../../nbs/experiments/665_pointed_maps.ipynb #dc7fdb71
 def _coarsen(regions, rng):
     "Move edges outward to a grid of eight cells along each side."
     coarse = []
@@ -109,7 +109,7 @@ def _coarsen(regions, rng):
         coarse.append(Region(*_clip_box((*low, *high)), region.label, region.severity))
     return coarse
 
-
+# %% ../../nbs/experiments/665_pointed_maps.ipynb #1422c7b8
 CHANGES = {
     'as marked': lambda regions, rng: regions,
     'edges moved by 15 %': _jitter,
@@ -121,7 +121,7 @@ CHANGES = {
 # %% ../../nbs/experiments/665_pointed_maps.ipynb #ab8015f9
 GRID = (160, 120)  # width, height
 
-
+# %% ../../nbs/experiments/665_pointed_maps.ipynb #8287c467
 def _stored_map(path: Path, file: Path, **options) -> np.ndarray:  # height x width
     "A map of an image on the grid, read from a file if it exists; `options` are those of `heatmap`."
     if file.is_file():
@@ -194,7 +194,7 @@ def _severity_masks(image: MarkedImage, shape: tuple) -> dict:
     masks = {severity: region_mask(image.truth, *shape, severity) for severity in (2, 1)}
     return {severity: mask for severity, mask in masks.items() if mask.any() and not mask.all()}
 
-
+# %% ../../nbs/experiments/665_pointed_maps.ipynb #79f12ec6
 def _measure_all(maps: dict, masks: dict, regions: str) -> list:
     "One row for each map and severity."
     return [

@@ -97,6 +97,11 @@ class MaskTruth:
         return None if mask is None else mask.astype(np.float32)
 
 # %% ../../nbs/316_map_truth.ipynb #e359ade5
+def _to_region(box: dict) -> Region:
+    "A box with its label and severity."
+    return Region(*box['box'], box.get('label', ''), box['severity'])
+
+# %% ../../nbs/316_map_truth.ipynb #9500c156
 def read_box_file(
     path: Path | str,  # a JSON file
 ) -> dict:  # name of an image without its extension -> tuple of `Region`s
@@ -105,11 +110,6 @@ def read_box_file(
         raise RealnessError(f'{path}: no such file; name a folder with regions.json')
     rows = json.loads(Path(path).read_text(encoding='utf-8'))
     return {Path(row['filename']).stem: tuple(map(_to_region, row['boxes'])) for row in rows}
-
-
-def _to_region(box: dict) -> Region:
-    "A box with its label and severity."
-    return Region(*box['box'], box.get('label', ''), box['severity'])
 
 # %% ../../nbs/316_map_truth.ipynb #7e6a70c2
 def read_truth(
