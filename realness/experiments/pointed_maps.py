@@ -9,6 +9,7 @@ __all__ = ['CHANGES', 'GRID', 'SHAPES', 'read_judgement_file', 'MarkedImage', 'f
 # %% ../../nbs/experiments/665_pointed_maps.ipynb #13c46866
 import json
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -122,13 +123,13 @@ CHANGES = {
 GRID = (160, 120)  # width, height
 
 # %% ../../nbs/experiments/665_pointed_maps.ipynb #8287c467
-def _stored_map(path: Path, file: Path, **options) -> np.ndarray:  # height x width
+def _stored_map(path: Path, file: Path, values_of, **options) -> np.ndarray:  # height x width
     "A map of an image on the grid, read from a file if it exists; `options` are those of `heatmap`."
     if file.is_file():
         return np.load(file)
     from realness.localization.heatmap import heatmap  # loads torch
 
-    values = Image.fromarray(heatmap(path, **options).array).resize(GRID, Image.BOX)
+    values = Image.fromarray(values_of(heatmap(path, **options))).resize(GRID, Image.BOX)
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(file) as partial, open(partial, 'wb') as stream:
         np.save(stream, np.asarray(values))
@@ -137,11 +138,10 @@ def _stored_map(path: Path, file: Path, **options) -> np.ndarray:  # height x wi
 # %% ../../nbs/experiments/665_pointed_maps.ipynb #bc189259
 def control_maps(learned: np.ndarray, attention: np.ndarray, seed: int = 0) -> dict:
     "Maps that use no regions, by name."
-    position = learned_position(learned)
     return {
         'learned': learned,
         'attention': attention,
-        'fused': fuse(position, attention, position),
+        'fused': fuse(learned, attention, learned),
         'constant': np.zeros(learned.shape),
         'random': np.random.default_rng(seed).random(learned.shape),
         'centre': centre_map(*GRID),
@@ -152,9 +152,9 @@ def region_maps(regions, learned: np.ndarray, attention: np.ndarray) -> dict:
     "Maps that are made from regions, by name; `boxes` is the mask of all regions."
     shape = learned.shape
     if not regions:
-        return {'boxes': np.zeros(shape), 'pointed': np.zeros(shape), 'fused': learned_position(learned)}
+        return {'boxes': np.zeros(shape), 'pointed': np.zeros(shape), 'fused': learned}
     pointed = region_chance(regions, *shape)
-    fused = fuse(sharpen(pointed, rank_pixels(learned)), attention, learned_position(learned))
+    fused = fuse(sharpen(pointed, rank_pixels(learned)), attention, learned)
     return {'boxes': region_mask(regions, *shape).astype(np.float32), 'pointed': pointed, 'fused': fused}
 
 # %% ../../nbs/experiments/665_pointed_maps.ipynb #c6dee697
@@ -212,14 +212,14 @@ def image_rows(
 ) -> list:  # of dicts: image, variant, regions, min_severity and metrics
     "The metrics of all maps of an image."
     file = f'{image.path.stem}.npy'
-    learned = _stored_map(image.path, folder / 'learned' / file, variant='learned')
+    learned = _stored_map(image.path, folder / 'learned_position' / file, learned_position, variant='learned')
     attention = Image.fromarray(attention_map(load_image(image.path))).resize(GRID, Image.BOX)
     attention = np.asarray(attention)
     masks = _severity_masks(image, learned.shape)
     controls = control_maps(learned, attention, [seed, *image.path.stem.encode()])
     if image.description:
         options = dict(text=image.description, clip='lite-clip')
-        controls['dream'] = _stored_map(image.path, folder / 'dream' / file, **options)
+        controls['dream'] = _stored_map(image.path, folder / 'dream' / file, attrgetter('array'), **options)
     rows = _measure_all(controls, masks, 'none')
     for name, change in CHANGES.items():
         rng = np.random.default_rng([seed, *image.path.stem.encode()])
