@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from ..config import RealnessError
 from ..images import load_image
+from .centre_map import centre_prior
 from .localizer import check_encoder, write_localizer
 from .map_network import EarlyFeatures, MapNetwork
 from ..registry import list_names
@@ -70,13 +71,6 @@ def _is_plain(image):
     "Whether an image has one colour."
     return all(high - low <= 1 for low, high in image.getextrema())
 
-# %% ../../nbs/232_network_localizer.ipynb #fa7bd81d
-def _centre_prior(size):
-    "Logarithm of a Gaussian with a quarter of the sides as standard deviations: 0 in the centre, H x W."
-    y, x = np.ogrid[: size[0], : size[1]]
-    y, x = (y + 0.5) / size[0] - 0.5, (x + 0.5) / size[1] - 0.5
-    return (-(y**2 + x**2) / (2 * 0.25**2)).astype(np.float32)
-
 # %% ../../nbs/232_network_localizer.ipynb #82202d8b
 class NetworkLocalizer:
     "Maps where an image looks unreal, with a network on the lite tower."
@@ -112,7 +106,7 @@ class NetworkLocalizer:
             maps = [torch.full_like(m, float(m.median())) for m in maps]
         large = [F.interpolate(m, size=size, mode='bilinear', align_corners=False)[0, 0] for m in maps]
         mean = torch.stack(large).mean(0)
-        prior = self.about.get('centre', 0.0) * _centre_prior(size)
+        prior = self.about.get('centre', 0.0) * centre_prior(*image.size)
         return (self.about.get('slope', 1.0) * mean + self.about.get('shift', 0.0)).numpy() + prior
 
     def map(self, image) -> np.ndarray:  # H x W float32 in 0-1, higher = less real
