@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import mannwhitneyu
 
+from ..bootstrap import mean_interval
 from ..config import RealnessError, atomic_write, track
 from ..defects.generator_views import spoil_whole
-from .localizers import calm_truths, interval
+from .localizers import calm_truths
 from .running import write_results
 from ..localization.localizer import Localizer
 from ..localization.network_run import source_photographs
@@ -67,8 +68,8 @@ def measure_set(
 # %% ../../nbs/experiments/652_calm_photographs.ipynb #c6ed864a
 def summarise(measured: pd.DataFrame) -> dict:
     "The line of a set: measures with the interval of the hot share."
-    low, high = interval(measured.hot.to_numpy(), list(range(len(measured))))
-    line = {'n': len(measured), 'hot': float(measured.hot.mean()), 'lo': low, 'hi': high}
+    hot, low, high = mean_interval(measured.hot.to_numpy(), list(range(len(measured))))
+    line = {'n': len(measured), 'hot': hot, 'lo': low, 'hi': high}
     line['above 2 %'] = float((measured.hot > 0.02).mean())
     line['whole'] = np.nan
     if 'spoilt' in measured:
