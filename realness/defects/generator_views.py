@@ -72,10 +72,15 @@ def find_faces(
     height, width = pixels.shape[:2]
     smallest, largest = max(24, min(height, width) // 12), min(height, width)
     options = dict(scale_factor=1.25, step_ratio=1.5, min_size=(smallest,) * 2, max_size=(largest,) * 2)
-    found = Cascade(lbp_frontal_face_cascade_filename()).detect_multi_scale(pixels, **options)
+    faces = Cascade(lbp_frontal_face_cascade_filename()).detect_multi_scale(pixels, **options)
     return tuple(
-        (f['c'] / width, f['r'] / height, (f['c'] + f['width']) / width, (f['r'] + f['height']) / height)
-        for f in found
+        (
+            face['c'] / width,
+            face['r'] / height,
+            (face['c'] + face['width']) / width,
+            (face['r'] + face['height']) / height,
+        )
+        for face in faces
     )
 
 # %% ../../nbs/077_generator_views.ipynb #1fee2556
@@ -281,10 +286,10 @@ def spoil_whole(
 ) -> np.ndarray:  # the same shape, uint8
     "The image as a painting, a drawing, wax or mush."
     floats = pixels.astype(np.float32)
-    own = {'painting': _painting, 'wavering': _wavering}
-    name = str(rng.choice(['mush', 'wax', 'outline', 'repaint' if painter else 'mush', *own]))
-    if name in own:
-        spoilt = own[name](floats, rng)
+    textures = {'painting': _painting, 'wavering': _wavering}
+    name = str(rng.choice(['mush', 'wax', 'outline', 'repaint' if painter else 'mush', *textures]))
+    if name in textures:
+        spoilt = textures[name](floats, rng)
     else:
         height, width = pixels.shape[:2]
         everything = np.ones((height, width), np.float32)

@@ -45,15 +45,21 @@ def write_notebook(
     Path(path).write_text(json.dumps(notebook), encoding='utf-8')
     return Path(path)
 
+# %% ../../nbs/535_explorer_server.ipynb #47710902
+def _missing_package() -> str | None:
+    "The first package of the extra `explore` that is not installed; None if all are."
+    packages = ('voila', 'ipywidgets', 'anywidget')
+    return next((package for package in packages if importlib.util.find_spec(package) is None), None)
+
 # %% ../../nbs/535_explorer_server.ipynb #2e65ceaa
 def voila_command(
     notebook: Path | str,
     port: int = 8866,
 ) -> list:  # of arguments
     "Return the command that serves a notebook on this machine. Raises `RealnessError` without Voila."
-    if importlib.util.find_spec('voila') is None:
+    if package := _missing_package():
         raise RealnessError(
-            'the explorer app needs voila: pip install "realness[explore]"; '
+            f'the explorer app needs {package}: pip install "realness[explore]"; '
             'in JupyterLab use realness.explorer.HeatmapExplorer(folder)'
         )
     if not 1 <= port <= 65535:
@@ -167,6 +173,12 @@ def _absolute(path):
     "Return a path as an absolute path; None for None."
     return None if path is None else str(Path(path).expanduser().absolute())
 
+# %% ../../nbs/535_explorer_server.ipynb #d84c4972
+def _localizer_name(localizer):
+    "Return the name of a localizer: an absolute path if it exists, else a name in the package or on the hub."
+    is_path = localizer is not None and Path(localizer).expanduser().exists()
+    return _absolute(localizer) if is_path else localizer
+
 # %% ../../nbs/535_explorer_server.ipynb #c60b3b44
 def serve(  # noqa: PLR0913
     folder: Path | str,  # images
@@ -177,6 +189,7 @@ def serve(  # noqa: PLR0913
     browser: bool = True,  # open the browser
     log: Callable = print,  # called with one line of text
     regions: Path | str | None = None,  # a COCO file or a table, for the variants pointed and fused
+    localizer: Path | str | None = None,  # see `find_localizer`; default: the one in the package
 ) -> int:  # exit code
     "Serve the explorer until the user stops it, and return the exit code of the server."
     _check_inputs(folder, run, port)
@@ -188,7 +201,7 @@ def serve(  # noqa: PLR0913
             webbrowser.open(url)
 
     options = {'clip': clip or 'lite-clip', 'run': _absolute(run), 'out': _absolute(out or 'findings')}
-    options['regions'] = _absolute(regions)
+    options |= {'regions': _absolute(regions), 'localizer': _localizer_name(localizer)}
     with tempfile.TemporaryDirectory(prefix='realness-') as work:
         notebook = write_notebook(Path(work) / 'explorer.ipynb', _absolute(folder), **options)
         write_template(work)

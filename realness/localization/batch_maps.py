@@ -71,10 +71,11 @@ class MapWriter:
 
     def key(self, path, text):
         "Return the key of the map of an image and its description."
-        options = [self.maker.request.identity(), self.save.look]
-        if identity := self.maker.input_identity(path):
+        maker = self.maker.choose(MapInput(None, text, path=path))
+        options = [maker.request.identity(), self.save.look]
+        if identity := maker.input_identity(path):
             options.append(identity)
-        return _map_key(path, text, self.maker.fingerprint(), options)
+        return _map_key(path, text, maker.fingerprint(), options)
 
     def write(
         self,

@@ -68,6 +68,10 @@ class MapMaker:
         "Make the map of an image, stage by stage."
         raise NotImplementedError
 
+    def choose(self, item: MapInput) -> 'MapMaker':
+        "Return the map maker for an image; itself unless it chooses one by image and description."
+        return self
+
     def input_identity(self, path: Path) -> str:
         "Return what else the map of an image file depends on, for the key of a saved map."
         return ''

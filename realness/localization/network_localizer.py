@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 from ..config import RealnessError
 from ..images import load_image
+from .centre_map import centre_prior
 from .localizer import check_encoder, write_localizer
 from .map_network import STAGE3, EarlyFeatures, MapNetwork, feature_strength
 from ..registry import list_names
@@ -71,13 +72,6 @@ def _is_plain(image):
     "Whether an image has one colour."
     return all(high - low <= 1 for low, high in image.getextrema())
 
-# %% ../../nbs/232_network_localizer.ipynb #fa7bd81d
-def _centre_prior(size):
-    "Logarithm of a Gaussian with a quarter of the sides as standard deviations: 0 in the centre, H x W."
-    y, x = np.ogrid[: size[0], : size[1]]
-    y, x = (y + 0.5) / size[0] - 0.5, (x + 0.5) / size[1] - 0.5
-    return (-(y**2 + x**2) / (2 * 0.25**2)).astype(np.float32)
-
 # %% ../../nbs/232_network_localizer.ipynb #f370869a
 def _salience_weight(
     flaws: torch.Tensor,  # logits of the network
@@ -129,7 +123,7 @@ class NetworkLocalizer:
             weight = _salience_weight(_mean_map(flaws, flaws[-1].shape[2:]), salience)
             strength = _mean_map(strengths, size)
             logits += weight * (strength - salience['mean']) / salience['spread']
-        return logits.numpy() + self.about.get('centre', 0.0) * _centre_prior(size)
+        return logits.numpy() + self.about.get('centre', 0.0) * centre_prior(*size[::-1])
 
     def strength(self, image, side: int) -> torch.Tensor:  # 1 x 1 x h x w
         "Strength of the features of an image with `side` pixels on the longer side."
