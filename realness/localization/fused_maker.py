@@ -115,9 +115,12 @@ class FusedMaker(PointedMaker):
         )
 
     def learned_map(self, item):
-        "Return the map of the learned localizer with attention."
+        "Return the map of the learned localizer, sharpened by the description, with attention."
         learned = super().learned_map(item)
-        return fuse(learned, attention_map(item.image), learned)
+        chance = learned
+        if self.dream is not None and item.text:
+            chance = sharpen(learned, self._evidence(item, learned))
+        return fuse(chance, attention_map(item.image), chance)
 
     def chance(self, item, regions):
         learned = self.learned.heatmap(item)
