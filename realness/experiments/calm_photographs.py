@@ -68,7 +68,7 @@ def measure_set(
 # %% ../../nbs/experiments/652_calm_photographs.ipynb #c6ed864a
 def summarise(measured: pd.DataFrame) -> dict:
     "The line of a set: measures with the interval of the hot share."
-    hot, low, high = mean_interval(measured.hot.to_numpy(), list(range(len(measured))))
+    hot, low, high = mean_interval(measured.hot)
     line = {'n': len(measured), 'hot': hot, 'lo': low, 'hi': high}
     line['above 2 %'] = float((measured.hot > 0.02).mean())
     line['whole'] = np.nan
