@@ -77,7 +77,7 @@ def module_figures() -> dict:
 def export_cells(notebook: Path) -> list:
     """(number of lines, whether it is followed by use) of each export cell that does more than import."""
     cells = [c for c in json.loads(notebook.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code']
-    found = []
+    measured = []
     for cell, following in zip(cells, [*cells[1:], None], strict=True):
         text = source(cell)
         if not EXPORT.search(text):
@@ -86,8 +86,8 @@ def export_cells(notebook: Path) -> list:
         if all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.parse(code).body):
             continue
         followed = following is not None and not EXPORT.search(source(following))
-        found.append((len(code.splitlines()), followed))
-    return found
+        measured.append((len(code.splitlines()), followed))
+    return measured
 
 
 def cell_figures(cells: list) -> dict:
@@ -113,8 +113,8 @@ def main():
                 print(
                     f'{notebook.relative_to(ROOT)}: {n} export cells, median {median}, {used:.0f} % followed'
                 )
-    cells = [cell for found in notebooks.values() for cell in found]
-    for name, value in (module_figures() | cell_figures(cells)).items():
+    all_cells = [cell for cells in notebooks.values() for cell in cells]
+    for name, value in (module_figures() | cell_figures(all_cells)).items():
         print(f'{name:45} {value:8.1f}' if isinstance(value, float) else f'{name:45} {value:8}')
 
 

@@ -207,14 +207,14 @@ def run_notebook(path: Path, kernel: str) -> bytes:
 
 def visible_outputs(cell: dict) -> list[tuple[str, str]]:
     """The outputs of a cell as (kind, text); images count by their kind only, since fonts differ."""
-    shown = []
+    outputs = []
     for output in cell.get('outputs', []):
         if 'text' in output:
-            shown.append((output.get('name', 'text'), join_text(output['text'])))
+            outputs.append((output.get('name', 'text'), join_text(output['text'])))
         for kind, value in sorted(output.get('data', {}).items()):
             text = join_text(value) if kind.startswith('text/') else ''
-            shown.append((kind, re.sub(r'data:image/[\w+]+;base64,[\w+/=\s]+', 'data:image', text)))
-    return shown
+            outputs.append((kind, re.sub(r'data:image/[\w+]+;base64,[\w+/=\s]+', 'data:image', text)))
+    return outputs
 
 
 def is_close(first: str, second: str) -> bool:
@@ -263,8 +263,8 @@ def cell_difference(saved: dict, new: dict) -> str:
 def output_differences(old: bytes, new: bytes) -> list[str]:
     """One line for each cell whose saved outputs differ from the new ones."""
     pairs = zip(code_cells(json.loads(old)), code_cells(json.loads(new)), strict=True)
-    found = [(n, cell_difference(saved, cell)) for (n, saved), (_, cell) in pairs]
-    return [f'cell {n}: {difference}' for n, difference in found if difference]
+    differences = [(n, cell_difference(saved, cell)) for (n, saved), (_, cell) in pairs]
+    return [f'cell {n}: {difference}' for n, difference in differences if difference]
 
 
 # ---- The command

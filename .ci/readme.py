@@ -128,14 +128,14 @@ def readme_problems(markdown: str, images: dict) -> list[str]:
         return ['README.md is missing']
     text = README.read_text(encoding='utf-8')
     problems = text_difference(text, markdown)
-    shown = [ROOT / path for path in re.findall(r'!\[\]\(([^)]*)\)', text) if '://' not in path]
-    problems += [f'README.md shows {path.name}: no such file' for path in shown if not path.is_file()]
-    if [path.read_bytes() for path in shown if path.is_file()] != list(images.values()):
+    linked = [ROOT / path for path in re.findall(r'!\[\]\(([^)]*)\)', text) if '://' not in path]
+    problems += [f'README.md shows {path.name}: no such file' for path in linked if not path.is_file()]
+    if [path.read_bytes() for path in linked if path.is_file()] != list(images.values()):
         problems.append('the images of README.md are not those of nbs/index.ipynb')
     for link in re.findall(r'\]\(((?!\w+:|#)[^)\s]+)\)', text):
         if not (ROOT / link.partition('#')[0]).is_file():
             problems.append(f'README.md links to {link}: no such file')
-    unused = set(saved_images()) - set(shown)
+    unused = set(saved_images()) - set(linked)
     return problems + [f'{path.relative_to(ROOT)}: README.md does not show it' for path in sorted(unused)]
 
 

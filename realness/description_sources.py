@@ -68,8 +68,8 @@ class DescriptionSources:
         self._sources.append(_AnswerSource(described))
 
     def __call__(self, name: str, path: Path) -> tuple:  # (description, source)
-        found = [source.sentence(name, path) for source in self._sources]
-        return next((sentence for sentence in found if sentence[0]), found[0])
+        sentences = [source.sentence(name, path) for source in self._sources]
+        return next((sentence for sentence in sentences if sentence[0]), sentences[0])
 
     def judgement(self, name: str, path: Path) -> Judgement | None:
         "The judgement of an image; None if there is none."
@@ -87,8 +87,8 @@ class DescriptionSources:
         "The regions of an image file."
         path = Path(path)
         judgements = self._judgements(self._names.get(path, path.name), path)
-        return next((found.regions for found in judgements if found.regions is not None), None)
+        return next((row.regions for row in judgements if row.regions is not None), None)
 
     def _judgements(self, name, path):
-        found = (source.judgement(name, path) for source in self._sources)
-        return (judgement for judgement in found if judgement is not None)
+        judgements = (source.judgement(name, path) for source in self._sources)
+        return (judgement for judgement in judgements if judgement is not None)

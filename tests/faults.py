@@ -91,7 +91,7 @@ class Handler(BaseHTTPRequestHandler):
     # The request is forwarded, or one of the faults occurs
 
     def forward(self, body):
-        status, raw = self._ask(body)
+        status, raw = self._request(body)
         self._respond(status, raw)
         return status == 200
 
@@ -110,23 +110,23 @@ class Handler(BaseHTTPRequestHandler):
 
     def lost(self, body):
         """The server answers, but the answer does not arrive."""
-        self._ask(body)
+        self._request(body)
         self._hang_up()
 
     def truncated(self, body):
         """The connection breaks in the middle of the answer."""
-        _, raw = self._ask(body)
+        _, raw = self._request(body)
         self._respond(200, raw[: len(raw) // 2], length=len(raw))
         self._hang_up()
 
     def damaged(self, body):
         """The answer is no valid JSON."""
-        _, raw = self._ask(body)
+        _, raw = self._request(body)
         self._respond(200, raw[:-20])
 
     # Helpers
 
-    def _ask(self, body):
+    def _request(self, body):
         connection = http.client.HTTPConnection('127.0.0.1', self.server.upstream_port, timeout=60)
         connection.request('POST', self.path, body, {'content-type': 'application/json'})
         response = connection.getresponse()

@@ -87,12 +87,12 @@ for line in iter(sys.stdin.readline, ''):
     print(pid, flush=True)
 """
 
-OWN_VARIABLES = ('PROJECT_ROOT', 'REALNESS_ENCODERS', 'REALNESS_CACHE', 'REALNESS_PROGRESS')
+PROJECT_VARIABLES = ('PROJECT_ROOT', 'REALNESS_ENCODERS', 'REALNESS_CACHE', 'REALNESS_PROGRESS')
 
 
 def environment(cache: Path | str, **more: str) -> dict:
     """The environment variables of a command: its own cache, no model hub, no settings of the caller."""
-    inherited = {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}
+    inherited = {name: value for name, value in os.environ.items() if name not in PROJECT_VARIABLES}
     fixed = dict(
         HF_HUB_OFFLINE='1',
         OMP_WAIT_POLICY='passive',

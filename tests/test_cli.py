@@ -63,7 +63,7 @@ HEAVY = {
     'matplotlib',
     'pandas',
 }
-OWN_COMMAND = """
+PLUGIN_COMMAND = """
 from dataclasses import dataclass
 from realness.cli import app, command
 from realness.config import RealnessError
@@ -203,11 +203,11 @@ def test_help_of_a_fresh_process(realness):
 
 
 def test_a_command_from_outside_the_package(started):
-    result = started('-c', OWN_COMMAND, 'greet', 'you', '--word', 'Hi', '--times', '2').end()
+    result = started('-c', PLUGIN_COMMAND, 'greet', 'you', '--word', 'Hi', '--times', '2').end()
     assert (result.code, result.out) == (0, 'Hi, you! Hi, you! \n')
-    result = started('-c', OWN_COMMAND, 'greet', 'you', '--times', '0').end()
+    result = started('-c', PLUGIN_COMMAND, 'greet', 'you', '--times', '0').end()
     assert (result.code, result.err) == (2, 'error: times is 0: at least 1\n')
-    assert 'greet' in started('-c', OWN_COMMAND, '--help').end().out
+    assert 'greet' in started('-c', PLUGIN_COMMAND, '--help').end().out
 
 
 # data check
@@ -479,7 +479,7 @@ def test_two_sources_of_descriptions(cli, trained, loose_images, tmp_path):
 
 def test_scores_do_not_depend_on_batch_and_order(cli, trained, tmp_path):
     images = sorted((trained.data / 'test/images').iterdir())[:4]
-    cases = {'one.csv': (images, '1'), 'many.csv': (images[::-1], '3'), 'some.csv': (images[1:2], '16')}
+    cases = {'one.csv': (images, '1'), 'both.csv': (images[::-1], '3'), 'some.csv': (images[1:2], '16')}
     for name, (requested, size) in cases.items():
         paths = ''.join(f'{path}\n' for path in requested)
         options = ('--csv', name, '--batch-size', size, '--no-cache')
@@ -487,8 +487,8 @@ def test_scores_do_not_depend_on_batch_and_order(cli, trained, tmp_path):
         assert result.code == 0, result.err
         rows = read_rows((tmp_path / name).read_text())
         assert [row['filename'] for row in rows] == [path.name for path in requested]  # in the order given
-    one, many, some = (read_scores(tmp_path / name) for name in cases)
-    assert one == many
+    one, both, some = (read_scores(tmp_path / name) for name in cases)
+    assert one == both
     assert some.items() <= one.items()
 
 

@@ -323,10 +323,10 @@ def test_vit_b_32_agrees_with_transformers(large, tmp_path):
     which rounds to other grey levels.
     """
     large.save_pretrained(tmp_path)
-    found = cosines(load(f'ViT-B-32@{tmp_path}/model.safetensors'))
+    computed = cosines(load(f'ViT-B-32@{tmp_path}/model.safetensors'))
     expected = reference_cosines(large)
-    assert abs(found - expected).max() < 1e-6
-    assert abs(found - reference_cosines(large, CLIPImageProcessor)).max() < 1e-4
+    assert abs(computed - expected).max() < 1e-6
+    assert abs(computed - reference_cosines(large, CLIPImageProcessor)).max() < 1e-4
     assert np.ptp(expected, axis=0).min() > 0.01
 
 

@@ -218,6 +218,7 @@ class ExplorerPage:
                 "count => document.querySelectorAll('.rl-table tbody tr').length < count", arg=count
             )
         self.select_image('f0.png')
+        self.set_variant('dream')
         self.page.get_by_role('button', name='Reset').first.click()
         self.wait_for_maps()
         self.clear_marks()

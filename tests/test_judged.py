@@ -130,12 +130,12 @@ def test_check_names_bad_judgements(realness, tmp_path):
     result = realness('data', 'check', tmp_path / 'data', '--json', fresh=True)
     assert result.code == 1
     problems = json.loads(result.out)['train']['problems']
-    found = {problem['filename']: (problem['level'], problem['problem']) for problem in problems}
+    reported = {problem['filename']: (problem['level'], problem['problem']) for problem in problems}
     names = rows.filename.tolist()
-    assert 'box [0, 0, 1]' in found[names[0]][1]
-    assert found[names[1]] == ('note', 'the answer is No, but the description begins with Yes')
-    assert 'is not a number from 0 to 100' in found[names[2]][1]
-    assert "the answer 'perhaps' is unknown" in found[names[3]][1]
+    assert 'box [0, 0, 1]' in reported[names[0]][1]
+    assert reported[names[1]] == ('note', 'the answer is No, but the description begins with Yes')
+    assert 'is not a number from 0 to 100' in reported[names[2]][1]
+    assert "the answer 'perhaps' is unknown" in reported[names[3]][1]
     result = realness('train', '--encoders', 'lite', '--data', tmp_path / 'data', '--out', tmp_path / 'run')
     assert (result.code, 'is not a number from 0 to 100' in result.err) == (2, True)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from system import environment, noise
+
+import realness
 
 LITE = ('--clip', 'lite-clip')
 TABLE = 'image_descriptions.csv'
@@ -91,14 +94,84 @@ def test_equal_names_do_not_collide(cli, images, tmp_path):
     assert map_files(tmp_path / 'out') == ['a/x.npy', 'b/x.npy']
 
 
-def test_learned_variant_needs_no_description(cli, images, tmp_path):
+def test_without_a_description_the_learned_localizer_makes_the_map(cli, images, tmp_path):
     """As in the README: only an image is given."""
-    result = cli('heatmap', images / 'a/x.png', '--variant', 'learned', '--out', tmp_path / 'out')
+    result = cli('heatmap', images / 'a/x.png', '--out', tmp_path / 'out')
     assert result.code == 0, result.err
+    facts = json.loads((tmp_path / 'out/x.json').read_text())
+    assert facts['variant'] == 'learned'
+    assert 0 <= facts['whole'] <= 1
+    assert 'unreal as a whole' in (tmp_path / 'out/index.html').read_text()
     values = np.load(tmp_path / 'out/x.npy')
     assert values.shape == (128, 160)
     assert values.min() >= 0
     assert values.max() <= 1
+
+
+def test_variant_by_description(cli, images, tmp_path):
+    """With the trial model, a description sharpens the learned map; a window size asks for windows."""
+
+    def variant(*options):
+        result = cli('heatmap', images / 'a/x.png', *LITE, *options, '--out', tmp_path / 'out')
+        assert result.code == 0, result.err
+        return json.loads((tmp_path / 'out/x.json').read_text())['variant'], result.err
+
+    assert variant('--text', 'The sky melts.')[0] == 'fused'
+    assert variant('--text', 'The sky melts.', '--window', '64')[0] == 'dream'
+    name, err = variant()
+    assert name == 'learned'
+    assert '--variant prompts' in err
+
+
+# --- Localizers
+
+
+def write_hub_cache(cache, files):
+    """Write the files of the repository me/faces as the cache of the hub holds them."""
+    folder = cache / 'models--me--faces'
+    commit = 'a1b2c3d4' * 5
+    shutil.copytree(files, folder / 'snapshots' / commit)
+    (folder / 'refs').mkdir()
+    (folder / 'refs/main').write_text(commit)
+
+
+def test_localizer_by_name(cli, images, tmp_path):
+    """A name in the package, a folder and a file give the same map."""
+    files = Path(realness.__file__).parent / 'weights/localizer'
+    models = set()
+    for number, name in enumerate(('cells', files, files / 'localizer.json')):
+        out = tmp_path / f'out{number}'
+        result = cli('heatmap', images / 'a/x.png', '--localizer', name, '--out', out)
+        assert result.code == 0, result.err
+        models.add(json.loads((out / 'x.json').read_text())['model'])
+    assert len(models) == 1
+
+
+def find_in_new_process(name, cache, **variables):
+    """The output of a process that finds a localizer, and the seconds that it takes."""
+    code = (
+        f'from realness.localization.localizer_source import find_localizer\nprint(find_localizer({name!r}))'
+    )
+    env = environment(cache, HF_HUB_CACHE=str(cache), **variables)
+    start = time.time()
+    result = subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True)
+    return result.stdout + result.stderr, time.time() - start
+
+
+def test_localizer_of_the_hub(tmp_path):
+    """A repository that was downloaded before is found offline."""
+    write_hub_cache(tmp_path, Path(realness.__file__).parent / 'weights/localizer')
+    output, _ = find_in_new_process('me/faces', tmp_path)
+    assert (Path(output.strip()) / 'localizer.json').is_file()
+
+
+def test_unknown_repository_offline(tmp_path):
+    """Without a connection, the error comes quickly and says what to do."""
+    offline = dict.fromkeys(('HTTPS_PROXY', 'https_proxy'), 'http://127.0.0.1:9') | {'HF_HUB_OFFLINE': ''}
+    output, seconds = find_in_new_process('me/none', tmp_path, **offline)
+    for part in ('me/none', 'huggingface.co cannot be reached', 'name a folder'):
+        assert part in output
+    assert seconds < 30  # 3 for the connection, the rest for imports on a busy machine
 
 
 # --- Finished maps
@@ -162,7 +235,7 @@ def test_interrupted_batch_writes_its_index(long_job, tmp_path):
         ([], 'name files or folders'),
         (['a/x.png', '--window', 'wide', *LITE], 'is not a whole number'),
         (['a/x.png', '--window', '32', '--stride', '64', *LITE], 'would have no value'),
-        (['a/x.png', '--variant', 'red', *LITE], 'choose dream, blend'),
+        (['a/x.png', '--variant', 'red', *LITE], 'choose auto, dream'),
         (['a/x.png', '--engine', 'steam', *LITE], 'choose exact, progressive or dense'),
         (['a/x.png', '--look', 'nice', *LITE], 'overlay, side or map'),
         (['a/x.png', '--clip', 'ViT-Z-1'], 'open_clip has no model'),
@@ -179,7 +252,7 @@ def test_errors(cli, images, tmp_path, arguments, message):
 
 def test_missing_weights_are_reported_quickly(cli, images, tmp_path):
     start = time.time()
-    result = cli('heatmap', images / 'a/x.png', '--out', tmp_path / 'out')
+    result = cli('heatmap', images / 'a/x.png', '--text', 'The sky melts.', '--out', tmp_path / 'out')
     assert result.code == 2
     assert 'ViT-B-32@openai are not on this machine' in result.err
     assert '--clip lite-clip' in result.err

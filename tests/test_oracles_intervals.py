@@ -26,9 +26,9 @@ def test_interval_of_a_share_equals_scipy(level):
 def test_coverage_counts_the_bounds():
     "A MOS on a bound is covered; the interval of the share is Wilson's."
     mos = np.array([0.0, 1.0, 2.0, 3.0])
-    found = share(within_bounds(mos, [0, 1.1, 1, 0], [1, 2, 2, 2.9]))
-    assert (found.value, found.n) == (0.5, 4)
-    np.testing.assert_allclose(found.lo, stats.binomtest(2, 4).proportion_ci(0.95, method='wilson').low)
+    coverage = share(within_bounds(mos, [0, 1.1, 1, 0], [1, 2, 2, 2.9]))
+    assert (coverage.value, coverage.n) == (0.5, 4)
+    np.testing.assert_allclose(coverage.lo, stats.binomtest(2, 4).proportion_ci(0.95, method='wilson').low)
 
 
 # --- Prediction intervals

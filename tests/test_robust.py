@@ -54,17 +54,17 @@ def test_a_head_saved_without_a_scale_predicts_a_plain_mean(rows):
     config.pop('scale')
     loaded = build_head(config)
     loaded.load_state_dict(robust.state_dict())
-    far = dict(rows.blocks, size=np.full((80, 2), 4096.0))
-    expected = 0.3 * robust.main(far) + 0.7 * robust.expert(far)
-    torch.testing.assert_close(loaded(far), expected)
+    distant = dict(rows.blocks, size=np.full((80, 2), 4096.0))
+    expected = 0.3 * robust.main(distant) + 0.7 * robust.expert(distant)
+    torch.testing.assert_close(loaded(distant), expected)
 
 
 def test_a_head_keeps_its_scale_when_it_is_saved(rows):
     robust = fit_head(rows, CONFIG).head
     loaded = build_head(json.loads(json.dumps(robust.config)))
     loaded.load_state_dict(robust.state_dict())
-    far = dict(rows.blocks, size=np.full((80, 2), 4096.0))
-    assert torch.equal(loaded(far), robust(far))
+    distant = dict(rows.blocks, size=np.full((80, 2), 4096.0))
+    assert torch.equal(loaded(distant), robust(distant))
 
 
 def test_the_expert_ranks_degraded_copies_below_their_originals(rows):

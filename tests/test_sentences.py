@@ -54,7 +54,7 @@ def server(vlm, tmp_path_factory):
 
 
 @pytest.fixture
-def many_images(tmp_path):
+def two_hundred_images(tmp_path):
     """200 images of the demo data."""
     from realness.demo import demo_data
 
@@ -105,7 +105,7 @@ def assert_no_key(folder):
             assert KEY_PART not in file.read_bytes(), file
 
 
-def test_two_hundred_through_faults(started, server, many_images, tmp_path):
+def test_two_hundred_through_faults(started, server, two_hundred_images, tmp_path):
     """After a kill and a second start, nothing is lost, no image is sent twice, no key is written."""
     table = tmp_path / 'd.csv'
 
@@ -113,7 +113,7 @@ def test_two_hundred_through_faults(started, server, many_images, tmp_path):
         options = ['--csv', table, '--base-url', url, '--model', server.model, '--max-tokens', MAX_TOKENS]
         more = ['--timeout', 3, '--parallel', 4, '--ask', 'sentence']
         variables = dict(OPENAI_API_KEY=KEY, OPENAI_LOG='debug')
-        return started('-m', 'realness.cli', 'describe', many_images, *options, *more, **variables)
+        return started('-m', 'realness.cli', 'describe', two_hundred_images, *options, *more, **variables)
 
     with Proxy(server.port, seed=1) as proxy:
         job = describe(proxy.url)
@@ -128,10 +128,10 @@ def test_two_hundred_through_faults(started, server, many_images, tmp_path):
         log = list(proxy.log)
 
     # Every image has one row, and no row of the killed run was lost or changed.
-    assert sorted(rows) == sorted(path.name for path in many_images.iterdir())
+    assert sorted(rows) == sorted(path.name for path in two_hundred_images.iterdir())
     assert all(rows[name] == row for name, row in first_rows.items())
     # No image was sent again after its answer was stored.
-    assert not digests_as_sent(many_images, first_rows) & {entry.image for entry in log[n_first:]}
+    assert not digests_as_sent(two_hundred_images, first_rows) & {entry.image for entry in log[n_first:]}
     # At most the four pending requests were answered twice.
     assert N_IMAGES <= sum(entry.answered for entry in log) <= N_IMAGES + 4
     # All faults occurred.

@@ -143,7 +143,7 @@ def test_search_finds_functions(site, page, name):
 # ---- a slider without a kernel
 
 
-def shown_captions(page):
+def visible_captions(page):
     "The texts of the images of the first slider that are shown."
     return page.locator('.realness-slider').first.evaluate(
         """slider => [...slider.querySelectorAll('figure')]
@@ -156,20 +156,20 @@ def test_slider(site, page):
     page.goto(f'{site}howto/read_a_heatmap.html')
     bar = page.locator('.realness-slider input[type=range]').first
     bar.scroll_into_view_if_needed()
-    first = shown_captions(page)
+    first = visible_captions(page)
     assert len(first) == 1
     assert int(bar.get_attribute('max')) >= 3
     bar.focus()
     page.keyboard.press('ArrowRight')
-    second = shown_captions(page)
+    second = visible_captions(page)
     assert len(second) == 1
     assert second != first
     assert bar.get_attribute('aria-valuetext') == second[0]
     page.keyboard.press('End')
-    assert shown_captions(page) != first
+    assert visible_captions(page) != first
     box = bar.bounding_box()
     page.mouse.click(box['x'] + 4, box['y'] + box['height'] / 2)
-    assert shown_captions(page) == first
+    assert visible_captions(page) == first
     image = page.locator('.realness-slider figure:not([hidden]) img').first
     assert image.evaluate('image => Math.min(image.naturalWidth, image.clientWidth)') > 300
 

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['find_table', 'list_images', 'choose_images', 'print_maps', 'print_stage', 'print_note', 'check_request',
-           'note_regions', 'save_options', 'heatmap']
+           'note_regions', 'note_clip', 'save_options', 'heatmap']
 
 # %% ../../nbs/570_cli_heatmap.ipynb #5ae60ab4
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,7 @@ from .describe import DescribeMissing, DescriberChoice, check_describe_options, 
 from .options import Fields, field_options
 from .output import print_error, print_json, print_table, print_warnings
 from ..config import TABLE, RealnessError, base_dir, format_count
-from ..localization.map_request import MapRequest, add_regions
+from ..localization.map_request import MapRequest, add_regions, choose_variant
 from ..map_style import MapStyle
 
 # %% ../../nbs/570_cli_heatmap.ipynb #feda2105
@@ -141,9 +142,24 @@ def note_regions(
     judgements: dict,  # image name -> `Judgement`: new answers
 ):
     "Tell the user about regions that the variant does not draw."
+    chosen = replace(request, variant=choose_variant(request, 'Yes.'))
     n = sum(bool(judgement.regions) for judgement in judgements.values())
-    if n and not request.uses('regions'):
+    if n and not chosen.uses('regions'):
         print_note(f'the answers mark regions in {format_count(n, "image")}; --variant fused draws them')
+
+# %% ../../nbs/570_cli_heatmap.ipynb #23082167
+def note_clip(
+    request: MapRequest,
+    rows: list,  # of the index, see `make_maps`
+):
+    "Tell the user about images that were mapped without the CLIP model that the request names."
+    n = sum(row['sentence_source'] == 'none' and not row['error'] for row in rows)
+    is_named = request.variant == 'auto' and request.clip is not None
+    if n and is_named and choose_variant(request, None) == 'learned':
+        print_note(
+            f'{format_count(n, "image")} without a description: the learned localizer made the map; '
+            '--variant prompts uses the CLIP model'
+        )
 
 # %% ../../nbs/570_cli_heatmap.ipynb #adc1e978
 def save_options(
@@ -175,8 +191,9 @@ def heatmap(  # noqa: PLR0913
     """Map where images look unrealistic: a figure, an array and a JSON file for each image.
 
     STEM.png is a figure of the map, STEM.npy the map (float32, height x width), and STEM.json records how it
-    was made. index.csv and index.html list all maps. No download is needed with `--variant learned` (which
-    needs no description either) or `--clip lite-clip`. `--variant pointed` and `--variant fused` draw the
+    was made. index.csv and index.html list all maps. An image without a description gets the map of the
+    learned localizer, which needs no download. With a description, a CLIP model compares windows with it;
+    `--clip lite-clip`, a trial model, needs no download. `--variant pointed` and `--variant fused` draw the
     regions of `--regions`, of the table, or of `--describe`.
     """
     from realness.description_sources import DescriptionSources
@@ -197,4 +214,5 @@ def heatmap(  # noqa: PLR0913
     maker = make_maker(add_regions(request, sources))
     settings = save_options(request, style, overwrite)
     rows = make_maps(requested, out, table=sources, log=print_note, maker=maker, **settings)
+    note_clip(request, rows)
     print_maps(rows, out, as_json)

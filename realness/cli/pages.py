@@ -28,7 +28,7 @@ def report(  # noqa: PLR0913
     clip: Annotated[
         str | None,
         typer.Option(
-            help='Make the maps with this CLIP model and the descriptions, such as lite-clip. Default: the '
+            help='Make the maps with this CLIP model and the descriptions. Default: the '
             'learned localizer, which needs neither.'
         ),
     ] = None,
@@ -63,8 +63,8 @@ def explore(  # noqa: PLR0913
     clip: Annotated[
         str | None,
         typer.Option(
-            help='lite-clip, an open_clip NAME@TAG, NAME@FILE or a folder. Default: REALNESS_CLIP, else '
-            'lite-clip.'
+            help='lite-clip (a trial model), an open_clip NAME@TAG, NAME@FILE or a folder. Default: '
+            'REALNESS_CLIP, else lite-clip.'
         ),
     ] = None,
     out: path_option('Where findings are exported. Default: findings/ in the current folder.') = None,
@@ -74,6 +74,13 @@ def explore(  # noqa: PLR0913
         'Marked regions for the variants pointed and fused: a COCO file, or a CSV table with the column '
         'regions. Default: the table beside the images.'
     ) = None,
+    localizer: Annotated[
+        str | None,
+        typer.Option(
+            help='A file or folder of realness localizer fit, the name of a repository on the Hugging Face '
+            'hub, or network (the default) or cells, which are in the package.'
+        ),
+    ] = None,
 ):
     """Explore images in the browser: change the description and see where an image looks unrealistic.
 
@@ -83,5 +90,5 @@ def explore(  # noqa: PLR0913
     from realness.explorer import serve
 
     clip = clip or os.environ.get('REALNESS_CLIP')
-    if serve(folder, clip, run, out, port, browser, regions=regions):
+    if serve(folder, clip, run, out, port, browser, regions=regions, localizer=localizer):
         exit_with(PROBLEMS_FOUND)

@@ -72,10 +72,15 @@ def find_faces(
     height, width = pixels.shape[:2]
     smallest, largest = max(24, min(height, width) // 12), min(height, width)
     options = dict(scale_factor=1.25, step_ratio=1.5, min_size=(smallest,) * 2, max_size=(largest,) * 2)
-    found = Cascade(lbp_frontal_face_cascade_filename()).detect_multi_scale(pixels, **options)
+    faces = Cascade(lbp_frontal_face_cascade_filename()).detect_multi_scale(pixels, **options)
     return tuple(
-        (f['c'] / width, f['r'] / height, (f['c'] + f['width']) / width, (f['r'] + f['height']) / height)
-        for f in found
+        (
+            face['c'] / width,
+            face['r'] / height,
+            (face['c'] + face['width']) / width,
+            (face['r'] + face['height']) / height,
+        )
+        for face in faces
     )
 
 # %% ../../nbs/077_generator_views.ipynb #1fee2556
@@ -207,12 +212,14 @@ class ViewSettings:
     painter: Callable | None = None  # `Painter.repaint`; without it, there is no `repaint`
     whole: float = 0.08  # share of views that are flawed as a whole
     flawed: float = 0.7  # share of views with local flaws
+    generator: float = 0.62  # share of the generator's kinds among the flaws
+    rendered: float = 0.0  # share of views that the painter renders as a whole, flaws included
 
     def draw(self, rng: np.random.Generator) -> str:
         "The name of a random kind."
         if self.only:
             return str(rng.choice(self.only))
-        group = GENERATOR_DEFECTS if rng.random() < 0.62 else DEFECTS
+        group = GENERATOR_DEFECTS if rng.random() < self.generator else DEFECTS
         names = [name for name in group if name not in self.without and name != 'repaint']
         if group is GENERATOR_DEFECTS and self.painter and 'repaint' not in self.without:
             names += ['repaint'] * 3
@@ -279,10 +286,10 @@ def spoil_whole(
 ) -> np.ndarray:  # the same shape, uint8
     "The image as a painting, a drawing, wax or mush."
     floats = pixels.astype(np.float32)
-    own = {'painting': _painting, 'wavering': _wavering}
-    name = str(rng.choice(['mush', 'wax', 'outline', 'repaint' if painter else 'mush', *own]))
-    if name in own:
-        spoilt = own[name](floats, rng)
+    textures = {'painting': _painting, 'wavering': _wavering}
+    name = str(rng.choice(['mush', 'wax', 'outline', 'repaint' if painter else 'mush', *textures]))
+    if name in textures:
+        spoilt = textures[name](floats, rng)
     else:
         height, width = pixels.shape[:2]
         everything = np.ones((height, width), np.float32)
@@ -326,6 +333,16 @@ def _add_flaws(pixels, parts, rng, settings, donor):
     return pixels, join_masks(*masks), '+'.join(names)
 
 # %% ../../nbs/077_generator_views.ipynb #6b792039
+def _render(pixels, rng, settings):
+    "An image in the style of the painter, more or less, for the share of views that is rendered."
+    if not (settings.painter and settings.rendered) or rng.random() >= settings.rendered:
+        return pixels
+    amount = rng.uniform(0.2, 0.7)
+    floats = pixels.astype(np.float32)
+    mixed = floats + amount * (settings.painter(floats, rng, 0.03) - floats)
+    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+
+# %% ../../nbs/077_generator_views.ipynb #a4051d62
 def make_view(
     photos: list,  # of `SourcePhotograph`
     rng: np.random.Generator,
@@ -345,4 +362,5 @@ def make_view(
         pixels, mask, kinds = _add_flaws(pixels, parts, rng, settings, other.pixels)
     if rng.random() < 0.5:
         pixels = degrade(pixels, rng)
+    pixels = _render(pixels, rng, settings)
     return TrainingView(pixels, mask, kinds == 'whole', kinds, photo.name)

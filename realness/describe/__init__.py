@@ -5,7 +5,7 @@ from realness._lazy import lazy_names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
-        'ASKS': 'asks',
+        'QUESTIONS': 'questions',
         'DESCRIBERS': 'options',
         'DescribeOptions': 'options',
         'Described': 'result',

@@ -9,7 +9,7 @@ __all__ = ['PART_COLUMNS', 'PartTable', 'MemoryParts', 'parts_path', 'combine_pa
 import json
 from pathlib import Path
 
-from .boxes import ASKED_CONVENTION, BoxConvention
+from .boxes import REQUESTED_CONVENTION, BoxConvention
 from realness.describe.description_table import (
     COLUMNS,
     FAILED,
@@ -31,7 +31,7 @@ from ..row_table import RowTable
 # %% ../../nbs/439_answer_store.ipynb #0d7a08d9
 PART_COLUMNS = ('part', *[column for column in COLUMNS if column not in ('MOS', 'rating_sd')])
 
-
+# %% ../../nbs/439_answer_store.ipynb #a254ec91
 class PartTable(RowTable):
     "A CSV table of the individual answers."
 
@@ -50,7 +50,7 @@ class MemoryParts(MemoryTable):
     def add(self, rows: list):
         self.rows.update({row['part']: row for row in rows})
 
-
+# %% ../../nbs/439_answer_store.ipynb #860d2da7
 def parts_path(
     table: Path,  # such as descriptions.csv
 ) -> Path:  # descriptions.parts.csv
@@ -61,17 +61,17 @@ def parts_path(
 def _to_number(cell):
     return None if cell in (None, '') else float(cell)
 
-
+# %% ../../nbs/439_answer_store.ipynb #9628b672
 def _to_vote(rows: list) -> Vote | None:
     "The vote of a row about the whole image and rows about its tiles; None without a usable answer."
     whole, *tiles = rows
     if whole['status'] in FAILED or not whole['description']:
         return None
     regions = regions_from_cell(whole['regions'])
-    found = [regions_from_cell(tile['regions']) for tile in tiles]
-    found = [tile for tile in found if tile is not None]
-    if regions is not None and found:
-        regions = unite_regions([regions, *found])
+    tile_regions = [regions_from_cell(tile['regions']) for tile in tiles]
+    tile_regions = [tile for tile in tile_regions if tile is not None]
+    if regions is not None and tile_regions:
+        regions = unite_regions([regions, *tile_regions])
     return Vote(whole['answer'], whole['description'], _to_number(whole['rating']), regions)
 
 # %% ../../nbs/439_answer_store.ipynb #7df7165a
@@ -117,7 +117,7 @@ class AnswerStore:
         inquiry: Inquiry,
         side: int | None,  # longer side of the image that is sent; None = as it is
         table,  # a `DescriptionTable` or `MemoryTable`
-        convention: BoxConvention = ASKED_CONVENTION,  # in which the stored rows were read
+        convention: BoxConvention = REQUESTED_CONVENTION,  # in which the stored rows were read
     ):
         self.paths = dict(images)
         self.inquiry = inquiry

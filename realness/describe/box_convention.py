@@ -130,14 +130,14 @@ def _best_convention(evidence) -> tuple:  # (convention, margin over that of the
         for scale in BOX_SCALES
         for order in ORDERS
     }
-    asked = BoxConvention()
+    requested = BoxConvention()
     best_order = {scale: max(ORDERS, key=lambda order: scores[scale, order]) for scale in BOX_SCALES}
     scale = max(BOX_SCALES, key=lambda scale: scores[scale, best_order[scale]])
-    if scores[scale, best_order[scale]] - scores[asked.scale, best_order[asked.scale]] < _MARGIN:
-        scale = asked.scale
+    if scores[scale, best_order[scale]] - scores[requested.scale, best_order[requested.scale]] < _MARGIN:
+        scale = requested.scale
     is_swapped = scores[scale, 'yx'] - scores[scale, 'xy'] >= _MARGIN
     best = BoxConvention(scale, 'yx' if is_swapped else 'xy')
-    return best, scores[best.scale, best.order] - scores[asked.scale, asked.order]
+    return best, scores[best.scale, best.order] - scores[requested.scale, requested.order]
 
 # %% ../../nbs/414_box_convention.ipynb #5c91781f
 def _mostly_invalid(evidence, convention) -> bool:
@@ -156,11 +156,11 @@ def recognise_convention(
     "The convention of a model's boxes; that of the prompt unless there is strong evidence for another."
     evidence = [answer for answer in answers if answer.boxes]
     n_boxes = sum(len(answer.boxes) for answer in evidence)
-    asked = RecognisedConvention(BoxConvention(), len(evidence), n_boxes)
+    requested = RecognisedConvention(BoxConvention(), len(evidence), n_boxes)
     convention, margin = _best_convention(evidence) if evidence else (BoxConvention(), 0.0)
     if convention == BoxConvention():
-        return asked
-    if asked.has_enough and _reaches_edges(evidence, convention):
+        return requested
+    if requested.has_enough and _reaches_edges(evidence, convention):
         return RecognisedConvention(convention, len(evidence), n_boxes, margin)
     suspected = convention if _mostly_invalid(evidence, BoxConvention()) else None
-    return replace(asked, margin=margin, suspected=suspected)
+    return replace(requested, margin=margin, suspected=suspected)

@@ -89,6 +89,6 @@ def plan(
         tokens_out=tokens_out,
         cost=None if unknown else token_cost(options.price, tokens_in, tokens_out),
         prompt=inquiry.prompt,
-        ask=inquiry.ask,
+        ask=inquiry.name,
         note=note,
     )

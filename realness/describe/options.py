@@ -191,9 +191,9 @@ def _check_choices(ask, boxes):
 
         parse_convention(boxes)
     if ask is not None:
-        from realness.describe.asks import ASKS
+        from realness.describe.questions import QUESTIONS
 
-        _ = ASKS[ask]
+        _ = QUESTIONS[ask]
 
 # %% ../../nbs/430_describe_options.ipynb #c5322cbf
 def token_cost(

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from .boxes import ASKED_CONVENTION, BoxConvention
+from .boxes import REQUESTED_CONVENTION, BoxConvention
 from .describer import RejectedImageError, RetryableError, ask_describer
 from .description_table import COLUMNS
 from .inquiry import Inquiry
@@ -94,8 +94,8 @@ _MOST_CHARACTERS = 8000  # of a stored answer
 
 def _reply_cells(reply) -> dict:
     "The cells of a row that repeat what the model answered."
-    said = _CONTROL_CHARACTERS.sub(' ', reply.text).strip()[:_MOST_CHARACTERS]
-    return dict(said=said, tokens_in=reply.tokens_in, tokens_out=reply.tokens_out)
+    text = _CONTROL_CHARACTERS.sub(' ', reply.text).strip()[:_MOST_CHARACTERS]
+    return dict(said=text, tokens_in=reply.tokens_in, tokens_out=reply.tokens_out)
 
 # %% ../../nbs/437_requests.ipynb #7491202f
 def _empty_row(part, describer) -> dict:
@@ -113,7 +113,7 @@ def request_description(
     describer,  # see `realness.describe.describer`
     inquiry: Inquiry,  # what is asked
     stopped: threading.Event | None = None,  # no retry once it is set
-    convention: BoxConvention = ASKED_CONVENTION,  # in which boxes are read
+    convention: BoxConvention = REQUESTED_CONVENTION,  # in which boxes are read
 ) -> dict:  # a row with `COLUMNS`; `asked` is None
     "Ask about an image or a part of it. Raises `RealnessError` for a problem that concerns all images."
     row = _empty_row(part, describer)

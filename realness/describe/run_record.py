@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..config import RealnessError, atomic_write
-from .asks import ASKS
 from .describer import reads_prompt
 from .description_table import DescriptionTable, count_tokens
-from .inquiry import Inquiry, default_ask, make_inquiry
+from .inquiry import Inquiry, default_question, make_inquiry
 from .options import DescribeOptions, token_cost
 from .prompt import request_digest
+from .questions import QUESTIONS
 from .result import Described
 
 # %% ../../nbs/435_run_record.ipynb #7f06b0cd
@@ -26,8 +26,8 @@ def request_mark(
     inquiry: Inquiry,
 ) -> str:  # 12 hexadecimal digits
     "A digest of the describer, its settings and, if the describer reads the prompt, of the question."
-    asked = (inquiry.prompt, *inquiry.settings) if reads_prompt(describer) else ('',)
-    return request_digest(*describer.mark, *asked)
+    question = (inquiry.prompt, *inquiry.settings) if reads_prompt(describer) else ('',)
+    return request_digest(*describer.mark, *question)
 
 # %% ../../nbs/435_run_record.ipynb #8b7a1f49
 def read_record(
@@ -54,8 +54,8 @@ def _brief(value) -> str:
     return text if len(text) <= 70 else f'{text[:60]}...'
 
 # %% ../../nbs/435_run_record.ipynb #c1cdab22
-_ASKED = ('sentence_source', 'ask', 'prompt', 'side', 'votes', 'tiles', 'min_side', 'temperature')
-_COMPARED = (*_ASKED, 'clip', 'localizer', 'limits')  # the last three are those of the fallback
+_REQUEST = ('sentence_source', 'ask', 'prompt', 'side', 'votes', 'tiles', 'min_side', 'temperature')
+_COMPARED = (*_REQUEST, 'clip', 'localizer', 'limits')  # the last three are those of the fallback
 
 
 def _list_differences(record, settings):
@@ -98,11 +98,11 @@ def _fits(path, describer, inquiry) -> bool:
 
 # %% ../../nbs/435_run_record.ipynb #d4b6ff59
 def _find_question(path, describer, options) -> Inquiry | None:
-    "The question with which a table was begun; None if it is none of `ASKS`."
-    for ask in ASKS:
-        if options.tiles and not ASKS[ask].has_regions:
+    "The question with which a table was begun; None if it is none of `QUESTIONS`."
+    for name, kind in QUESTIONS.items():
+        if options.tiles and not kind.has_regions:
             continue
-        inquiry = make_inquiry(ask, options)
+        inquiry = make_inquiry(name, options)
         if _fits(path, describer, inquiry):
             return inquiry
     return None
@@ -114,14 +114,14 @@ def find_inquiry(
     options: DescribeOptions,
 ) -> tuple:  # (the `Inquiry`, a note for the user or '')
     "What a run asks: the default, or the question with which an existing table was begun."
-    default = make_inquiry(default_ask(describer, options), options)
+    default = make_inquiry(default_question(describer, options), options)
     is_begun = options.ask is None and path is not None and Path(path).is_file() and not options.overwrite
     if not is_begun or _fits(path, describer, default):
         return default, ''
     inquiry = _find_question(path, describer, options)
     if inquiry is None:
         return default, ''
-    note = f'{path}: was begun with --ask {inquiry.ask} and is continued with it'
+    note = f'{path}: was begun with --ask {inquiry.name} and is continued with it'
     return inquiry, f'{note}; for another question name another file'
 
 # %% ../../nbs/435_run_record.ipynb #983cd0be

@@ -45,10 +45,10 @@ def fuse_folds(
     "Fused predictions of all rows in each repeat."
     repeats = []
     for number in range(len(predicted['both'])):
-        home = {name: values[number] for name, values in predicted.items()}
-        held = Held(rows.mos, rows.blocks['judge'], home, [])
+        in_domain = {name: values[number] for name, values in predicted.items()}
+        held = Held(rows.mos, rows.blocks['judge'], in_domain, [])
         folds = [(train, test) for repeat, train, test in splits if repeat == number]
-        repeats.append(fuse_all(held, home, folds))
+        repeats.append(fuse_all(held, in_domain, folds))
     return {name: np.stack([part[name] for part in repeats]) for name in repeats[0]}
 
 # %% ../../nbs/experiments/670_demo_value.ipynb #218cd532

@@ -80,27 +80,27 @@ class Held(NamedTuple):
 
     mos: np.ndarray  # n
     block: np.ndarray  # n x 5, block `judge`
-    home: dict  # of `predict_all`, one repeat: name -> n
+    in_domain: dict  # of `predict_all`, one repeat: name -> n
     left_out: list  # of the same for groups that were left out
 
-
+# %% ../../nbs/experiments/645_fusion.ipynb #9c972a65
 def _trial(held, predicted, rows):
     "The rated images among some rows, as `LeftOut`."
     rows = rows[~np.isnan(held.block[rows, 0])]
     return LeftOut(held.mos[rows], predicted['both'][rows], predicted['distance'][rows], held.block[rows])
 
-
+# %% ../../nbs/experiments/645_fusion.ipynb #d1a8f281
 def fit_experts(
     held: Held,
     train,  # rows to learn from
 ) -> Fusion:
     "The fusion of `realness.regression.fusion_fit`, from predictions that were held out already."
-    home = _trial(held, held.home, train)
-    fusion = Fusion.fit(home.mos, home.predictions, home.block)
-    trials = [home, *(_trial(held, part, train) for part in held.left_out)]
+    in_domain = _trial(held, held.in_domain, train)
+    fusion = Fusion.fit(in_domain.mos, in_domain.predictions, in_domain.block)
+    trials = [in_domain, *(_trial(held, part, train) for part in held.left_out)]
     fusion.power = choose_power(fusion, trials)
-    trust = fusion.trust(home.distances, None)
-    learn_intervals(fusion, home.mos, home.predictions, home.block, trust)
+    trust = fusion.trust(in_domain.distances, None)
+    learn_intervals(fusion, in_domain.mos, in_domain.predictions, in_domain.block, trust)
     return fusion
 
 # %% ../../nbs/experiments/645_fusion.ipynb #c6c0e719
@@ -108,7 +108,7 @@ def _standardise(values, known):
     "Values in standard deviations from the mean of known ones."
     return (values - np.nanmean(known)) / np.nanstd(known)
 
-
+# %% ../../nbs/experiments/645_fusion.ipynb #773f0e5e
 def _apply_fusion(fusion, held, predicted, train, test):
     "Predictions of the test rows with their judgements: name -> numbers; NaN without a rating."
     block = np.where(np.isnan(held.block[test, :1]), np.nan, held.block[test])
@@ -119,7 +119,7 @@ def _apply_fusion(fusion, held, predicted, train, test):
         trust=trust, judgement=fusion.judge_mos(block) * rated, fused=fusion(both, block, trust) * rated
     )
     results['lower'], results['upper'] = fusion.bounds(results['fused'], trust)
-    known = held.home['both'][train]
+    known = held.in_domain['both'][train]
     results['equal parts'] = _standardise(both, known) + _standardise(ratings[test], ratings[train])
     return results | dict(power=np.full(len(test), fusion.power))
 
@@ -140,7 +140,7 @@ def fuse_all(
 # %% ../../nbs/experiments/645_fusion.ipynb #cd1643ab
 ROWS = ('image', 'text', 'both', 'judgement', 'equal parts', 'fused')
 
-
+# %% ../../nbs/experiments/645_fusion.ipynb #09de50ca
 def compare(
     mos,  # n
     results: dict,  # of `predict_all`
@@ -169,7 +169,7 @@ def _coverage_line(mos, results, rated):
     line = dict(question='coverage of 90 % intervals', row='fused', n=int(rated.sum()))
     return line | dict(value=measured.value, lo=measured.lo, hi=measured.hi)
 
-
+# %% ../../nbs/experiments/645_fusion.ipynb #9db074aa
 _EDGES = (-np.inf, 0.25, 0.5, 0.75, 1.0, 1.25, np.inf)
 
 
@@ -198,18 +198,18 @@ def _take_repeat(results, repeat):
     "One repeat of the predictions of `predict_all`."
     return {name: values[repeat] for name, values in results.items()}
 
-
-def _fuse_repeats(rows, home, left_out, splits):
+# %% ../../nbs/experiments/645_fusion.ipynb #8f437c16
+def _fuse_repeats(rows, in_domain, left_out, splits):
     "The fused predictions of each repeat: name -> repeats x n."
     repeats = []
-    for repeat in range(len(home['both'])):
-        held = Held(rows.mos, rows.blocks['judge'], _take_repeat(home, repeat), left_out)
+    for repeat in range(len(in_domain['both'])):
+        held = Held(rows.mos, rows.blocks['judge'], _take_repeat(in_domain, repeat), left_out)
         folds = [(train, test) for number, train, test in splits if number == repeat]
-        repeats.append(fuse_all(held, held.home, folds))
+        repeats.append(fuse_all(held, held.in_domain, folds))
     return {name: np.stack([part[name] for part in repeats]) for name in repeats[0]}
 
 # %% ../../nbs/experiments/645_fusion.ipynb #45a41104
-def _home_lines(rows, results, rated, folds):
+def _in_domain_lines(rows, results, rated, folds):
     "Lines for images that were held out at random."
     lines = compare(rows.mos, results, rated, folds, 'held out at random')
     value = fold_ci(rows.mos[~rated], FoldPredictions(results['both'][:, ~rated], folds))
@@ -228,7 +228,7 @@ def experiment(
     rated = ~np.isnan(rows.blocks['judge'][:, 0])
     folds = split_repeatedly(len(rows), config, rows.strata)
     splits = [(fold.repeat, fold.train, fold.test) for fold in folds]
-    home = predict_all(rows, config, splits, folder / 'random')
+    in_domain = predict_all(rows, config, splits, folder / 'random')
     labels = {'content': content_groups(rows.blocks['image'], seed=config.seed)}
     if rows.strata is not None:
         labels['photographs and generated images'] = rows.strata
@@ -237,11 +237,11 @@ def experiment(
         plain = replace(rows, strata=None)
         parts = predict_all(plain, config, _group_splits(groups), folder / name.split()[0])
         left_out[name] = _take_repeat(parts, 0)
-    results = _fuse_repeats(rows, home, list(left_out.values()), splits)
-    lines = _home_lines(rows, results, rated, config.cv)
+    results = _fuse_repeats(rows, in_domain, list(left_out.values()), splits)
+    lines = _in_domain_lines(rows, results, rated, config.cv)
     for name, predicted in left_out.items():
         group_splits = [(train, test) for _, train, test in _group_splits(labels[name])]
-        held = Held(rows.mos, rows.blocks['judge'], _take_repeat(home, 0), list(left_out.values()))
+        held = Held(rows.mos, rows.blocks['judge'], _take_repeat(in_domain, 0), list(left_out.values()))
         fused = {key: values[None] for key, values in fuse_all(held, predicted, group_splits).items()}
         lines += compare(rows.mos, fused, rated, len(group_splits), f'left out: {name}')
         lines += _trust_lines(fused, f'trust, left out: {name}')

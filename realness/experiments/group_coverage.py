@@ -133,7 +133,7 @@ def variant_line(
         features=find_sources(vectors=vectors, min_cosine=min_cosine),
         both=sources,
     )
-    variants = {f'variants by {name}': count_variants(found) for name, found in counts.items()}
+    variants = {f'variants by {name}': count_variants(sizes) for name, sizes in counts.items()}
     return dict(images=len(rows), sources=len(np.unique(sources)), mixed=mixed) | variants
 
 # %% ../../nbs/experiments/640_group_coverage.ipynb #c9878921

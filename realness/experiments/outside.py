@@ -222,8 +222,8 @@ def predict_unseen(
             for name, original in names.items():
                 copies = places[name][np.isin(getattr(kinds, name)[places[name]], group)]
                 originals = sets.originals[copies] if original == 'images' else copies
-                found = _predict_places(expert, rows, sets, {name: copies, original: originals})
-                pairs[name][:, copies] = found[name], found[original]
+                predicted = _predict_places(expert, rows, sets, {name: copies, original: originals})
+                pairs[name][:, copies] = predicted[name], predicted[original]
     return pairs
 
 # %% ../../nbs/experiments/660_outside.ipynb #65570446

@@ -14,7 +14,7 @@ from ..config import use_progress_bar
 from .window_memory import WindowMemory
 from ..localization.clip import load_clip
 from ..localization.map_maker import MapInput, make_maker
-from ..localization.map_request import MapRequest
+from ..localization.map_request import MapRequest, choose_variant
 from ..localization.window_vectors import WindowVectors, window_cache
 
 # %% ../../nbs/517_explorer_maps.ipynb #63daa860
@@ -48,6 +48,14 @@ class MapFactory:
         self.memory = WindowMemory(window_cache() if cache is True else cache)
         self._localizer = localizer
 
+    def resolve(self, item: MapInput, request: MapRequest) -> MapRequest:
+        "Return the request with the variant that `auto` stands for."
+        if request.variant != 'auto':
+            return request
+        if self.regions is not None:
+            request = replace(request, regions=self.regions)
+        return replace(request, variant=choose_variant(request, item.text, item.description))
+
     def maker(self, request: MapRequest, engine: str = 'exact'):
         "Return the map maker of a request."
         options = {'engine': engine, 'tolerance': 0, 'batch': 16, 'device': self.device}
@@ -63,10 +71,11 @@ class MapFactory:
 
     def has_windows(self, item: MapInput, request: MapRequest) -> bool:
         "Whether all windows of a map are cached."
-        return self.maker(request).count_missing(item) == 0
+        return self.maker(self.resolve(item, request)).count_missing(item) == 0
 
     def stages(self, item: MapInput, request: MapRequest) -> Iterator:
         "Yield the stages of a map, of which the last is exact; only the exact map if its windows are cached."
+        request = self.resolve(item, request)
         engine = 'exact' if self.has_windows(item, request) else 'progressive'
         yield from self.maker(request, engine).stages(item)
 

@@ -102,7 +102,7 @@ class MapControls:
 def _description_input():
     "Return an input for a description."
     return W.Textarea(
-        placeholder='What looks unreal? Without a description, windows are compared with prompts alone.',
+        placeholder='What looks unreal? Without a description, the learned localizer makes the map.',
         rows=3,
         layout=W.Layout(width='auto'),
         tooltip='Description of the image; the map changes as you type',
@@ -122,7 +122,7 @@ def _variant_names(with_regions: bool) -> list:
 
 def _draws_regions(name: str) -> bool:
     "Whether a variant uses regions that somebody marked."
-    return MapRequest(name).uses('regions')
+    return 'regions' in (MapRequest(name).maker.uses or ())
 
 
 def _variant_input():
@@ -140,7 +140,7 @@ def _model_input(clip):
         ensure_option=False,
         continuous_update=False,
         description='Model',
-        tooltip='lite-clip, an open_clip NAME@TAG, NAME@FILE or a folder',
+        tooltip='lite-clip (a trial model), an open_clip NAME@TAG, NAME@FILE or a folder',
         **_IN_A_ROW,
     )
 

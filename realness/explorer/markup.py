@@ -13,6 +13,7 @@ import math
 from pathlib import Path
 
 from ..images import data_uri
+from ..localization.heatmap_object import whole_label
 
 # %% ../../nbs/524_explorer_markup.ipynb #629bc38e
 def escape(value) -> str:
@@ -236,7 +237,9 @@ def status_html(heatmap, seconds: float) -> str:
     "Return the line below a map: what was computed, how long it took, and the notes of the map."
     if is_final(heatmap):
         parts = [
+            heatmap.variant,
             f'mean <b>{heatmap.mean():.2f}</b>',
+            whole_label(heatmap.whole),
             _size_text(heatmap),
             _work_text(heatmap),
             _time_text(seconds),

@@ -173,6 +173,12 @@ def _absolute(path):
     "Return a path as an absolute path; None for None."
     return None if path is None else str(Path(path).expanduser().absolute())
 
+# %% ../../nbs/535_explorer_server.ipynb #d84c4972
+def _localizer_name(localizer):
+    "Return the name of a localizer: an absolute path if it exists, else a name in the package or on the hub."
+    is_path = localizer is not None and Path(localizer).expanduser().exists()
+    return _absolute(localizer) if is_path else localizer
+
 # %% ../../nbs/535_explorer_server.ipynb #c60b3b44
 def serve(  # noqa: PLR0913
     folder: Path | str,  # images
@@ -183,6 +189,7 @@ def serve(  # noqa: PLR0913
     browser: bool = True,  # open the browser
     log: Callable = print,  # called with one line of text
     regions: Path | str | None = None,  # a COCO file or a table, for the variants pointed and fused
+    localizer: Path | str | None = None,  # see `find_localizer`; default: the one in the package
 ) -> int:  # exit code
     "Serve the explorer until the user stops it, and return the exit code of the server."
     _check_inputs(folder, run, port)
@@ -194,7 +201,7 @@ def serve(  # noqa: PLR0913
             webbrowser.open(url)
 
     options = {'clip': clip or 'lite-clip', 'run': _absolute(run), 'out': _absolute(out or 'findings')}
-    options['regions'] = _absolute(regions)
+    options |= {'regions': _absolute(regions), 'localizer': _localizer_name(localizer)}
     with tempfile.TemporaryDirectory(prefix='realness-') as work:
         notebook = write_notebook(Path(work) / 'explorer.ipynb', _absolute(folder), **options)
         write_template(work)

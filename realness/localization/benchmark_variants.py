@@ -132,14 +132,16 @@ def package_variants(
     without: Path | str | None = None,  # folder of localizers for `load_held_out`
 ) -> Contestants:
     "The variants that the package provides."
-    localizer = Localizer.load()
+    localizer, cells = Localizer.load(), Localizer.load('cells')
     text = dream_variants(clip)
     others = dream_variants(clip, PROMPT_SETTINGS)
     trained_on = list(DEFECTS) if 'lite-clip' in clip.name else []
-    seen = dict.fromkeys([*text, *others], trained_on) | {'learned': list(DEFECTS)}
-    others['learned'] = learned_variant(localizer)
+    seen = dict.fromkeys([*text, *others], trained_on)
+    for name, each in (('learned', localizer), ('learned, cells', cells)):
+        others[name] = learned_variant(each)
+        seen[name] = [kind for kind in DEFECTS if kind in each.about['kinds']]
     if without:
-        others['learned, kind held out'] = learned_variant(localizer, load_held_out(without))
+        others['learned, cells, kind held out'] = learned_variant(cells, load_held_out(without))
     return Contestants(text, others, seen)
 
 # %% ../../nbs/314_benchmark_variants.ipynb #0a4ca9b9

@@ -91,15 +91,15 @@ def _clue_of_transformers(folder, base):
     config = _read_json(folder / 'config.json')
     if 'vision_config' not in config or 'text_config' not in config:
         return Clue()
-    found = {_hidden_act(config, part) for part in ('vision', 'text')}
-    if len(found) > 1 or not found <= _HIDDEN_ACT.keys():
+    recorded = {_hidden_act(config, part) for part in ('vision', 'text')}
+    if len(recorded) > 1 or not recorded <= _HIDDEN_ACT.keys():
         raise RealnessError(
-            f'{folder / "config.json"}: hidden_act is {" and ".join(sorted(found))}, '
+            f'{folder / "config.json"}: hidden_act is {" and ".join(sorted(recorded))}, '
             'but open_clip has only quick_gelu or gelu in both encoders; use another model'
         )
     pixels = _read_json(folder / 'preprocessor_config.json')
     mean, std = _as_tuple(pixels.get('image_mean')), _as_tuple(pixels.get('image_std'))
-    return Clue(_HIDDEN_ACT[found.pop()], 'config.json', mean, std)
+    return Clue(_HIDDEN_ACT[recorded.pop()], 'config.json', mean, std)
 
 # %% ../../nbs/203_clip_activation.ipynb #20fa5c4b
 _CONFIGURATIONS = {'open_clip': _clue_of_open_clip, 'transformers': _clue_of_transformers}
@@ -201,7 +201,7 @@ def _example_tags(base, activation):
     return f' (as {", ".join(tags[:3])})' if tags else ''
 
 
-def _ask(base, path):
+def _unknown_activation(base, path):
     "Return the error about a checkpoint whose activation is not known."
     spellings = [f'{base}-{activation}@{path}{_example_tags(base, activation)}' for activation in ACTIVATIONS]
     return RealnessError(
@@ -229,5 +229,5 @@ def decide_activation(
     _check_agreement(base, requested, clue, checkpoint.path)
     activation = clue.activation or requested
     if not activation and has_two_activations(base):
-        raise _ask(base, checkpoint.path)
+        raise _unknown_activation(base, checkpoint.path)
     return _add_statistics(replace(clue, activation=activation), base, checkpoint.path)

@@ -19,9 +19,9 @@ from ..images import load_image
 # %% ../../nbs/207_cut_windows.ipynb #10df9b1b
 def _bicubic(x):
     "Bicubic kernel of Pillow, a = -0.5, at distance x >= 0."
-    near = ((1.5 * x - 2.5) * x) * x + 1
-    far = (((x - 5) * x + 8) * x - 4) * -0.5
-    return np.where(x < 1, near, np.where(x < 2, far, 0))
+    inner = ((1.5 * x - 2.5) * x) * x + 1
+    outer = (((x - 5) * x + 8) * x - 4) * -0.5
+    return np.where(x < 1, inner, np.where(x < 2, outer, 0))
 
 # %% ../../nbs/207_cut_windows.ipynb #3d0b2cec
 @lru_cache(64)

@@ -33,8 +33,13 @@ class LearnedMaker(MapMaker):
     @property
     def bounds(self) -> tuple:
         "Colour range: that of the localizer, unless the variant has one of its own."
-        own = self.variant.bounds != VARIANTS['learned'].bounds
-        return self.variant.bounds if own else getattr(self.localizer, 'bounds', self.variant.bounds)
+        changed = self.variant.bounds != VARIANTS['learned'].bounds
+        return self.variant.bounds if changed else getattr(self.localizer, 'bounds', self.variant.bounds)
+
+    def whole(self, item: MapInput) -> float | None:
+        "Return the chance that an image is unreal as a whole; None if the localizer does not estimate it."
+        estimate = getattr(self.localizer, 'whole', None)
+        return estimate(item.image) if estimate else None
 
     def stages(self, item: MapInput) -> Iterator:
         start = time.perf_counter()
@@ -51,5 +56,6 @@ class LearnedMaker(MapMaker):
             engine='dense',
             source=item.source,
             image=item.image,
+            whole=self.whole(item),
             seconds=time.perf_counter() - start,
         )

@@ -91,13 +91,22 @@ def _text_comparisons(rows, chosen, seed):
     return [{'kinds': 'all'} | compare_variants(rows, chosen, control, seed=seed) for control in controls]
 
 # %% ../../nbs/315_map_benchmark.ipynb #e2b6f6c1
+def _kinds_to_compare(rows, seen):
+    "Name of a set of kinds -> the kinds; None = all. Unseen kinds are compared on their own."
+    kinds = [kind for kind in rows.kind.unique() if kind]
+    unseen = [kind for kind in kinds if kind not in seen]
+    if not unseen:
+        return {'seen': None}
+    return {'unseen': unseen} if len(unseen) == len(kinds) else {'all': None, 'unseen': unseen}
+
+
 def _other_comparisons(rows, name, seen, chosen, seed):
     "A variant that reads no description against controls and the chosen variant."
-    unseen = [kind for kind in rows.kind.unique() if kind and kind not in seen]
-    used = {'kinds': 'unseen' if unseen else 'seen'}
     controls = [control for control in ('centre', 'scene statistics', chosen) if control]
     return [
-        used | compare_variants(rows, name, control, kinds=unseen or None, seed=seed) for control in controls
+        {'kinds': label} | compare_variants(rows, name, control, kinds=kinds, seed=seed)
+        for label, kinds in _kinds_to_compare(rows, seen).items()
+        for control in controls
     ]
 
 # %% ../../nbs/315_map_benchmark.ipynb #2a20b198

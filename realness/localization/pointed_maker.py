@@ -17,7 +17,6 @@ from ..inputs import images_folder
 from .heatmap_object import Heatmap
 from .map_maker import MapInput, MapMaker
 from .map_request import MapRequest
-from .variants import VARIANTS
 from ..region_maps import region_chance
 from ..regions import Region, find_regions, has_regions, read_regions, regions_to_cell
 
@@ -75,11 +74,10 @@ class _RegionTables:
 
 # %% ../../nbs/246_pointed_maker.ipynb #824e9e56
 def learned_position(
-    values: np.ndarray,  # of the learned localizer
-) -> np.ndarray:  # the same shape, 0-1
-    "Return the place of values in the colour range of the variant `learned`, clipped."
-    lo, hi = VARIANTS['learned'].bounds
-    return np.clip((values - lo) / (hi - lo), 0, 1)
+    heatmap: Heatmap,  # of the learned localizer
+) -> np.ndarray:  # height x width, 0-1
+    "Return the place of values in the colour range of a map, clipped."
+    return np.clip((heatmap.array - heatmap.lo) / (heatmap.hi - heatmap.lo), 0, 1)
 
 # %% ../../nbs/246_pointed_maker.ipynb #f14b5efa
 class PointedMaker(MapMaker):
@@ -109,7 +107,7 @@ class PointedMaker(MapMaker):
 
     def learned_map(self, item: MapInput) -> np.ndarray:  # height x width, 0-1
         "Return the map of the learned localizer on the scale of regions."
-        return learned_position(self.learned.heatmap(item).array)
+        return learned_position(self.learned.heatmap(item))
 
     def chance(self, item: MapInput, regions: tuple) -> np.ndarray:  # height x width, 0-1
         "Return the values of the map of an image with regions."
@@ -140,5 +138,6 @@ class PointedMaker(MapMaker):
             image=item.image,
             notes=[note] if note else [],
             marked=list(regions or ()),
+            whole=self.learned.whole(item) if regions is None else None,
             seconds=time.perf_counter() - start,
         )

@@ -19,7 +19,12 @@ from ..images import ImageError, find_images
 from ..inputs import read_descriptions
 from .batch_maps import SaveOptions, make_map, make_maps
 from .engines import ENGINES
-from .get_unrealism_heatmaps import describe_map, is_published, plot_and_save_heatmap
+from realness.localization.get_unrealism_heatmaps import (
+    block_form,
+    describe_map,
+    is_published,
+    plot_and_save_heatmap,
+)
 from .map_maker import make_maker
 from .map_request import MapRequest
 from .variants import VARIANTS
@@ -67,7 +72,7 @@ def _save_published(place, filename, options):
 # %% ../../nbs/260_run_heatmap_analysis.ipynb #bb9e717d
 def _save_ours(place, filename, options):
     "Save our map, and print which it is."
-    heatmap, _ = make_map(place.path, place.text, place.folder, **options)
+    heatmap, _ = make_map(place.path, place.text, place.folder, **block_form(options) | options)
     print(f'{filename}: {describe_map(heatmap, published=False)}', *heatmap.notes, sep='\n  ')
 
 # %% ../../nbs/260_run_heatmap_analysis.ipynb #424afc62
@@ -209,6 +214,7 @@ def _run(options):
         stride=options.stride,
         engine=options.engine or 'exact',
         clip=options.clip,
+        **block_form({'variant': options.variant or 'dream'}),
     )
     maker = make_maker(request)
     print(maker)

@@ -45,6 +45,8 @@ MAKERS['fused'] = MakerSpec(
     frozenset({'regions', 'localizer', 'clip', 'device', 'batch', 'fast', 'cache'}),
 )
 
+MAKERS['auto'] = MakerSpec('realness.localization.auto_maker:AutoMaker')
+
 # %% ../../nbs/241_variants.ipynb #9a24bdc5
 @dataclass(frozen=True)
 class Variant:
@@ -55,7 +57,7 @@ class Variant:
     stride: int = 32  # pixels
     score: str | None = 'contrast'  # a name in `SCORES`
     standardise: bool = True  # measure scores in reference deviations
-    within: str = 'mean'  # aggregation of the windows of one size over a pixel
+    within: str = 'smooth'  # aggregation of the windows of one size over a pixel: a name in `WITHIN`
     across: str = 'mean'  # aggregation across window sizes
     bounds: tuple | None = None  # lowest and highest value of the colours; None = derived from the score
     scale: str = 'fixed'  # of the colours: 'fixed', or 'minmax' for the range of the image
@@ -67,6 +69,9 @@ class Variant:
 
 
 VARIANTS = Registry('variant')
+VARIANTS['auto'] = Variant(
+    'learned without a description; with one dream, or fused with the trial model lite-clip', maker='auto'
+)
 VARIANTS['dream'] = Variant('compares windows with the description')
 VARIANTS['blend'] = Variant('description and prompts half and half', score='blend')
 VARIANTS['cosine'] = Variant('cosine with the description alone', score='cosine')
@@ -79,6 +84,7 @@ VARIANTS['paper'] = Variant(
     stride=4,
     score='one_minus',
     standardise=False,
+    within='mean',
     across='max',
     bounds=(0.2, 0.8),
 )
@@ -88,6 +94,7 @@ VARIANTS['code'] = Variant(
     stride=32,
     score='cosine',
     standardise=False,
+    within='mean',
     scale='minmax',
     cmap='hot',
     reading='published',
@@ -108,6 +115,7 @@ VARIANTS['readme-avg'] = Variant(
     stride=8,
     score='cosine',
     standardise=False,
+    within='mean',
     cmap='jet',
 )
 
@@ -117,7 +125,7 @@ VARIANTS['learned'] = Variant(
     windows=(),
     stride=0,
     score=None,
-    bounds=(0.3, 1.0),
+    bounds=(0.0, 1.0),
     maker='learned',
 )
 

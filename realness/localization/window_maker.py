@@ -155,6 +155,7 @@ class WindowMaker(MapMaker):
             windows=tuple(grid.window for grid in grids),
             stride=self.variant.stride,
             score=query.score.name,
+            within=self.variant.within,
             text=query.text,
             model=f'{self.clip.name}@{self.clip.tag}',
             engine=self.request.engine,

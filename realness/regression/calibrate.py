@@ -24,7 +24,7 @@ from .regression_model import load_model
 # %% ../../nbs/167_calibrate.ipynb #a27ae70f
 _LEAST_SLOPE = 0.1  # of the new line, as a share of that of the training
 
-
+# %% ../../nbs/167_calibrate.ipynb #8f941b3b
 def _regress(centred, mos, sd, prior):
     "(level, slope) of MOS on centred ratings, with a normal prior."
     level, slope = prior
@@ -58,7 +58,7 @@ def fit_line(
 # %% ../../nbs/167_calibrate.ipynb #492fcf43
 _LEAST_RATINGS = 10
 
-
+# %% ../../nbs/167_calibrate.ipynb #6f5f0d5e
 def match_quantiles(
     fusion: Fusion,
     ratings,  # of another model, n
@@ -99,7 +99,7 @@ def _new_id(run_id: str, knots: dict) -> str:
     text = json.dumps([run_id, knots], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
-
+# %% ../../nbs/167_calibrate.ipynb #2ca4376b
 _WRITTEN = ('config.json', 'model.safetensors', 'README.md', 'text')  # by `save_model`
 
 
@@ -126,9 +126,9 @@ def calibrate_run(
     ratings, mos = _read_ratings(Path(data), needs_mos=not quantiles)
     knots = {}
     for modality, fusion in model.fusion.items():
-        found = match_quantiles(fusion, ratings) if quantiles else fit_line(fusion, ratings, mos)
-        knots[modality] = found
-        model.fusion[modality] = replace(fusion, knots=found)
+        new_knots = match_quantiles(fusion, ratings) if quantiles else fit_line(fusion, ratings, mos)
+        knots[modality] = new_knots
+        model.fusion[modality] = replace(fusion, knots=new_knots)
     how = 'quantiles' if quantiles else 'rated images'
     model.metrics['ratings_mapped'] = dict(n=len(ratings), how=how)
     model.run = dict(id=_new_id(read_run_id(run), knots))

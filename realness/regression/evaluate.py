@@ -238,15 +238,15 @@ def _check_images(path, df, group):
 def _join_regions(df, file):
     "The rows with the regions of a file. Raises `RealnessError` if it has none of the images."
     regions = read_regions(file)
-    found = [find_regions(regions, name) for name in df.filename]
-    if all(part is None for part in found):
+    given = [find_regions(regions, name) for name in df.filename]
+    if all(part is None for part in given):
         some = ', '.join(list(regions)[:3]) or 'no image'
         raise RealnessError(
             f'{file}: has regions of {some}, but of none of the {len(df)} images; '
             'give a file that names images of the table'
         )
     before = df.regions if 'regions' in df else [''] * len(df)
-    cells = [old if part is None else regions_to_cell(part) for old, part in zip(before, found, strict=True)]
+    cells = [old if part is None else regions_to_cell(part) for old, part in zip(before, given, strict=True)]
     return df.assign(regions=cells)
 
 # %% ../../nbs/175_evaluate.ipynb #83c782a2

@@ -125,45 +125,45 @@ def choose_power(
 _MIN_RATED = 50
 
 
-def _make_trials(rows, config, home, calibrate):
+def _make_trials(rows, config, in_domain, calibrate):
     "The trials that the power is chosen on; none if it is not chosen."
     rated = ~np.isnan(rows.blocks['judge'][:, 0])
     if HEADS[config.head].trains_in_epochs or rated.sum() < _MIN_RATED:
         return []
-    trials = [home]
+    trials = [in_domain]
     for labels in _list_partitions(rows, config.seed):
         trial = leave_out(rows, config, labels)
         trials.append(trial._replace(predictions=calibrate(trial.predictions)))
     return trials
 
 # %% ../../nbs/163_fusion_fit.ipynb #e6b83ef3
-def _home_trial(rows, held_out, distances):
+def _in_domain_trial(rows, held_out, distances):
     "The held-out predictions as `LeftOut`, and the indices of their rows."
     places = np.arange(len(rows)) if held_out.rows is None else held_out.rows
     block = rows.blocks['judge'][places]
     return LeftOut(rows.mos[places], held_out.predictions, distances[places], block), places
 
 # %% ../../nbs/163_fusion_fit.ipynb #3ddb9051
-def _summarise(fusion, home, fused, alone):
+def _summarise(fusion, in_domain, fused, alone):
     "What the training records about a fusion: numbers of held-out images, without a fit on them."
     return dict(
-        n=len(home.mos),
+        n=len(in_domain.mos),
         columns=list(fusion.judge.columns),
         power=fusion.power,
-        srocc_head=srocc(home.mos, home.predictions),
-        srocc_judgement=srocc(home.mos, alone),
-        srocc_fused=srocc(home.mos, fused),
+        srocc_head=srocc(in_domain.mos, in_domain.predictions),
+        srocc_judgement=srocc(in_domain.mos, alone),
+        srocc_fused=srocc(in_domain.mos, fused),
     )
 
 # %% ../../nbs/163_fusion_fit.ipynb #9f3ff65f
-def _fit_one(home, areas, power, config):
+def _learn_fusion(in_domain, areas, power, config):
     "(fusion, record) from the held-out predictions of rated images."
-    fusion = Fusion.fit(home.mos, home.predictions, home.block, config.seed)
+    fusion = Fusion.fit(in_domain.mos, in_domain.predictions, in_domain.block, config.seed)
     fusion.power = power
     fusion.sizes = np.log2([areas.min(), areas.max()]).tolist()
-    trust = head_trust(home.distances, power=power)
-    fused, alone = learn_intervals(fusion, home.mos, home.predictions, home.block, trust)
-    return fusion, _summarise(fusion, home, fused, alone)
+    trust = head_trust(in_domain.distances, power=power)
+    fused, alone = learn_intervals(fusion, in_domain.mos, in_domain.predictions, in_domain.block, trust)
+    return fusion, _summarise(fusion, in_domain, fused, alone)
 
 # %% ../../nbs/163_fusion_fit.ipynb #a5d388e2
 MIN_JUDGED = 20  # images with a rating; fewer give no fusion
@@ -181,15 +181,15 @@ def fit_fusion(
     fusions, records = {}, {}
     power = None
     for modality, part in held_out.items():
-        home = _home_trial(rows, part, distances)[0]
-        rated = ~np.isnan(home.block[:, 0])
-        if rated.sum() < MIN_JUDGED or len(np.unique(home.block[rated, 0])) < 2:
+        in_domain = _in_domain_trial(rows, part, distances)[0]
+        rated = ~np.isnan(in_domain.block[:, 0])
+        if rated.sum() < MIN_JUDGED or len(np.unique(in_domain.block[rated, 0])) < 2:
             continue
         if power is None:  # the power of the main head, which is the first one
             calibrate = (calibrations or {}).get(modality, Calibration())
-            trials = _make_trials(rows, config.for_modality(modality), home, calibrate)
-            first = Fusion.fit(home.mos, home.predictions, home.block, config.seed)
+            trials = _make_trials(rows, config.for_modality(modality), in_domain, calibrate)
+            first = Fusion.fit(in_domain.mos, in_domain.predictions, in_domain.block, config.seed)
             power = choose_power(first, trials) if trials else 1.0
-        judged = LeftOut(*(values[rated] for values in home))
-        fusions[modality], records[modality] = _fit_one(judged, areas, power, config)
+        judged = LeftOut(*(values[rated] for values in in_domain))
+        fusions[modality], records[modality] = _learn_fusion(judged, areas, power, config)
     return fusions, records

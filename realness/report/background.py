@@ -182,10 +182,10 @@ def _page_contents(facts: Facts) -> str:
     columns = {'images': 'path', 'descriptions': 'description'}
     if facts.images is None:
         return ''
-    shown = [content for content, column in columns.items() if column in facts.images]
-    if not shown:
+    contents = [content for content, column in columns.items() if column in facts.images]
+    if not contents:
         return ''
-    return f' This page shows {" and ".join(shown)} of the data; share it only if their licence allows it.'
+    return f' This page shows {" and ".join(contents)} of the data; share it only if their licence allows it.'
 
 # %% ../../nbs/507_report_background.ipynb #89a26632
 def licences_section(facts: Facts) -> list:
