@@ -1,6 +1,7 @@
 """Count the passed and failed notebooks and tests in a log of `.ci/notebooks.py` and `pytest`.
 
-python .ci/count.py LOG   # the last line of the output is "PASSED FAILED"
+python .ci/count.py LOG              # the last line of the output is "PASSED FAILED"
+python .ci/count.py --failures LOG   # what failed, at most twenty lines for each notebook
 """
 
 import re
@@ -25,8 +26,20 @@ def count_tests(log: str) -> tuple[int, int]:
     return passed, failed if passed else max(failed, 1)
 
 
+def failures(log: str) -> list[str]:
+    """Lines about failed notebooks, at most the last twenty of each, and about failed tests."""
+    lines = []
+    for block in re.findall(r'^nbs/\S+: FAILED.*\n(?:(?!nbs/\S+: |notebooks: ).*\n)*', log, re.M):
+        first, *rest = block.splitlines()
+        lines += [first, *rest[-20:]]
+    return lines + re.findall(r'^(?:FAILED|ERROR) .*$', log, re.M)
+
+
 def main() -> int:
-    log = Path(sys.argv[1]).read_text(encoding='utf-8', errors='replace')
+    log = Path(sys.argv[-1]).read_text(encoding='utf-8', errors='replace')
+    if '--failures' in sys.argv:
+        print(*failures(log), sep='\n')
+        return 0
     notebooks = count_notebooks(log)
     tests = count_tests(log)
     print(f'notebooks: {notebooks[0]} passed, {notebooks[1]} failed')

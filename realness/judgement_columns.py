@@ -17,6 +17,7 @@ from .answer_words import answer_score, answer_word
 from .checked_table import Problems, parse_number
 from .config import RealnessError
 from .inputs import Sentences, read_descriptions
+from .region_maps import region_mask
 from .regions import Judgement, regions_from_cell
 
 # %% ../nbs/041_judgement_columns.ipynb #a331217e
@@ -98,12 +99,8 @@ _CELLS = 64  # of the raster in which areas are measured, in each direction
 
 
 def _covered_area(regions) -> float:
-    "The share of the image that boxes cover together."
-    raster = np.zeros((_CELLS, _CELLS), bool)
-    for region in regions:
-        x0, y0, x1, y1 = (round(value * _CELLS) for value in region.box)
-        raster[y0:y1, x0:x1] = True
-    return float(raster.mean())
+    "The share of the image that regions cover together."
+    return float(region_mask(regions, _CELLS, _CELLS).mean())
 
 # %% ../nbs/041_judgement_columns.ipynb #403aace4
 def _judge_numbers(judgement: Judgement | None) -> list:

@@ -81,7 +81,8 @@ def fit_logistic4(
     y, x = check_scores(y, x)
     if reason := _no_fit_reason(x, y):
         return _NO_FIT._replace(note=reason)
-    mean_x, sd_x, mean_y, sd_y = x.mean(), x.std(), y.mean(), y.std()
+    mean_x, sd_x = x.mean(), x.std()
+    mean_y, sd_y = y.mean(), y.std()
     fit = _fit_standardised((x - mean_x) / sd_x, (y - mean_y) / sd_y)
     if not np.isfinite(fit.x).all() or fit.cost > 0.5 * len(x):
         return _NO_FIT._replace(note='no better than a constant')

@@ -19,9 +19,11 @@ from .config import CHECK_NAME, RealnessError, atomic_write
 
 # %% ../nbs/036_regions.ipynb #5b28a720
 SEVERITIES = (1, 2, 3)  # slight, clear, severe
+
+
 CLEAR = 2  # the severity of a region for which none is given
 
-
+# %% ../nbs/036_regions.ipynb #5aff648e
 def _check_box(box: tuple):
     "Raise `RealnessError` unless the corners of a box are ordered and inside the image."
     x0, y0, x1, y1 = box
@@ -88,7 +90,7 @@ def _round_all(values, digits: int = 4) -> list:
     "Round numbers, for compact JSON."
     return [round(float(value), digits) for value in values]
 
-
+# %% ../nbs/036_regions.ipynb #46d368ec
 def _to_entry(region: Region) -> dict:
     "A region as an entry of the JSON list."
     entry = {'box': _round_all(region.box), 'label': region.label, 'severity': region.severity}
@@ -116,7 +118,7 @@ def _to_box(values) -> tuple:
         raise RealnessError(f'box {values!r}: give four numbers x0, y0, x1, y1')
     return box
 
-
+# %% ../nbs/036_regions.ipynb #dd42b989
 def _from_entry(entry) -> Region:
     "A region from an entry of the JSON list."
     if not isinstance(entry, dict):
@@ -184,12 +186,14 @@ def has_regions(
 
 # %% ../nbs/036_regions.ipynb #c0a55444
 _SEVERITY_NAME = re.compile(r'severity[ _-]?([123])', re.IGNORECASE)
+
+
 _CATEGORIES = [
     {'id': severity, 'name': f'severity {severity}', 'supercategory': 'unrealistic'}
     for severity in SEVERITIES
 ]
 
-
+# %% ../nbs/036_regions.ipynb #3dc071d2
 def _describe_annotation(annotation: dict, category: str) -> tuple:  # label, severity
     "The label and the severity of a COCO annotation."
     facts = {**annotation, **(annotation.get('attributes') or {})}
@@ -206,7 +210,7 @@ def _clip(value: float) -> float:
     "The nearest fraction between 0 and 1."
     return min(1.0, max(0.0, value))
 
-
+# %% ../nbs/036_regions.ipynb #97fc3d6c
 def _to_fractions(polygon: list, width: int, height: int) -> tuple:
     "Pixels x, y in turn as fractions, cut at the borders."
     sides = (width, height)
@@ -238,7 +242,7 @@ def _find_outline(annotation: dict, size: tuple) -> tuple:
     points = set(zip(outline[0][::2], outline[0][1::2], strict=True))
     return () if points == {(x0, y0), (x1, y0), (x1, y1), (x0, y1)} else outline
 
-
+# %% ../nbs/036_regions.ipynb #959055cd
 def _from_annotation(annotation: dict, category: str, size: tuple) -> Region:
     "The region of a COCO annotation."
     outline = _find_outline(annotation, size)
@@ -266,7 +270,12 @@ def _image_size(image: dict) -> tuple:  # width, height
         raise RealnessError('has no width and height; add them in pixels')
     return size
 
+# %% ../nbs/036_regions.ipynb #0ceb4ce7
+def _clean_name(name: str) -> str:
+    "A file name with slashes, as tables write it."
+    return str(name).replace('\\', '/').removeprefix('./')
 
+# %% ../nbs/036_regions.ipynb #3827c229
 def _read_coco(path: Path) -> dict:
     "The regions of each image of a COCO file."
     coco = _load_coco(path)
@@ -291,11 +300,6 @@ def _read_coco(path: Path) -> dict:
         for image_id, image_regions in regions.items()
     }
 
-
-def _clean_name(name: str) -> str:
-    "A file name with slashes, as tables write it."
-    return str(name).replace('\\', '/').removeprefix('./')
-
 # %% ../nbs/036_regions.ipynb #9446cab0
 def read_regions(
     path: Path | str,  # a COCO file (.json), or a CSV table with the columns filename and regions
@@ -312,7 +316,7 @@ def _plain_name(name: str) -> str:
     "The last part of a file name, without the prefix of an upload."
     return _UPLOAD_PREFIX.sub('', PurePosixPath(_clean_name(name)).name, count=1)
 
-
+# %% ../nbs/036_regions.ipynb #0271a209
 def _count_common_parts(name: str, other: str) -> int:
     "How many folders and names at the end of two file names are the same."
     pairs = zip(reversed(PurePosixPath(name).parts), reversed(PurePosixPath(other).parts), strict=False)
@@ -347,7 +351,7 @@ class RegionImage:
     height: int
     regions: tuple  # of `Region`s
 
-
+# %% ../nbs/036_regions.ipynb #4319de77
 def _to_pixels(polygon, width: int, height: int) -> list:
     "Fractions x, y in turn as pixels."
     sides = (width, height)

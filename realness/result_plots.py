@@ -177,12 +177,14 @@ def interval_rows(
 def _draw_speed(axes, rows, style_index, label):
     "Draw one setting: medians by number of windows, with the range of the rank correlation."
     by_windows = rows.groupby('windows')[['speedup', 'rank']]
-    middle, low, high = by_windows.median(), by_windows.min(), by_windows.max()
+    middle = by_windows.median()
+    lowest = by_windows.min()
+    highest = by_windows.max()
     marker = MARKERS[style_index % len(MARKERS)]
     axes.errorbar(
         middle.speedup,
         middle['rank'],
-        [middle['rank'] - low['rank'], high['rank'] - middle['rank']],
+        [middle['rank'] - lowest['rank'], highest['rank'] - middle['rank']],
         marker=marker.shape,
         color=marker.edge,
         mfc=marker.face,

@@ -26,6 +26,14 @@ def _format_knots(knots):
         f'{rating} = {meaning:.0f}' for rating, meaning in zip((20, 50, 80), meanings, strict=True)
     )
 
+# %% ../../nbs/562_cli_calibrate.ipynb #d47de0e7
+def _print_record(record: dict, out: Path):
+    "Print what new ratings mean, and the next step."
+    print(f'{record["n"]} ratings ({record["how"]}); new rating = training rating:')
+    for modality, knots in record['knots'].items():
+        print(f'  {modality} head: {_format_knots(knots)}')
+    print(f'Next step: realness predict {shlex.quote(str(out))} IMAGES --descriptions TABLE')
+
 # %% ../../nbs/562_cli_calibrate.ipynb #26456c84
 @command
 def calibrate(
@@ -51,7 +59,4 @@ def calibrate(
     record = calibrate_run(run, data, out, quantiles)
     if as_json:
         return print_json(dict(run=str(out), **record))
-    print(f'{record["n"]} ratings ({record["how"]}); new rating = training rating:')
-    for modality, knots in record['knots'].items():
-        print(f'  {modality} head: {_format_knots(knots)}')
-    print(f'Next step: realness predict {shlex.quote(str(out))} IMAGES --descriptions TABLE')
+    _print_record(record, out)

@@ -23,7 +23,9 @@ from ..describe.options import DescribeOptions, DescriberConfig, is_selected
 # %% ../../nbs/564_cli_describe.ipynb #574e9a28
 def _format_tokens(estimate):
     "A line about the estimated tokens and cost."
-    tokens_in, tokens_out, cost = estimate['tokens_in'], estimate['tokens_out'], estimate['cost']
+    tokens_in = estimate['tokens_in']
+    tokens_out = estimate['tokens_out']
+    cost = estimate['cost']
     if tokens_in is None and tokens_out is None:
         return 'tokens and cost: unknown before some images are described (try --limit 5)'
     text = f'about {tokens_in or 0:,} tokens in, {tokens_out or 0:,} out'

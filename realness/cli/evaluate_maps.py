@@ -40,12 +40,12 @@ _TITLES = {
     'above_centre': 'AUROC above centre',
 }
 
-
+# %% ../../nbs/571_cli_evaluate_maps.ipynb #7fe3deec
 def _format_interval(row, name: str) -> str:
     "A value with its interval."
     return f'{row[name]:.3f} [{row[f"{name}_lo"]:.3f}, {row[f"{name}_hi"]:.3f}]'
 
-
+# %% ../../nbs/571_cli_evaluate_maps.ipynb #5b706500
 def _printed_table(table):
     "The columns that are printed."
     printed = table[['variant', 'role', 'n']].copy()
@@ -59,7 +59,7 @@ _LEGEND = (
     'shuffled: the regions and the description of another image'
 )
 
-
+# %% ../../nbs/571_cli_evaluate_maps.ipynb #470e49d7
 def _print_evaluation(result, options, as_json):
     "Print the table as text or JSON."
     if as_json:

@@ -212,12 +212,14 @@ class ViewSettings:
     painter: Callable | None = None  # `Painter.repaint`; without it, there is no `repaint`
     whole: float = 0.08  # share of views that are flawed as a whole
     flawed: float = 0.7  # share of views with local flaws
+    generator: float = 0.62  # share of the generator's kinds among the flaws
+    rendered: float = 0.0  # share of views that the painter renders as a whole, flaws included
 
     def draw(self, rng: np.random.Generator) -> str:
         "The name of a random kind."
         if self.only:
             return str(rng.choice(self.only))
-        group = GENERATOR_DEFECTS if rng.random() < 0.62 else DEFECTS
+        group = GENERATOR_DEFECTS if rng.random() < self.generator else DEFECTS
         names = [name for name in group if name not in self.without and name != 'repaint']
         if group is GENERATOR_DEFECTS and self.painter and 'repaint' not in self.without:
             names += ['repaint'] * 3
@@ -331,6 +333,16 @@ def _add_flaws(pixels, parts, rng, settings, donor):
     return pixels, join_masks(*masks), '+'.join(names)
 
 # %% ../../nbs/077_generator_views.ipynb #6b792039
+def _render(pixels, rng, settings):
+    "An image in the style of the painter, more or less, for the share of views that is rendered."
+    if not (settings.painter and settings.rendered) or rng.random() >= settings.rendered:
+        return pixels
+    amount = rng.uniform(0.2, 0.7)
+    floats = pixels.astype(np.float32)
+    mixed = floats + amount * (settings.painter(floats, rng, 0.03) - floats)
+    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+
+# %% ../../nbs/077_generator_views.ipynb #a4051d62
 def make_view(
     photos: list,  # of `SourcePhotograph`
     rng: np.random.Generator,
@@ -350,4 +362,5 @@ def make_view(
         pixels, mask, kinds = _add_flaws(pixels, parts, rng, settings, other.pixels)
     if rng.random() < 0.5:
         pixels = degrade(pixels, rng)
+    pixels = _render(pixels, rng, settings)
     return TrainingView(pixels, mask, kinds == 'whole', kinds, photo.name)

@@ -31,7 +31,7 @@ from ..row_table import RowTable
 # %% ../../nbs/439_answer_store.ipynb #0d7a08d9
 PART_COLUMNS = ('part', *[column for column in COLUMNS if column not in ('MOS', 'rating_sd')])
 
-
+# %% ../../nbs/439_answer_store.ipynb #a254ec91
 class PartTable(RowTable):
     "A CSV table of the individual answers."
 
@@ -50,7 +50,7 @@ class MemoryParts(MemoryTable):
     def add(self, rows: list):
         self.rows.update({row['part']: row for row in rows})
 
-
+# %% ../../nbs/439_answer_store.ipynb #860d2da7
 def parts_path(
     table: Path,  # such as descriptions.csv
 ) -> Path:  # descriptions.parts.csv
@@ -61,7 +61,7 @@ def parts_path(
 def _to_number(cell):
     return None if cell in (None, '') else float(cell)
 
-
+# %% ../../nbs/439_answer_store.ipynb #9628b672
 def _to_vote(rows: list) -> Vote | None:
     "The vote of a row about the whole image and rows about its tiles; None without a usable answer."
     whole, *tiles = rows

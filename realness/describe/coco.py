@@ -11,6 +11,13 @@ from pathlib import Path
 from .views import upright_size
 from ..regions import RegionImage, regions_from_cell, write_coco
 
+# %% ../../nbs/445_coco.ipynb #3b786a8e
+def _judged_image(name, file, cell) -> RegionImage | None:
+    "An image with its size and the regions of a cell."
+    regions = regions_from_cell(cell)
+    size = upright_size(file)
+    return None if regions is None or size is None else RegionImage(name, *size, regions)
+
 # %% ../../nbs/445_coco.ipynb #83d3ecfc
 def save_coco(
     path: Path | str,  # the .json file
@@ -19,11 +26,7 @@ def save_coco(
 ) -> int:  # number of images in the file
     "Write the regions of all images that were judged, in pixels of the original images."
     cells = {row['filename']: row['regions'] for row in rows}
-    judged = []
-    for name, file in images:
-        regions = regions_from_cell(cells.get(name))
-        size = upright_size(file)
-        if regions is not None and size is not None:
-            judged.append(RegionImage(name, *size, regions))
+    opened = [_judged_image(name, file, cells.get(name)) for name, file in images]
+    judged = [image for image in opened if image is not None]
     write_coco(path, judged)
     return len(judged)

@@ -96,11 +96,11 @@ class Fallback(Describer):
     def __init__(
         self,
         clip: str = 'lite-clip',  # matches regions with defects; see `load_clip`
-        localizer=None,  # a folder of `realness localizer fit`; None is the localizer of the package
+        localizer='cells',  # see `find_localizer`; the limits were measured for the cell localizer
         limits: tuple = LIMITS,  # of the answer words
         device: str | None = None,
     ):
-        self.localizer = Localizer.load(localizer)
+        self.localizer = Localizer.load(localizer or 'cells')
         self.matcher = DefectMatcher(load_clip(clip, device))
         self.limits = tuple(limits)
 

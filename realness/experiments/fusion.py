@@ -85,13 +85,13 @@ class Held(NamedTuple):
     in_domain: dict  # of `predict_all`, one repeat: name -> n
     left_out: list  # of the same for groups that were left out
 
-
+# %% ../../nbs/experiments/645_fusion.ipynb #9c972a65
 def _trial(held, predicted, rows):
     "The rated images among some rows, as `LeftOut`."
     rows = rows[~np.isnan(held.block[rows, 0])]
     return LeftOut(held.mos[rows], predicted['both'][rows], predicted['distance'][rows], held.block[rows])
 
-
+# %% ../../nbs/experiments/645_fusion.ipynb #d1a8f281
 def _trials(held, rows):
     "The trials on which the power of the trust is chosen; the first one has the images of other folds."
     return [_trial(held, predicted, rows) for predicted in (held.in_domain, *held.left_out)]
@@ -151,7 +151,7 @@ def _standardise(values, known):
     "Values in standard deviations from the mean of known ones."
     return (values - np.nanmean(known)) / np.nanstd(known)
 
-
+# %% ../../nbs/experiments/645_fusion.ipynb #773f0e5e
 def _apply_fusion(fusion, held, predicted, train, test):
     "Predictions of the test rows with their judgements: name -> numbers; NaN without a rating."
     shrunk = shrink_fusion(fusion, _trials(held, train))
@@ -185,7 +185,7 @@ def fuse_all(
 # %% ../../nbs/experiments/645_fusion.ipynb #cd1643ab
 ROWS = ('image', 'text', 'both', 'judgement', 'equal parts', 'shrunk', 'fused')
 
-
+# %% ../../nbs/experiments/645_fusion.ipynb #09de50ca
 def compare(
     mos,  # n
     results: dict,  # of `predict_all`
@@ -214,7 +214,7 @@ def _coverage_line(mos, results, rated):
     line = dict(question='coverage of 90 % intervals', row='fused', n=int(rated.sum()))
     return line | dict(value=measured.value, lo=measured.lo, hi=measured.hi)
 
-
+# %% ../../nbs/experiments/645_fusion.ipynb #9db074aa
 _EDGES = (-np.inf, 0.25, 0.5, 0.75, 1.0, 1.25, np.inf)
 
 
@@ -243,7 +243,7 @@ def _take_repeat(results, repeat):
     "One repeat of the predictions of `predict_all`."
     return {name: values[repeat] for name, values in results.items()}
 
-
+# %% ../../nbs/experiments/645_fusion.ipynb #8f437c16
 def _fuse_repeats(rows, in_domain, left_out, splits):
     "The fused predictions of each repeat: name -> repeats x n."
     repeats = []

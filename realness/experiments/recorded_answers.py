@@ -35,7 +35,15 @@ def auroc_of_ratings(
 # %% ../../nbs/experiments/655_recorded_answers.ipynb #fe642fdb
 WORDS = {'No': 2, 'Somewhat': 1, 'Yes': 0}  # is there anything unrealistic? Higher = more real
 
+# %% ../../nbs/experiments/655_recorded_answers.ipynb #3449813d
+def _read_split(data, split):
+    "What is known about the images of a split."
+    table = pd.read_csv(data / split / 'image_descriptions.csv')
+    table.index = f'{split}/images/' + table.filename
+    real = table.filename.str.startswith('r').astype(float)
+    return table[['photograph', 'MOS']].assign(split=split, real=real)
 
+# %% ../../nbs/experiments/655_recorded_answers.ipynb #7bd7381a
 def judged_images(
     data: Path | str,  # the folder of the demo data
     records: list,  # `RecordedAnswer`s
@@ -51,14 +59,6 @@ def judged_images(
         raise RealnessError(f'{data}: has no {min(missing)}; give the folder of realness.demo_data()')
     return known.join(pd.DataFrame.from_dict(rows, 'index'), how='inner').reset_index(names='filename')
 
-
-def _read_split(data, split):
-    "What is known about the images of a split."
-    table = pd.read_csv(data / split / 'image_descriptions.csv')
-    table.index = f'{split}/images/' + table.filename
-    real = table.filename.str.startswith('r').astype(float)
-    return table[['photograph', 'MOS']].assign(split=split, real=real)
-
 # %% ../../nbs/experiments/655_recorded_answers.ipynb #0bb10a0a
 def _measure(name, measure, interval, n):
     "A row of the table."
@@ -71,7 +71,7 @@ def _measure(name, measure, interval, n):
         'n': n,
     }
 
-
+# %% ../../nbs/experiments/655_recorded_answers.ipynb #e20f34e5
 def _measure_images(name, images):
     "The rows of a group of images."
     rows = [
@@ -91,7 +91,7 @@ def _repeated_ratings(records):
         ratings.setdefault(record.filename, []).append(to_judgement(record).rating)
     return pd.DataFrame([values for values in ratings.values() if len(values) > 1])
 
-
+# %% ../../nbs/experiments/655_recorded_answers.ipynb #7774346c
 def _measure_agreement(records):
     "A row for the first and the second answer about an image."
     ratings = _repeated_ratings(records)
@@ -123,9 +123,11 @@ def compare_regions(
 
 # %% ../../nbs/experiments/655_recorded_answers.ipynb #1a8c377d
 _MAPS = {'second annotator': 'regions', 'centre': 'centre map'}  # row of the comparison -> its name
+
+
 _MAP_MEASURES = {'auroc': 'AUROC', 'hit': 'hit rate'}
 
-
+# %% ../../nbs/experiments/655_recorded_answers.ipynb #feb29b1a
 def _measure_regions(name, table):
     "The rows of a comparison with masks."
     rows = []

@@ -405,12 +405,12 @@ def simulate(
     return pd.DataFrame(lines)
 
 # %% ../../nbs/358_lab_interval_simulation.ipynb #10d7b890
-_MANY = 1000  # studies, for cases that are fast or whose coverage is in doubt
+_EXTRA_STUDIES = 1000  # studies, for cases that are fast or whose coverage is in doubt
 GROUP_CASES = (
     Case('score', 'ridge', 300, 20, 0.7, group_size=5),
     Case('score', 'ridge', 240, 20, 0.7, group_size=20),
     *(
-        Case('score', 'ridge', n, 20, 0.7, 1, size, within, left_out=True, studies=_MANY)
+        Case('score', 'ridge', n, 20, 0.7, 1, size, within, left_out=True, studies=_EXTRA_STUDIES)
         for n, size, within in (
             (200, 40, 0.5),
             (200, 40, 0.1),
@@ -426,10 +426,10 @@ GROUP_CASES = (
 CASES = (
     *(Case('score', 'ridge', n, 20, 0.7) for n in (100, 200, 500)),
     Case('score', 'ridge', 100, 150, 0.9),
-    *(Case('score', 'ridge', n, 150, 0.9, studies=_MANY) for n in (200, 500)),
-    Case('score', 'ridge', 200, 20, 0.3, studies=_MANY),
+    *(Case('score', 'ridge', n, 150, 0.9, studies=_EXTRA_STUDIES) for n in (200, 500)),
+    Case('score', 'ridge', 200, 20, 0.3, studies=_EXTRA_STUDIES),
     *(Case('score', 'svr', n, 20, 0.8) for n in (100, 200, 500)),
-    Case('score', 'ridge', 200, 20, 0.7, repeats=1, studies=_MANY),
+    Case('score', 'ridge', 200, 20, 0.7, repeats=1, studies=_EXTRA_STUDIES),
     Case('score', 'exchanged', 200, 20, 0.9),
     *(Case('comparison', 'ridge', n, 20, 0.8) for n in (100, 200, 500)),
     *(Case('comparison', 'svr', n, 20, 0.9) for n in (100, 200)),

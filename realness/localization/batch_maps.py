@@ -203,11 +203,15 @@ def make_maps(
     images, out = collect(images), Path(out)
     find_description = table if callable(table) else Sentences(images, table, text)
     writer = _make_writer(options, find_description)
+    descriptions = [find_description(name, path) for name, path in images]
+    inputs = zip(descriptions, images, strict=True)
+    writer.maker.prepare([MapInput(None, text or None, path=path) for (text, _), (_, path) in inputs])
     rows = []
     logged = set()
+    places = _output_places(images)
     try:
-        for (name, path), place in zip(track(images, 'maps'), _output_places(images), strict=True):
-            row, notes = _map_image(writer, name, place, find_description(name, path), out)
+        for (name, _), place, description in zip(track(images, 'maps'), places, descriptions, strict=True):
+            row, notes = _map_image(writer, name, place, description, out)
             rows.append(row)
             for note in notes:
                 if note not in logged:

@@ -123,7 +123,9 @@ class _Sampler:
 
     def __init__(self, windows, texts, text_vectors, batch, rng):
         kinds = [kind for text in texts for kind in text.kinds or ()]
-        self.windows, self.batch, self.rng = windows, batch, rng
+        self.windows = windows
+        self.batch = batch
+        self.rng = rng
         self.labels = text_labels(texts, max(0, *windows.kind, *kinds) + 1)
         self.duplicates = near_duplicates(text_vectors, texts)
         self.probabilities = _sampling_probabilities(windows)

@@ -113,7 +113,8 @@ def planted_pairs(
     "Windows and texts from views of a photograph. Raises `RealnessError` if all defects are invisible."
     photo = group.photo
     image = photo.open()
-    parts, texts, remaining = [], [], []
+    parts, texts = [], []
+    remaining = []  # kinds that are not used yet
     for _ in range(views):
         remaining = remaining or [str(kind) for kind in rng.permutation(sorted(group.kinds))]
         kind = remaining.pop()

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..bootstrap import mean_interval
 from ..config import RealnessError, atomic_write, track
 from ..images import file_digest, load_image
 from ..inputs import Sentences, collect
@@ -24,7 +25,7 @@ from .evaluation_options import EvaluationOptions
 from .heatmap_object import Heatmap
 from .map_controls import CONTROLS
 from .map_maker import MapInput, make_maker
-from .map_measures import METRICS, mean_interval, measure_map
+from .map_measures import METRICS, measure_map
 from .map_request import MapRequest
 from .map_truth import read_truth
 from ..row_table import RowTable
@@ -38,7 +39,7 @@ class TruthImage:
     item: MapInput  # its image is loaded
     mask: np.ndarray  # height x width, bool
 
-
+# %% ../../nbs/317_evaluate_maps.ipynb #f311ae7e
 def _open_image(
     name: str,
     path: Path,
@@ -85,7 +86,7 @@ def _find_saved(folder: Path, image: Path) -> Path | None:
     path = folder / f'{stem.name}.npy'
     return path if path.is_file() else None
 
-
+# %% ../../nbs/317_evaluate_maps.ipynb #9fd05662
 def _read_saved(path: Path) -> np.ndarray:
     "A saved map, higher = less real."
     if path.with_suffix('.json').is_file():
@@ -164,7 +165,7 @@ def _is_shuffled(request: MapRequest) -> bool:
     "Whether a shuffled control makes sense: the map depends on regions or on a description."
     return request.uses('regions') or request.reads_text
 
-
+# %% ../../nbs/317_evaluate_maps.ipynb #c63b326d
 def _make_contestants(requests: list, partners: dict, options: EvaluationOptions) -> list:
     "The contestants in the order of the table."
     contestants = []
@@ -187,7 +188,7 @@ class MapRows(RowTable):
     source_column = 'source'
     source_noun = 'an evaluation against'
 
-
+# %% ../../nbs/317_evaluate_maps.ipynb #4cacafe2
 def _row_key(contestant: Contestant, path: Path, text: str | None, truth) -> str:
     "A key that changes with the map, the image and its truth."
     content = [contestant.name, contestant.identity(path, text), file_digest(path), truth.identity(path)]
@@ -204,7 +205,7 @@ class _MemoryRows:
         "Add rows."
         self.rows.update({row['key']: row for row in rows})
 
-
+# %% ../../nbs/317_evaluate_maps.ipynb #f55b39a2
 def _open_rows(truth_path: Path, options: EvaluationOptions):
     "The table of rows in the output folder, or one in memory."
     if options.out is None:

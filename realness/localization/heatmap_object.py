@@ -225,6 +225,8 @@ class Heatmap:
 
     def figure(self, **style):
         "Return a matplotlib figure of the map; `style` are options of `MapStyle`."
+        if self.whole is not None and style.get('title') is None:
+            style['title'] = f'{self.text or self.variant} · {whole_label(self.whole)}'
         return draw_map(self, **style)
 
     def save(

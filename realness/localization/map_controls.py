@@ -14,6 +14,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates, uniform_filter
 
 from ..config import RealnessError
 from .benchmark_images import BenchmarkImage
+from .centre_map import centre_map
 from .map_metrics import to_unrealism
 from ..registry import Registry
 
@@ -53,8 +54,8 @@ def _random_map(image: BenchmarkImage) -> tuple:
 # %% ../../nbs/310_map_controls.ipynb #aeeae4da
 def _centre_map(image: BenchmarkImage) -> tuple:
     "A Gaussian in the middle with a standard deviation of a quarter of the side."
-    y, x = [(np.arange(n) - (n - 1) / 2) / (n / 4) for n in image.mask.shape]
-    return np.exp(-(y[:, None] ** 2 + x**2) / 2).astype(np.float32), 'unrealism', 0.0, 1.0
+    height, width = image.mask.shape
+    return centre_map(width, height), 'unrealism', 0.0, 1.0
 
 # %% ../../nbs/310_map_controls.ipynb #ff08365d
 def _normalised_products(grey):

@@ -6,6 +6,7 @@
 __all__ = ['MAP_COLUMNS', 'map_row', 'write_index']
 
 # %% ../../nbs/251_map_index.ipynb #b42227fc
+import os
 from pathlib import Path
 from urllib.parse import quote
 
@@ -32,7 +33,7 @@ MAP_COLUMNS = {
     'error': 'why there is no map',
 }
 
-
+# %% ../../nbs/251_map_index.ipynb #c6f86342
 def _map_facts(heatmap):
     "Return the columns that come from a map, as a dict."
     boxes = heatmap.boxes()
@@ -65,25 +66,42 @@ img { max-width: 100% }
 figcaption { font-size: 12px }
 """
 
+# %% ../../nbs/251_map_index.ipynb #60887b7a
+def _short_names(rows):
+    "Return the names of the images; absolute paths are relative to the folder that they share."
+    paths = [row['path'] for row in rows]
+    absolute = {path for path in paths if Path(path).is_absolute()}
+    if not absolute:
+        return paths
+    top = os.path.commonpath([Path(path).parent for path in absolute])
+    return [os.path.relpath(path, top) if path in absolute else path for path in paths]
 
-def _map_figure(row):
+# %% ../../nbs/251_map_index.ipynb #c1ad84b2
+def _problem(row):
+    "Return why there is no map, without the path of the image in front of it."
+    path, _, problem = row['error'].partition(': ')
+    return problem if Path(path).name == Path(row['path']).name else row['error']
+
+# %% ../../nbs/251_map_index.ipynb #24a1d1ae
+def _map_figure(row, name):
     "Return a row as an HTML element: the map with its numbers, or the error."
     if not row['map']:
-        return P(f'{row["path"]}: {row["error"]}')
+        return P(f'{name}: {_problem(row)}')
     notes = f'; {row["notes"]}' if row['notes'] else ''
     numbers = f'mean {row["mean"]:.3g}, max {row["max"]:.3g} ({row["direction"]} up)'
     if row['whole'] != '':
         numbers += f'; {whole_label(row["whole"])}'
     return Figure(
-        Img(loading='lazy', alt=f'map of {row["path"]}', src=quote(row['map'])),
-        Figcaption(f'{row["path"]}: {numbers}{notes}'),
+        Img(loading='lazy', alt=f'map of {name}', src=quote(row['map'])),
+        Figcaption(f'{name}: {numbers}{notes}'),
     )
 
 # %% ../../nbs/251_map_index.ipynb #b7c332cd
 def _index_page(rows):
     "Return the page as HTML."
     head = Head(Meta(charset='utf-8'), Title('Heatmaps'), Style(_CSS))
-    return to_xml(Html(head, Body(H1('Heatmaps'), *map(_map_figure, rows)), lang='en'))
+    figures = map(_map_figure, rows, _short_names(rows))
+    return to_xml(Html(head, Body(H1('Heatmaps'), *figures), lang='en'))
 
 # %% ../../nbs/251_map_index.ipynb #0acc649c
 def write_index(

@@ -72,6 +72,11 @@ class MapMaker:
         "Return the map maker for an image; itself unless it chooses one by image and description."
         return self
 
+    def prepare(self, items: list):
+        "Load what the maps of these inputs need, so that a missing model is an error before the first map."
+        for item in items:
+            self.choose(item)
+
     def input_identity(self, path: Path) -> str:
         "Return what else the map of an image file depends on, for the key of a saved map."
         return ''

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STAGE3', 'STAGE2', 'LOW', 'EarlyFeatures', 'ResidualBlock', 'PlaceAttention', 'EarlyScale', 'LateStages', 'Decoder',
-           'MapNetwork']
+           'MapNetwork', 'feature_strength']
 
 # %% ../../nbs/226_map_network.ipynb #4793ced9
 from copy import deepcopy
@@ -211,3 +211,10 @@ class MapNetwork(nn.Module):
         super().train(mode)
         self.late.eval()
         return self
+
+# %% ../../nbs/226_map_network.ipynb #37dda27b
+def feature_strength(
+    stage7: torch.Tensor,  # n x 320 x h x w, the last of the later stages
+) -> torch.Tensor:  # n x 1 x h x w
+    "Norm of the features at every place."
+    return stage7.norm(dim=1, keepdim=True)

@@ -56,10 +56,10 @@ def network_loss(
 class FitSettings:
     "How the network is trained."
 
-    decoder_steps: int = 4000  # of the decoder alone
-    tower_steps: int = 1500  # of the decoder and the later stages of the tower
+    decoder_steps: int = 1000  # of the decoder alone
+    tower_steps: int = 0  # of the decoder and the later stages of the tower
     batch: int = 12  # views of a step
-    rate: float = 2e-3  # highest learning rate of the decoder
+    rate: float = 1.5e-3  # highest learning rate of the decoder
     tower_rate: float = 3e-4  # highest learning rate of the second phase
     seed: int = 0
     save_every: float = 120  # seconds between checkpoints

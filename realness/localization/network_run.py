@@ -26,7 +26,7 @@ from .localizer_data import open_photographs
 from .map_network import EarlyFeatures, MapNetwork
 from .network_data import Shards, cache_early, cache_late, make_shard
 from .network_fit import FitSettings, evaluate_network, train_network
-from .network_localizer import NetworkLocalizer, calm_shift
+from .network_localizer import NetworkLocalizer, calm_shift, salience_prior
 
 # %% ../../nbs/233_network_run.ipynb #9a5dd057
 HELD_OUT_KINDS = ('mirror', 'bulge', 'erase', 'channels', 'motion', 'quilt', 'merge', 'elongate')
@@ -37,14 +37,15 @@ class NetworkRun:
     "Settings of a run."
 
     work: Path | str  # folder for shards and checkpoints; a run continues from what it contains
-    shards: int = 12  # of training views
+    shards: int = 13  # of training views
     per_shard: int = 500  # views of a shard
     # kinds that are not used for training, for evaluation as unseen ones
     without: tuple = HELD_OUT_KINDS
     parts: Path | str | None = None  # JSON file with boxes of faces, hands and limbs, see `read_parts`
     painter_steps: int = 600  # training steps of the painter
     sides: tuple = (256, 512)  # longer sides at which the map is computed, in pixels
-    centre: float = 0.5  # weight of the prior for the middle of an image
+    centre: float = 0.0  # weight of the prior for the middle of an image
+    salience: float = 1.5  # weight of the prior for things that stand out
     fit: FitSettings = field(default_factory=FitSettings)
     seed: int = 1
 
@@ -136,7 +137,9 @@ def fit_network_localizer(
     about = _training_record(run, train, held_out, encoder)
     about['licence'] = licence or 'that of the photographs it was fitted on'
     localizer = NetworkLocalizer(network, about)
-    about['shift'] = calm_shift(localizer, [photo.pixels for photo in held_out])
+    pixels = [photo.pixels for photo in held_out]
+    about['salience'] = salience_prior(localizer, pixels, run.salience)
+    about['shift'] = calm_shift(localizer, pixels)
     for prefix in ('check', 'unseen') if run.without else ('check',):
         log(f'{prefix}: {evaluate_network(network, Shards(run.work, prefix))}')
     if out:

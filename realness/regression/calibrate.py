@@ -24,7 +24,7 @@ from .regression_model import load_model
 # %% ../../nbs/167_calibrate.ipynb #a27ae70f
 _LEAST_SLOPE = 0.1  # of the new line, as a share of that of the training
 
-
+# %% ../../nbs/167_calibrate.ipynb #8f941b3b
 def _regress(centred, mos, sd, prior):
     "(level, slope) of MOS on centred ratings, with a normal prior."
     level, slope = prior
@@ -58,7 +58,7 @@ def fit_line(
 # %% ../../nbs/167_calibrate.ipynb #492fcf43
 _LEAST_RATINGS = 10
 
-
+# %% ../../nbs/167_calibrate.ipynb #6f5f0d5e
 def match_quantiles(
     fusion: Fusion,
     ratings,  # of another model, n
@@ -99,7 +99,7 @@ def _new_id(run_id: str, knots: dict) -> str:
     text = json.dumps([run_id, knots], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
-
+# %% ../../nbs/167_calibrate.ipynb #2ca4376b
 _WRITTEN = ('config.json', 'model.safetensors', 'README.md', 'text')  # by `save_model`
 
 

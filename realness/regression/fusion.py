@@ -51,9 +51,11 @@ def head_trust(
 
 # %% ../../nbs/128_fusion.ipynb #8b0ccf43
 _SIGNS = np.array([1.0, 1.0, -1.0, -1.0, -1.0])  # of `JUDGE_COLUMNS`
+
+
 _RIDGE = 1.0  # the penalty, as a number of further images
 
-
+# %% ../../nbs/128_fusion.ipynb #4b711121
 def _fit_monotone(x, mos):
     "(intercept, non-negative coefficients) of a ridge regression on the columns of x, which have mean 0."
     from scipy.optimize import nnls
@@ -94,13 +96,13 @@ class JudgeExpert:
 # %% ../../nbs/128_fusion.ipynb #f36e57d0
 _CANDIDATES = (('rating',), ('rating', 'answer'), JUDGE_COLUMNS)
 
-
+# %% ../../nbs/128_fusion.ipynb #0f2aee87
 def _is_complete(block, columns):
     "Whether each column has at least two different numbers."
     values = block[:, [JUDGE_COLUMNS.index(name) for name in columns]]
     return all(len(np.unique(column[~np.isnan(column)])) > 1 for column in values.T)
 
-
+# %% ../../nbs/128_fusion.ipynb #ab2d4a70
 def _held_out_error(block, mos, columns, splits):
     "Mean squared error of a judge expert on held-out images."
     errors = [
@@ -108,7 +110,7 @@ def _held_out_error(block, mos, columns, splits):
     ]
     return float((np.concatenate(errors) ** 2).mean())
 
-
+# %% ../../nbs/128_fusion.ipynb #8d1fb585
 def _choose_columns(block, mos, seed=0, groups=None):
     "The candidate with the lowest error over five folds."
     splits = split_rows(len(mos), 5, seed, groups)

@@ -45,7 +45,7 @@ def _map_maker(facts: Facts) -> Callable:
 
     if facts.clip:
         clip = load_clip(facts.clip)
-        return lambda row: heatmap(row.path, getattr(row, 'description', '') or None, clip)
+        return lambda row: heatmap(row.path, getattr(row, 'description', '') or None, clip, variant='dream')
     localizer = Localizer.load()
     return lambda row: heatmap(row.path, variant='learned', localizer=localizer)
 

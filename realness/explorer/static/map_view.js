@@ -158,26 +158,85 @@ function strokeTwice(context, widths, draw) {
   }
 }
 
-/** A box with a label; `scale` is canvas pixels for each image pixel, `ratio` canvas pixels for each screen pixel. */
-function drawBox(context, { scale, ratio }, box, { dashed, thick, label }) {
+/** The outline of a box; `scale` is canvas pixels for each image pixel, `ratio` canvas pixels for each screen pixel. */
+function drawBox(context, { scale, ratio }, box) {
   const [x, y, w, h] = [box.x, box.y, box.w, box.h].map((value) => value * scale);
-  context.setLineDash(dashed ? [5 * ratio, 4 * ratio] : []);
-  const widths = thick ? [4 * ratio, 2 * ratio] : [3 * ratio, 1.2 * ratio];
+  context.setLineDash(['window', 'drag'].includes(box.kind) ? [5 * ratio, 4 * ratio] : []);
+  const widths = ['box', 'drag'].includes(box.kind) ? [4 * ratio, 2 * ratio] : [3 * ratio, 1.2 * ratio];
   strokeTwice(context, widths, () => context.strokeRect(x, y, w, h));
   context.setLineDash([]);
-  if (label) drawLabel(context, ratio, x, y, label);
 }
 
-function drawLabel(context, ratio, x, y, text) {
-  context.font = `600 ${12 * ratio}px system-ui, sans-serif`;
-  const width = context.measureText(text).width + 8 * ratio;
-  const height = 18 * ratio;
-  const left = clamp(x, 0, context.canvas.width - width);
-  const top = y < height ? y + 1 : y - height;
+const LABEL_HEIGHT = 18; // screen pixels
+
+/** The area that two rectangles { left, top, width, height } share. */
+function sharedArea(first, second) {
+  const width =
+    Math.min(first.left + first.width, second.left + second.width) - Math.max(first.left, second.left);
+  const height =
+    Math.min(first.top + first.height, second.top + second.height) - Math.max(first.top, second.top);
+  return Math.max(0, width) * Math.max(0, height);
+}
+
+/** The four edges of a box as thin rectangles on the canvas. */
+function edges(box, { scale, ratio }) {
+  const [left, top, width, height] = [box.x, box.y, box.w, box.h].map((value) => value * scale);
+  const line = 4 * ratio;
+  return [
+    { left, top: top - line / 2, width, height: line },
+    { left, top: top + height - line / 2, width, height: line },
+    { left: left - line / 2, top, width: line, height },
+    { left: left + width - line / 2, top, width: line, height },
+  ];
+}
+
+/** Where the label of a box may lie, the usual place first: above, inside at the top, below, inside at the bottom. */
+function labelPlaces(box, labelWidth, { canvas, scale, ratio }) {
+  const [x, y, w, h] = [box.x, box.y, box.w, box.h].map((value) => value * scale);
+  const height = LABEL_HEIGHT * ratio;
+  const inset = 2 * ratio; // an inner label does not hide the outline
+  const places = [];
+  for (const top of [y - height, y + inset, y + h + 1, y + h - height - inset]) {
+    for (const left of [x, x + inset, x + w - labelWidth, x + w - labelWidth - inset]) {
+      if (top < 0 || top + height > canvas.height) continue;
+      places.push({ left: clamp(left, 0, canvas.width - labelWidth), top, width: labelWidth, height });
+    }
+  }
+  return places.length
+    ? places
+    : [{ left: 0, top: clamp(y, 0, canvas.height - height), width: labelWidth, height }];
+}
+
+/** Give each label the first place that covers no other label and the least of the outlines of other boxes. */
+function placeLabels(boxes, measure, view) {
+  const placed = [];
+  for (const box of boxes) {
+    if (!box.label) continue;
+    const others = boxes.filter((other) => other !== box).flatMap((other) => edges(other, view));
+    const cost = (place) =>
+      10 * placed.reduce((sum, label) => sum + sharedArea(place, label.place), 0) +
+      others.reduce((sum, edge) => sum + sharedArea(place, edge), 0);
+    const places = labelPlaces(box, measure(box.label) + 8 * view.ratio, view);
+    const costs = places.map(cost);
+    placed.push({ text: box.label, place: places[costs.indexOf(Math.min(...costs))] });
+  }
+  return placed;
+}
+
+function drawLabel(context, ratio, { text, place }) {
   context.fillStyle = 'rgba(0, 0, 0, .78)';
-  context.fillRect(left, top, width, 17 * ratio);
+  context.fillRect(place.left, place.top, place.width, place.height - ratio);
   context.fillStyle = '#fff';
-  context.fillText(text, left + 4 * ratio, top + 12.6 * ratio);
+  context.fillText(text, place.left + 4 * ratio, place.top + 12.6 * ratio);
+}
+
+/** Outlines of boxes { x, y, w, h, kind, label }, then their labels, so that no line crosses a label. */
+function drawBoxes(context, view, boxes) {
+  for (const box of boxes) drawBox(context, view, box);
+  context.font = `600 ${12 * view.ratio}px system-ui, sans-serif`;
+  const measure = (text) => context.measureText(text).width;
+  const labels = placeLabels(boxes, measure, { ...view, canvas: context.canvas });
+  for (const label of labels) drawLabel(context, view.ratio, label);
 }
 
 function drawCross(context, { scale, ratio }, [x, y]) {
@@ -337,18 +396,12 @@ class MapView {
   }
 
   drawMarks(context, view) {
-    for (const mark of this.model.get('marks')) {
-      drawBox(context, view, mark, {
-        dashed: mark.kind === 'window',
-        thick: mark.kind === 'box',
-        label: mark.label,
-      });
-    }
+    const boxes = [...this.model.get('marks')];
     if (this.drag?.box) {
       const mean = this.values?.mean(this.drag.box);
-      const label = mean == null ? '' : formatNumber(mean);
-      drawBox(context, view, this.drag.box, { dashed: true, thick: true, label });
+      boxes.push({ ...this.drag.box, kind: 'drag', label: mean == null ? '' : formatNumber(mean) });
     }
+    drawBoxes(context, view, boxes);
     const location = this.pointer || this.model.get('cursor');
     if (location?.length === 2) drawCross(context, view, location);
   }
