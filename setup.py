@@ -11,7 +11,8 @@ ini.read(here / 'settings.ini', encoding='utf-8')
 cfg = ini['DEFAULT']
 
 extras = {k.removesuffix('_requirements'): v.split() for k, v in cfg.items() if k.endswith('_requirements')}
-extras['all'] = sorted({r for k, v in extras.items() if k != 'dev' for r in v})
+# all but the tools of developers, and but Ray, which does not start beside JupyterLab
+extras['all'] = sorted({r for k, v in extras.items() if k not in ('dev', 'ray') for r in v})
 readme = here / 'README.md'
 
 setup(

@@ -70,11 +70,11 @@ def _fit_cells(photos, out, options):
 
 
 def _fit_network(photos, out, options):
-    "Fit a network localizer; `options` are the working folder, the file of parts, seed and licence."
+    "Fit a network localizer; `options` are working folder, file of parts, seed, licence and backbone."
     from realness.localization.network_run import NetworkRun, fit_network_localizer
 
-    work, parts, seed, licence = options
-    run = NetworkRun(work or out.with_name(f'{out.name}-work'), parts=parts, seed=seed)
+    work, parts, seed, licence, backbone = options
+    run = NetworkRun(work or out.with_name(f'{out.name}-work'), parts=parts, seed=seed, backbone=backbone)
     fit_network_localizer(photos, out, run, licence)
 
 # %% ../../nbs/573_cli_fit.ipynb #2fad488f
@@ -120,12 +120,19 @@ def localizer_fit(  # noqa: PLR0913
             'Default: faces that scikit-image finds.'
         ),
     ] = None,
+    backbone: Annotated[
+        str,
+        typer.Option(
+            help='Architecture network: the network below the decoder, lite or a timm name, with @FILE for '
+            'weights of your own. It is not trained.'
+        ),
+    ] = 'lite',
 ):
     "Plant defects in photographs and train a localizer to find them."
     if architecture not in ('cells', 'network'):
         raise RealnessError(f'--architecture {architecture}: no such architecture; use cells or network')
     if architecture == 'network':
-        _fit_network(photos or None, out, (work, parts, seed, licence))
+        _fit_network(photos or None, out, (work, parts, seed, licence, backbone))
     else:
         _fit_cells(photos or None, out, (kind or None, per, seed, licence))
     print(f'The localizer is in {out}. Use it:  realness heatmap IMAGE --variant learned --localizer {out}')

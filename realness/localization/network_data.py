@@ -17,7 +17,14 @@ from ..config import RealnessError, atomic_write
 from ..defects.generator_views import ViewSettings, make_view
 from .cell_features import CELL
 from .localizer_data import degrade_image
-from .map_network import STAGE3, EarlyFeatures, MapNetwork
+from realness.localization.map_network import (
+    LITE_WIDTHS,
+    STAGE3,
+    BackboneFeatures,
+    EarlyFeatures,
+    MapNetwork,
+    StageWidths,
+)
 
 # %% ../../nbs/228_network_data.ipynb #e0d85d2b
 def make_shard(
@@ -68,13 +75,14 @@ def cache_early(
 def cache_late(
     file: Path | str,  # .npz of a shard with early features
     network: MapNetwork,
+    features: BackboneFeatures | None = None,  # for another backbone than the lite tower
 ) -> Path:
     "Compute the later stages of a shard, unless they exist."
     cached = Path(file).with_suffix('.late.npy')
     if not cached.is_file():
         early = np.load(Path(file).with_suffix('.early.npy'), mmap_mode='r')
         stages = (_late_rows(network, early[i : i + 16, :STAGE3]) for i in range(0, len(early), 16))
-        _write_rows(cached, stages)
+        _write_rows(cached, _backbone_rows(features, np.load(file)['x']) if features else stages)
     return cached
 
 
@@ -83,15 +91,27 @@ def _late_rows(network, stage3):
     stages = network.late(torch.from_numpy(np.array(stage3)).float())
     return torch.cat([stage.flatten(1) for stage in stages], 1)
 
+
+def _backbone_rows(features, images):
+    "The later stages of another backbone, from the images."
+    for i in range(0, len(images), 8):
+        x = torch.from_numpy(images[i : i + 8]).permute(0, 3, 1, 2).float() / 255
+        yield torch.cat([stage.flatten(1) for stage in features.stages(x)[2:]], 1)
+
 # %% ../../nbs/228_network_data.ipynb #cebcb990
 def split_late(
     rows: torch.Tensor,  # n x D, of `cache_late`
     size: tuple,  # height and width of the early features
+    widths: StageWidths = LITE_WIDTHS,
 ) -> tuple:  # n x 112 x h/2 x w/2, n x 320 x h/4 x w/4
     "The two maps of the later stages."
     h, w = size
-    middle = 112 * (h // 2) * (w // 2)
-    return rows[:, :middle].view(-1, 112, h // 2, w // 2), rows[:, middle:].view(-1, 320, h // 4, w // 4)
+    middle = widths.stride16 * (h // 2) * (w // 2)
+    stage5, stage7 = rows.tensor_split([middle], 1)
+    return (
+        stage5.view(-1, widths.stride16, h // 2, w // 2),
+        stage7.view(-1, widths.stride32, h // 4, w // 4),
+    )
 
 # %% ../../nbs/228_network_data.ipynb #e562bbaf
 class Batch(NamedTuple):
@@ -126,7 +146,9 @@ class Shards:
         self,
         folder: Path | str,  # with shards that have features
         prefix: str = 'train',  # of their names
+        widths: StageWidths = LITE_WIDTHS,
     ):
+        self.widths = widths
         files = sorted(Path(folder).glob(f'{prefix}-*.npz'))
         self.shards = [_Shard(f) for f in files if f.with_suffix('.late.npy').is_file()]
         if not self.shards:
@@ -152,7 +174,7 @@ class Shards:
         cached = None
         if late:
             stacked = np.stack([self.shards[i].late[j] for i, j in places])
-            cached = split_late(torch.from_numpy(stacked).float(), early.shape[2:])
+            cached = split_late(torch.from_numpy(stacked).float(), early.shape[2:], self.widths)
         return Batch(early, cached, truth, whole)
 
     def kinds(self) -> list:

@@ -18,7 +18,7 @@ from ..config import RealnessError
 from ..images import load_image
 from .centre_map import centre_prior
 from .localizer import check_encoder, write_localizer
-from .map_network import STAGE3, EarlyFeatures, MapNetwork, feature_strength
+from .map_network import MapNetwork, feature_strength, map_features
 from ..registry import list_names
 
 # %% ../../nbs/232_network_localizer.ipynb #eef30d81
@@ -60,10 +60,10 @@ def _restore_network(tensors, encoder, width):
 
 # %% ../../nbs/232_network_localizer.ipynb #6b23bd15
 def _checked_encoder(about):
-    "The lite encoder. Raises `RealnessError` if the localizer was fitted with another one."
+    "The backbone's encoder. Raises `RealnessError` if the localizer was fitted with other weights."
     from realness.encoders import ImageEncoder
 
-    encoder = ImageEncoder('lite')
+    encoder = ImageEncoder(about.get('backbone', 'lite'))
     check_encoder(about, encoder)
     return encoder
 
@@ -103,10 +103,10 @@ class NetworkLocalizer:
         self._early = None
 
     @property
-    def early(self) -> EarlyFeatures:
+    def early(self):  # `EarlyFeatures` or `BackboneFeatures`
         "Computes early features. Raises `RealnessError` if the localizer was fitted with another encoder."
         if self._early is None:
-            self._early = EarlyFeatures(_checked_encoder(self.about))
+            self._early = map_features(_checked_encoder(self.about))
         return self._early
 
     @torch.inference_mode()
@@ -127,12 +127,11 @@ class NetworkLocalizer:
 
     def strength(self, image, side: int) -> torch.Tensor:  # 1 x 1 x h x w
         "Strength of the features of an image with `side` pixels on the longer side."
-        return feature_strength(self.network.late(self.early(_pixels(image, side))[:, :STAGE3])[1])
+        return feature_strength(self.early.both(_pixels(image, side), self.network)[1][1])
 
     def _maps(self, image, side):
         "Logits and strength of features at one size; constant ones for an image of one colour."
-        early = self.early(_pixels(image, side))
-        late = self.network.late(early[:, :STAGE3])
+        early, late = self.early.both(_pixels(image, side), self.network)
         maps = self.network(early, late)[0], feature_strength(late[1])
         return tuple(torch.full_like(m, float(m.median())) for m in maps) if _is_plain(image) else maps
 

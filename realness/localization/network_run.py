@@ -23,7 +23,7 @@ from realness.defects.generator_views import (
 from ..defects.painter import Painter, fit_painter
 from ..encoders import ImageEncoder
 from .localizer_data import open_photographs
-from .map_network import EarlyFeatures, MapNetwork
+from .map_network import BackboneFeatures, MapNetwork, map_features
 from .network_data import Shards, cache_early, cache_late, make_shard
 from .network_fit import FitSettings, evaluate_network, train_network
 from .network_localizer import NetworkLocalizer, calm_shift, salience_prior
@@ -48,6 +48,7 @@ class NetworkRun:
     salience: float = 1.5  # weight of the prior for things that stand out
     fit: FitSettings = field(default_factory=FitSettings)
     seed: int = 1
+    backbone: str = 'lite'  # the lite tower, or a timm network: its name, or NAME@FILE
 
 # %% ../../nbs/233_network_run.ipynb #ed8b1cd5
 def source_photographs(
@@ -95,16 +96,18 @@ def _make_shards(run, train, held_out, repaint):
 # %% ../../nbs/233_network_run.ipynb #3f31ab83
 def _cache_features(run, encoder, network):
     "Cache the features of every shard."
-    early = EarlyFeatures(encoder)
+    features = map_features(encoder)
+    backbone = features if isinstance(features, BackboneFeatures) else None
     for file in track(sorted(Path(run.work).glob('*-*.npz')), 'features'):
-        cache_early(file, early)
-        cache_late(file, network)
+        cache_early(file, features)
+        cache_late(file, network, backbone)
 
 # %% ../../nbs/233_network_run.ipynb #6ba3c5ae
 def _training_record(run, train, held_out, encoder):
     "The entries of localizer.json about training."
     kinds = [kind for kind in training_kinds() if kind not in run.without]
-    return {
+    backbone = {} if run.backbone == 'lite' else {'backbone': run.backbone}
+    return backbone | {
         'kinds': kinds,
         'without': list(run.without),
         'views': run.shards * run.per_shard,
@@ -127,13 +130,15 @@ def fit_network_localizer(
     log=print,  # gets one line of text
 ) -> NetworkLocalizer:
     "Fit a network localizer; an interrupted run continues from its working folder."
+    if run.backbone != 'lite' and run.fit.tower_steps:
+        raise RealnessError(f'{run.backbone}: only the lite tower can be trained; use tower_steps=0')
     Path(run.work).mkdir(parents=True, exist_ok=True)
     train, held_out = source_photographs(photos, run.parts)
     _make_shards(run, train, held_out, _saved_painter(run, train).repaint)
-    encoder = ImageEncoder('lite')
+    encoder = ImageEncoder(run.backbone)
     network = MapNetwork.from_encoder(encoder).eval()
     _cache_features(run, encoder, network)
-    train_network(network, Shards(run.work), run.fit, run.work, log)
+    train_network(network, Shards(run.work, 'train', network.widths), run.fit, run.work, log)
     about = _training_record(run, train, held_out, encoder)
     about['licence'] = licence or 'that of the photographs it was fitted on'
     localizer = NetworkLocalizer(network, about)
@@ -141,7 +146,8 @@ def fit_network_localizer(
     about['salience'] = salience_prior(localizer, pixels, run.salience)
     about['shift'] = calm_shift(localizer, pixels)
     for prefix in ('check', 'unseen') if run.without else ('check',):
-        log(f'{prefix}: {evaluate_network(network, Shards(run.work, prefix))}')
+        shards = Shards(run.work, prefix, network.widths)
+        log(f'{prefix}: {evaluate_network(network, shards, late=run.fit.tower_steps == 0)}')
     if out:
         localizer.save(out)
     return localizer
