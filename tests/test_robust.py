@@ -16,8 +16,9 @@ from realness.regression.anchors import package_anchors
 from realness.regression.feature_blocks import FeatureRows
 from realness.regression.heads import build_head, fit_head
 from realness.regression.modalities import OUTSIDE_BLOCKS
-from realness.regression.robust_head import RobustHead, fit_expert
+from realness.regression.robust_head import ExpertRecipe, RobustHead, fit_expert, fit_gate
 from realness.regression.run_config import RunConfig
+from realness.scene import scene_statistics
 
 CONFIG = SimpleNamespace(head='svr', modality='image', seed=0)
 
@@ -55,8 +56,40 @@ def test_a_head_saved_without_a_scale_predicts_a_plain_mean(rows):
     loaded = build_head(config)
     loaded.load_state_dict(robust.state_dict())
     distant = dict(rows.blocks, size=np.full((80, 2), 4096.0))
-    expected = 0.3 * robust.main(distant) + 0.7 * robust.expert(distant)
+    weight = robust.gate(distant)
+    assert (weight >= 0.35).all()
+    expected = (1 - weight) * robust.main(distant) + weight * robust.expert(distant)
     torch.testing.assert_close(loaded(distant), expected)
+
+
+def test_a_gate_saved_without_options_has_its_full_weight_by_size_alone(rows):
+    robust = fit_head(rows, CONFIG).head
+    config = json.loads(json.dumps(robust.config))
+    assert config['gate'].pop('size_weight') == 0.35
+    assert not config['gate'].pop('resized')  # these rows have no block `scene`
+    loaded = build_head(config)
+    loaded.load_state_dict(robust.state_dict())
+    distant = dict(rows.blocks, size=np.full((80, 2), 4096.0))
+    torch.testing.assert_close(loaded.gate(distant), torch.full((80,), 0.7, dtype=torch.float64))
+    assert torch.equal(loaded.gate(rows.blocks), robust.gate(rows.blocks))
+
+
+def describe(images):
+    """Statistics of images at their own size and at the size of the encoder."""
+    scene = np.stack([scene_statistics(image.resize((512, 384))) for image in images])
+    return NativeFeatures()(images) | dict(scene=scene)
+
+
+def test_at_the_size_of_the_encoder_an_enlarged_image_is_about_as_near_as_the_image():
+    images = [photograph.open().resize((512, 384)) for photograph in photographs()]
+    blocks, enlarged = (describe(part) for part in (images, [image.resize((1024, 768)) for image in images]))
+    farther = {}
+    for resized in (False, True):
+        gate = fit_gate(FeatureRows(blocks, np.zeros(len(images))), resized=resized)
+        farther[resized] = gate.distance(enlarged).median() - gate.distance(blocks).median()
+        weights = gate(enlarged)
+        assert weights.min() >= 0.35 and weights.max() <= 0.7 + 1e-9
+    assert farther[True] < 0.25 * farther[False]
 
 
 def test_a_head_keeps_its_scale_when_it_is_saved(rows):
@@ -65,6 +98,18 @@ def test_a_head_keeps_its_scale_when_it_is_saved(rows):
     loaded.load_state_dict(robust.state_dict())
     distant = dict(rows.blocks, size=np.full((80, 2), 4096.0))
     assert torch.equal(loaded(distant), robust(distant))
+
+
+def test_the_ranking_loss_puts_more_copies_of_the_anchors_below_their_originals(rows):
+    anchors = package_anchors()
+    order = np.lexsort((anchors.strength, anchors.source))  # each original before its copy
+    shares = []
+    for pair_weight in (0, 2):
+        expert = fit_expert(rows, recipe=ExpertRecipe(pair_weight=pair_weight))
+        predicted = expert(dict(native=anchors.native)).numpy()[order]
+        shares.append((predicted[1::2] < predicted[::2]).mean())
+    assert shares[1] > shares[0] + 0.01
+    assert shares[1] > 0.9
 
 
 def test_the_expert_ranks_degraded_copies_below_their_originals(rows):

@@ -28,6 +28,12 @@ class Anchors:
 
     native: np.ndarray  # n x 76
     strength: np.ndarray  # n, of the degradation; 0 for a photograph
+    source: np.ndarray | None = None  # n, a number that a photograph and its copies share; None if unknown
+
+    def take(self, rows):
+        "Some anchors, by indices or a mask."
+        source = None if self.source is None else self.source[rows]
+        return Anchors(self.native[rows], self.strength[rows], source)
 
     def __len__(self):
         return len(self.strength)
@@ -70,6 +76,12 @@ def reduce_photograph(
     scale = min(1, (512 * 384 / (im.width * im.height)) ** 0.5)
     return im.resize([max(1, round(side * scale)) for side in im.size], Image.Resampling.BICUBIC)
 
+# %% ../../nbs/131_anchors.ipynb #44a6d1d8
+def _number_sources(n):
+    "The sources of n anchors of `collect_anchors`: photographs, copies, reduced photographs, their copies."
+    quarter = np.arange(n // 4)
+    return np.concatenate([quarter, quarter, quarter + n // 4, quarter + n // 4])
+
 # %% ../../nbs/131_anchors.ipynb #f750386e
 def collect_anchors(
     paths: list,  # of photographs
@@ -82,7 +94,9 @@ def collect_anchors(
         copies = NativeFeatures(cache, copy=number)(images, 'degraded copies')
         native += [NativeFeatures(cache)(images, 'photographs')['native'], copies['native']]
         strength += [np.zeros(len(paths)), copies['strength'][:, 0]]
-    return Anchors(np.concatenate(native), np.concatenate(strength).astype(float))
+    return Anchors(
+        np.concatenate(native), np.concatenate(strength).astype(float), _number_sources(4 * len(paths))
+    )
 
 # %% ../../nbs/131_anchors.ipynb #bfa3eefe
 def save_anchors(
@@ -95,6 +109,8 @@ def save_anchors(
 
     folder.mkdir(parents=True, exist_ok=True)
     tensors = dict(native=anchors.native.astype(np.float16), strength=anchors.strength.astype(np.float16))
+    if anchors.source is not None:
+        tensors['source'] = anchors.source.astype(np.int32)
     with atomic_write(folder / 'anchors.safetensors') as partial:
         save_file(tensors, partial)
     facts = dict(kind='anchors', format=1, n=len(anchors), sources=sources)
@@ -111,7 +127,8 @@ def load_anchors(
     path = Path(folder) / 'anchors.safetensors'
     try:
         tensors = load_file(path)
-        return Anchors(tensors['native'].astype(np.float32), tensors['strength'].astype(np.float64))
+        native, strength = tensors['native'].astype(np.float32), tensors['strength'].astype(np.float64)
+        return Anchors(native, strength, tensors.get('source'))
     except Exception as error:
         raise RealnessError(f'{path}: cannot be read ({error}); install realness again') from error
 
