@@ -271,6 +271,7 @@ class MapNetwork(nn.Module):
         super().__init__()
         self.widths = widths
         self.scale, self.late, self.decoder = EarlyScale(widths), late, Decoder(width, widths=widths)
+        self.whole_head = None  # a `WholeHead`, fitted after the network
 
     @classmethod
     def from_encoder(cls, encoder, width: int = 96):

@@ -19,22 +19,8 @@ from ..images import load_image
 from .centre_map import centre_prior
 from .localizer import check_encoder, write_localizer
 from .map_network import MapNetwork, feature_strength, map_features
+from .whole_head import WholeFeatures, WholeHead, resize_to_blocks
 from ..registry import list_names
-
-# %% ../../nbs/232_network_localizer.ipynb #eef30d81
-def _network_size(size, side):
-    "Height and width for the network, multiples of 32, with `side` pixels on the longer side."
-    factor = side / max(size)
-    return [max(32, round(length * factor / 32) * 32) for length in size]
-
-# %% ../../nbs/232_network_localizer.ipynb #4344cc04
-def _pixels(image, side):
-    "An image as a tensor 1 x 3 x H x W in 0-1, resized for the network."
-    from PIL import Image
-
-    height, width = _network_size(image.size[::-1], side)
-    resized = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2)
-    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None].float() / 255
 
 # %% ../../nbs/232_network_localizer.ipynb #575e38bc
 def _stored_tensors(network, with_tower):
@@ -49,6 +35,8 @@ def _stored_tensors(network, with_tower):
 def _restore_network(tensors, encoder, width):
     "The network from stored tensors."
     network = MapNetwork.from_encoder(encoder, width)
+    if 'whole_head.mean' in tensors:
+        network.whole_head = WholeHead(len(tensors['whole_head.mean']))
     state = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
     missing, unknown = network.load_state_dict(state, strict=False)
     if unknown or any(not name.startswith('late.') for name in missing):
@@ -127,11 +115,11 @@ class NetworkLocalizer:
 
     def strength(self, image, side: int) -> torch.Tensor:  # 1 x 1 x h x w
         "Strength of the features of an image with `side` pixels on the longer side."
-        return feature_strength(self.early.both(_pixels(image, side), self.network)[1][1])
+        return feature_strength(self.early.both(resize_to_blocks(image, side), self.network)[1][1])
 
     def _maps(self, image, side):
         "Logits and strength of features at one size; constant ones for an image of one colour."
-        early, late = self.early.both(_pixels(image, side), self.network)
+        early, late = self.early.both(resize_to_blocks(image, side), self.network)
         maps = self.network(early, late)[0], feature_strength(late[1])
         return tuple(torch.full_like(m, float(m.median())) for m in maps) if _is_plain(image) else maps
 
@@ -142,7 +130,11 @@ class NetworkLocalizer:
     @torch.inference_mode()
     def whole(self, image) -> float:
         "Chance that the image is unreal as a whole, such as a painting or a drawing."
-        pixels = _pixels(load_image(image), self.about['sides'][0])
+        image = load_image(image)
+        if self.network.whole_head:
+            pooled = WholeFeatures(self.early, self.network)(np.asarray(image))
+            return float(self.network.whole_head(pooled[None]).sigmoid())
+        pixels = resize_to_blocks(image, self.about['sides'][0])
         return float(self.network(self.early(pixels))[1].sigmoid())
 
     def score(self, image) -> float:
