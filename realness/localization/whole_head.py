@@ -20,16 +20,16 @@ from ..config import track
 from ..defects.whole_copies import WHOLE_KINDS, whole_copy
 from .localizer_data import degrade_image
 
-# %% ../../nbs/231_whole_head.ipynb #fbeb2850
+# %% ../../nbs/231_whole_head.ipynb #9ff212ab
 WHOLE_SIDE = 320  # longer side of the image, in pixels
 
 
 def pool_stages(
     early: torch.Tensor,  # n x 134 x h x w
-    late: tuple,  # the later stages: n x 112 x h/2 x w/2 and n x 320 x h/4 x w/4
-) -> torch.Tensor:  # n x 1132
+    middle: torch.Tensor,  # n x 112 x h/2 x w/2: the first of the later stages
+) -> torch.Tensor:  # n x 492
     "Mean and standard deviation of every feature over the image."
-    stages = (early, *late)
+    stages = (early, middle)
     means = [stage.mean((2, 3)) for stage in stages]
     return torch.cat(means + [stage.std((2, 3), correction=0) for stage in stages], 1)
 
@@ -66,36 +66,43 @@ class WholeFeatures:
     def __call__(
         self,
         pixels: np.ndarray,  # H x W x 3 uint8
-    ) -> torch.Tensor:  # 1132
+    ) -> torch.Tensor:  # 492
         from PIL import Image
 
         x = resize_to_blocks(Image.fromarray(pixels), WHOLE_SIDE)
-        return pool_stages(*self.early.both(x, self.network))[0]
+        early, late = self.early.both(x, self.network)
+        return pool_stages(early, late[0])[0]
 
-# %% ../../nbs/231_whole_head.ipynb #b057cbbd
+# %% ../../nbs/231_whole_head.ipynb #39767fc9
 class WholeHead(nn.Module):
-    "Logistic regression on standardised pooled features."
+    "Kernel logistic regression on standardised pooled features."
 
     def __init__(
         self,
+        landmarks: int,
         width: int,  # pooled features
     ):
         super().__init__()
         self.register_buffer('mean', torch.zeros(width))
         self.register_buffer('spread', torch.ones(width))
-        self.linear = nn.Linear(width, 1)
+        self.register_buffer('landmarks', torch.zeros(landmarks, width))
+        self.register_buffer('weights', torch.zeros(landmarks))
+        self.register_buffer('bias', torch.zeros(1))
 
-    def standardise(self, pooled):  # n x width -> the same shape
-        "Features with mean 0 and spread 1 over training views, at most 5 spreads from the mean."
-        return ((pooled - self.mean) / self.spread).clamp(-5, 5)
+    def similarity(self, pooled):  # n x width -> n x landmarks, 0-1
+        "Similarity to every landmark."
+        standardised = ((pooled - self.mean) / self.spread).clamp(-5, 5)
+        squared = (standardised[:, None] - self.landmarks).square().mean(-1)
+        return torch.exp(-0.6 * squared)
 
     def forward(self, pooled):  # n x width -> n logits
-        return self.linear(self.standardise(pooled))[:, 0]
+        return torch.cat([self.similarity(rows) @ self.weights for rows in pooled.split(16)]) + self.bias
 
-    def fit_scale(self, pooled):  # n x width
-        "Set mean and spread, in the precision in which they are stored."
+    def place_landmarks(self, pooled):  # landmarks x width
+        "Set mean, spread and landmarks, in the precision in which they are stored."
         self.mean = pooled.mean(0).half().float()
         self.spread = (pooled.std(0) + 1e-3).half().float()
+        self.landmarks = ((pooled - self.mean) / self.spread).clamp(-5, 5).half().float()
 
 # %% ../../nbs/231_whole_head.ipynb #9bc23dd3
 def _change_colours(pixels, rng):
@@ -130,8 +137,7 @@ class WholeSettings:
     without: tuple = ('strokes', 'halftone', 'mush')
     views: int = 3  # untouched views and copies of each photograph, each
     painter: Callable | None = None  # `Painter.repaint`; without it, there is no `latent`
-    decay: float = 0.003  # L2 penalty on the weights
-    steps: int = 300  # of gradient descent
+    decay: float = 3e-5  # penalty on the norm of the function
     false_alarms: float = 0.02  # share of held-out photographs above one half
 
     def kinds(self) -> list:
@@ -167,36 +173,36 @@ def photograph_features(
     rows = [extract(whole_view(pixels, kind, rng, settings.painter)) for kind in kinds]
     return torch.stack(rows), kinds
 
-# %% ../../nbs/231_whole_head.ipynb #abf53dd5
-def _whole_loss(head, standardised, flawed, decay):
-    "Cross-entropy plus the penalty."
-    logits = head.linear(standardised)[:, 0]
-    return F.binary_cross_entropy_with_logits(logits, flawed) + decay * head.linear.weight.square().sum()
-
-# %% ../../nbs/231_whole_head.ipynb #32e355b1
-def fit_whole_head(
-    pooled: torch.Tensor,  # n x width
-    flawed: torch.Tensor,  # n: 1 for copies, 0 for untouched views
-    settings: WholeSettings = WholeSettings(),
-) -> WholeHead:
-    "Fit the head by full-batch L-BFGS, from zero weights."
-    head = WholeHead(pooled.shape[1])
-    head.fit_scale(pooled)
-    for parameter in head.linear.parameters():
-        nn.init.zeros_(parameter)
-    standardised = head.standardise(pooled)
-    optimizer = torch.optim.LBFGS(
-        head.linear.parameters(), max_iter=settings.steps, line_search_fn='strong_wolfe'
-    )
+# %% ../../nbs/231_whole_head.ipynb #7f2b3b39
+def _kernel_weights(kernel, flawed, decay):
+    "Weights of the landmarks and the bias, by full-batch L-BFGS from zero."
+    factor = torch.linalg.cholesky(kernel + 1e-4 * torch.eye(len(kernel), dtype=kernel.dtype))
+    weights, bias = (torch.zeros(n, dtype=kernel.dtype, requires_grad=True) for n in (len(kernel), 1))
+    optimizer = torch.optim.LBFGS([weights, bias], max_iter=200, line_search_fn='strong_wolfe')
 
     def closure():
         optimizer.zero_grad()
-        loss = _whole_loss(head, standardised, flawed, settings.decay)
+        loss = F.binary_cross_entropy_with_logits(factor @ weights + bias, flawed)
+        loss = loss + decay * weights.square().sum()
         loss.backward()
         return loss
 
     optimizer.step(closure)
-    return head.eval().requires_grad_(False)
+    return torch.linalg.solve_triangular(factor.T, weights.detach()[:, None], upper=True)[:, 0], bias.detach()
+
+# %% ../../nbs/231_whole_head.ipynb #d5b4c3bc
+def fit_whole_head(
+    pooled: torch.Tensor,  # n x width
+    flawed: torch.Tensor,  # n: 1 for copies, 0 for untouched views
+    decay: float = 3e-5,
+) -> WholeHead:
+    "Fit the head, with all views as landmarks."
+    head = WholeHead(*pooled.shape)
+    head.place_landmarks(pooled)
+    kernel = torch.cat([head.similarity(rows) for rows in pooled.split(16)]).double()
+    weights, bias = _kernel_weights((kernel + kernel.T) / 2, flawed.double(), decay)
+    head.weights, head.bias = weights.half().float(), bias.float()
+    return head.eval()
 
 # %% ../../nbs/231_whole_head.ipynb #ec1a0a52
 def calibrate_whole_head(
@@ -206,7 +212,7 @@ def calibrate_whole_head(
 ):
     "Lower the bias until at most a share of photographs lies above one half."
     highest = torch.quantile(head(untouched), 1 - share).item()
-    head.linear.bias.data -= max(0.0, highest)
+    head.bias = head.bias - max(0.0, highest)
 
 # %% ../../nbs/231_whole_head.ipynb #0d9ee219
 def train_whole_head(
@@ -222,7 +228,7 @@ def train_whole_head(
         for i, pixels in enumerate(track(train, 'whole images'))
     ]
     flawed = torch.tensor([float(kind != '') for _, kinds in made for kind in kinds])
-    head = fit_whole_head(torch.cat([rows for rows, _ in made]), flawed, settings)
+    head = fit_whole_head(torch.cat([rows for rows, _ in made]), flawed, settings.decay)
     calibrate_whole_head(head, held_out_features(extract, held_out, seed), settings.false_alarms)
     return head
 
