@@ -133,6 +133,11 @@ class ForkServer:
         self.process.wait(30)
 
 
+def _restore_interrupt():
+    """Let SIGINT end a command although the shell that runs the tests in the background ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Job:
     """A started command. Its output goes to files, so that nothing of it is lost when it is killed."""
 
@@ -154,7 +159,7 @@ class Job:
     def _start(self, arguments, cwd, env):
         read, write, write_errors = self.files
         with open(read) as stdin, open(write, 'w') as stdout, open(write_errors, 'w') as stderr:
-            streams = dict(stdin=stdin, stdout=stdout, stderr=stderr)
+            streams = dict(stdin=stdin, stdout=stdout, stderr=stderr, preexec_fn=_restore_interrupt)
             self.process = subprocess.Popen([sys.executable, *arguments], cwd=cwd, env=env, **streams)
         return self.process.pid
 
