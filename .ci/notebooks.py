@@ -236,7 +236,8 @@ def is_same(first: str, second: str) -> bool:
 
     Processors sum in different orders, so the last digits of numbers may differ.
     """
-    words = [re.sub(r'\s+', ' ', NUMBER.sub('#', text)).strip() for text in (first, second)]
+    words = [re.sub(r'\s+(?=[,\])}])', '', NUMBER.sub('#', text)) for text in (first, second)]  # NumPy pads
+    words = [re.sub(r'\s+', ' ', text).strip() for text in words]
     numbers = [NUMBER.findall(text) for text in (first, second)]
     if words[0] != words[1] or len(numbers[0]) != len(numbers[1]):
         return False
