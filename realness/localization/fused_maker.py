@@ -123,7 +123,7 @@ class FusedMaker(PointedMaker):
         return fuse(chance, attention_map(item.image), chance)
 
     def chance(self, item, regions):
-        learned = self.learned.heatmap(item)
+        learned = self.learned.map_alone(item)
         position = learned_position(learned)
         if not regions:
             return position

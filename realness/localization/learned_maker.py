@@ -8,6 +8,7 @@ __all__ = ['LearnedMaker']
 # %% ../../nbs/245_learned_maker.ipynb #1c66d89c
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from .heatmap_object import Heatmap
 from .localizer import Localizer
@@ -41,10 +42,11 @@ class LearnedMaker(MapMaker):
         estimate = getattr(self.localizer, 'whole', None)
         return estimate(item.image) if estimate else None
 
-    def stages(self, item: MapInput) -> Iterator:
+    def map_alone(self, item: MapInput) -> Heatmap:
+        "Return the map of an image without the chance of the whole image, which takes a pass of its own."
         start = time.perf_counter()
         lo, hi = self.bounds
-        yield Heatmap(
+        return Heatmap(
             self.localizer.map(item.image),
             getattr(self.localizer, 'label', 'learned chance of a defect'),
             'unrealism',
@@ -56,6 +58,11 @@ class LearnedMaker(MapMaker):
             engine='dense',
             source=item.source,
             image=item.image,
-            whole=self.whole(item),
             seconds=time.perf_counter() - start,
         )
+
+    def stages(self, item: MapInput) -> Iterator:
+        start = time.perf_counter()
+        heatmap = self.map_alone(item)
+        whole = self.whole(item)
+        yield replace(heatmap, whole=whole, seconds=time.perf_counter() - start)

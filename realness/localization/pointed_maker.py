@@ -107,7 +107,7 @@ class PointedMaker(MapMaker):
 
     def learned_map(self, item: MapInput) -> np.ndarray:  # height x width, 0-1
         "Return the map of the learned localizer on the scale of regions."
-        return learned_position(self.learned.heatmap(item))
+        return learned_position(self.learned.map_alone(item))
 
     def chance(self, item: MapInput, regions: tuple) -> np.ndarray:  # height x width, 0-1
         "Return the values of the map of an image with regions."
