@@ -6,18 +6,15 @@
 __all__ = ['small_pixels', 'copies', 'measure_chances', 'summarise_chances', 'run', 'main']
 
 # %% ../../nbs/experiments/654_whole_images.ipynb #2eb6a599
-import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ..bootstrap import mean_interval
-from ..config import RealnessError, atomic_write, track
 from ..defects.whole_copies import whole_copy
 from ..degraded import degrade
-from .calm_photographs import photograph_sets
+from .calm_photographs import measure_each, photograph_command, photograph_sets
 from .running import write_results
 from ..images import load_image
 from ..localization.localizer import Localizer
@@ -55,14 +52,12 @@ def measure_chances(
     file: Path | None = None,  # JSON file of chances; an interrupted run continues from it
 ) -> pd.DataFrame:  # photograph, images, kind, chance
     "The chance of the whole image for photographs and their copies."
-    saved = json.loads(file.read_text()) if file and file.is_file() else {}
-    for seed, (name, pixels) in enumerate(track(photos, 'photographs')):
-        if name not in saved:
-            made = copies(small_pixels(pixels), seed, n)
-            saved[name] = [[images, kind, localizer.whole(image)] for images, kind, image in made]
-            if file:
-                with atomic_write(file) as partial:
-                    partial.write_text(json.dumps(saved))
+
+    def measure(pixels, seed):
+        made = copies(small_pixels(pixels), seed, n)
+        return [[images, kind, localizer.whole(image)] for images, kind, image in made]
+
+    saved = measure_each(photos, measure, file)
     rows = [(name, *row) for name, _ in photos for row in saved[name]]
     return pd.DataFrame(rows, columns=['photograph', 'images', 'kind', 'chance'])
 
@@ -106,17 +101,7 @@ def run(photos, data, out) -> pd.DataFrame:
 # %% ../../nbs/experiments/654_whole_images.ipynb #05a9a65e
 def main(argv: list | None = None):
     "Run the experiment from the command line."
-    parser = argparse.ArgumentParser(
-        prog='python -m realness.experiments.whole_images', description=run.__doc__
-    )
-    parser.add_argument('--photos', help='folder of photographs; every fifth was held out')
-    parser.add_argument('--data', help='folder with images/')
-    parser.add_argument('--out', required=True, help='folder for whole_images.csv')
-    options = parser.parse_args(argv)
-    try:
-        run(options.photos, options.data, options.out)
-    except RealnessError as error:
-        raise SystemExit(f'error: {error}') from None
+    photograph_command('whole_images', run, argv)
 
 
 if __name__ == '__main__' and '__file__' in globals():
