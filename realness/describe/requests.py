@@ -6,6 +6,7 @@
 __all__ = ['Part', 'request_description', 'ThreadRunner']
 
 # %% ../../nbs/437_requests.ipynb #69e03afc
+import math
 import re
 import sys
 import threading
@@ -128,14 +129,20 @@ def request_description(
     return row | cells | _reply_cells(reply)
 
 # %% ../../nbs/437_requests.ipynb #475d7a39
+_POLL_SECONDS = 0.2  # a wait without limit can delay Ctrl-C: the signal may arrive in another thread
+
+
 def _arrivals(outcomes, n, seconds):
     "Up to `n` entries of a queue, as they arrive within some seconds."
     end = time.monotonic() + seconds
-    for _ in range(n):
+    while n:
+        left = max(0, end - time.monotonic())
         try:
-            yield outcomes.get(timeout=max(0, end - time.monotonic()))
+            yield outcomes.get(timeout=min(left, _POLL_SECONDS))
+            n -= 1
         except Empty:
-            return
+            if not left:
+                return
 
 # %% ../../nbs/437_requests.ipynb #3514ca46
 class ThreadRunner:
@@ -178,8 +185,8 @@ class ThreadRunner:
 
     def _start(self, item):
         # a daemon thread does not keep the process alive
+        self._pending += 1  # before the thread runs: an interrupt in between must not lose its result
         threading.Thread(target=self._call, args=(item,), daemon=True).start()
-        self._pending += 1
 
     def _call(self, item):
         try:
@@ -188,7 +195,7 @@ class ThreadRunner:
             self._outcomes.put((None, e))
 
     def _handle_next(self):
-        result, error = self._outcomes.get()
+        result, error = next(_arrivals(self._outcomes, 1, math.inf))
         self._pending -= 1
         if error:
             raise error
