@@ -2,7 +2,11 @@
 
 __version__ = "0.1.0"
 
+import os
+
 from realness._lazy import lazy_names
+
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # waiting threads of torch leave the cores to others
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .benchmark_ratios import print_ratios
 from .cache import VectorCache
 from .config import SEED
 from .images import to_tensor
@@ -127,7 +128,7 @@ def main(
     encoders: str = 'lite',  # an encoder pair
     weights: str = 'default',  # 'random' measures a pair whose weights are not on this machine
 ):
-    "Print both ratios: `python -m realness.benchmark [N] [ENCODERS] [WEIGHTS]`."
+    "Print all ratios: `python -m realness.benchmark [N] [ENCODERS] [WEIGHTS]`."
     from realness.encoders import create_encoders
 
     model = COREModel(*create_encoders(encoders, weights=weights), freeze_image=True, freeze_text=True).eval()
@@ -140,6 +141,8 @@ def main(
         for name, measure in measures.items():
             numbers = ', '.join(f'{key} {value:.3g}' for key, value in measure(model, paths).items())
             print(f'{name} ({encoders}, {torch.get_num_threads()} threads): {numbers}')
+        if int(n) >= 24:
+            print_ratios(paths[:12], encoders, weights)
 
 
 if __name__ == '__main__' and '__file__' in globals():

@@ -6,6 +6,7 @@
 __all__ = ['build_resnet50', 'build_lite_network', 'ImageEncoder']
 
 # %% ../nbs/048_image_encoders.ipynb #7c16d3ea
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -146,9 +147,12 @@ def _layer_statistics(
 ):  # name -> B x 2C: mean and standard deviation of each channel, after the forward pass
     "Collect the channel statistics of some layers during a forward pass inside the `with` block."
     statistics = {}
+    thread = threading.get_ident()
 
     def make_hook(name):
         def hook(module, inputs, output):
+            if threading.get_ident() != thread:
+                return  # the forward pass of another thread
             mean, std = output.float().mean((2, 3)), output.float().std((2, 3))
             statistics[name] = torch.cat([mean, std], 1)
 
@@ -188,6 +192,8 @@ def _image_info(name, weights, spec):
 class ImageEncoder(nn.Module):
     "Encode images (B x 3 x height x width, values in 0-1) as vectors (B x width)."
 
+    session = None  # computes the blocks in place of torch, see `use_runtime`
+
     def __init__(
         self,
         name: str = 'resnet50',  # a name in `IMAGE_ENCODERS`, a timm name, or NAME@FILE
@@ -220,11 +226,20 @@ class ImageEncoder(nn.Module):
         "The arguments of `ImageEncoder` that create this encoder again."
         return dict(name=self.info.name, weights=self.weights, normalize=self.normalize, shape=self.shape)
 
+    @property
+    def runtime(self) -> str:
+        "What computes the blocks, a name in `RUNTIMES`."
+        return 'torch' if self.session is None else self.session.runtime
+
+    def resize(self, images):
+        "Resize images if the network accepts only one size."
+        if not self.info.fixed or tuple(images.shape[-2:]) == self.info.size:
+            return images
+        return nn.functional.interpolate(images, self.info.size, mode='bicubic', antialias=True).clamp(0, 1)
+
     def prepare(self, images):
         "Normalise the pixels, and resize the images if the network accepts only one size."
-        if self.info.fixed and tuple(images.shape[-2:]) != self.info.size:
-            images = nn.functional.interpolate(images, self.info.size, mode='bicubic', antialias=True)
-            images = images.clamp(0, 1)
+        images = self.resize(images)
         if self.normalize == 'weights':
             images = (images - self.mean) / self.std
         return images.contiguous(memory_format=torch.channels_last)
@@ -235,11 +250,19 @@ class ImageEncoder(nn.Module):
     def blocks(self, images) -> dict:
         "Feature blocks: `image` (the vector) and, if the entry names layers, `middle`, `half` and `low`."
         if not self.spec.middle_layer:
+            half = None
+        else:
+            half = nn.functional.interpolate(images, scale_factor=0.5, mode='bilinear', antialias=True)
+        compute = self.compute_blocks if self.session is None else self.session
+        return compute(images, half)
+
+    def compute_blocks(self, images, half=None) -> dict:
+        "The feature blocks, given the images at half size; None for a network without layers in its entry."
+        if half is None:
             return dict(image=self(images))
         low = self.spec.low_layers
         with _layer_statistics(self.net, [self.spec.middle_layer, *low]) as statistics:
             vectors = self(images)
-        half = nn.functional.interpolate(images, scale_factor=0.5, mode='bilinear', antialias=True)
         return dict(
             image=vectors,
             middle=statistics[self.spec.middle_layer],

@@ -6,7 +6,7 @@
 __all__ = ['SCENE_WIDTH', 'fit_ggd', 'fit_aggd', 'scene_statistics']
 
 # %% ../nbs/040_scene.ipynb #5e845af6
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -55,7 +55,7 @@ def fit_aggd(
     from scipy.special import gamma
 
     x = np.ravel(x)
-    left, right = _one_sided_sd(x[x < 0]), _one_sided_sd(x[x > 0])
+    left, right = _one_sided_sd(np.compress(x < 0, x)), _one_sided_sd(np.compress(x > 0, x))
     skew = left / max(right, 1e-9)
     absolute, square = _moments(x)
     ratio = absolute / max(square, 1e-12) * (skew**3 + 1) * (skew + 1) / (skew * skew + 1) ** 2
@@ -88,19 +88,26 @@ def _brightness_statistics(grey):
 _RINGS = (0.01, 0.03, 0.06, 0.12, 0.2, 0.3, 0.4, 0.5)  # limits in cycles per pixel
 
 
+@lru_cache(maxsize=16)
+def _ring_places(height, width):
+    "The coefficients of `rfft2` in each ring, as indices into the flat spectrum of an image of this size."
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    return [np.flatnonzero((frequency >= low) & (frequency < high)) for low, high in pairwise(_RINGS)]
+
+# %% ../nbs/040_scene.ipynb #c50b600e
 def _spectrum_statistics(grey):
     "7 numbers of a brightness image: the logarithm of the mean amplitude in each ring."
-    amplitude = np.abs(np.fft.rfft2(grey - grey.mean()))
-    frequency = np.hypot(np.fft.fftfreq(grey.shape[0])[:, None], np.fft.rfftfreq(grey.shape[1])[None])
-    rings = [amplitude[(frequency >= low) & (frequency < high)] for low, high in pairwise(_RINGS)]
+    amplitude = np.abs(np.fft.rfft2(grey - grey.mean())).ravel()
+    rings = [amplitude[places] for places in _ring_places(*grey.shape)]
     return [np.log((ring.mean() if ring.size else 0) + 1) for ring in rings]
 
 # %% ../nbs/040_scene.ipynb #7c55b382
 def _colour_statistics(pixels):
     "9 numbers of height x width x 3 pixels in 0-255: means and deviations, and colourfulness."
-    brightest, darkest = pixels.max(2), pixels.min(2)
+    red, green, blue = np.ascontiguousarray(np.moveaxis(pixels, 2, 0))
+    brightest = np.maximum(np.maximum(red, green), blue)
+    darkest = np.minimum(np.minimum(red, green), blue)
     saturation = np.where(brightest > 0, (brightest - darkest) / np.maximum(brightest, 1), 0)
-    red, green, blue = np.moveaxis(pixels, 2, 0)
     red_green, yellow_blue = red - green, (red + green) / 2 - blue
     deviation = np.hypot(red_green.std(), yellow_blue.std())
     colourfulness = deviation + 0.3 * np.hypot(red_green.mean(), yellow_blue.mean())

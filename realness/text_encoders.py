@@ -129,6 +129,8 @@ def _text_info(name, weights, pooling, config):
 class TextEncoder(nn.Module):
     "Encode descriptions as vectors (B x width)."
 
+    session = None  # computes the blocks in place of torch, see `use_runtime`
+
     def __init__(
         self,
         name: str = 'bert-base-uncased',  # a name in `TEXT_ENCODERS`, a name on the hub, or a folder
@@ -158,6 +160,11 @@ class TextEncoder(nn.Module):
     def config(self) -> dict:
         "The arguments of `TextEncoder` that create this encoder again."
         return dict(name=self.info.name, weights=self.weights, pooling=self.info.pooling)
+
+    @property
+    def runtime(self) -> str:
+        "What computes the blocks, a name in `RUNTIMES`."
+        return 'torch' if self.session is None else self.session.runtime
 
     @property
     def _device(self):
@@ -192,7 +199,8 @@ class TextEncoder(nn.Module):
 
     def blocks(self, descriptions: list) -> dict:
         "Feature blocks: `text` (the vector), `text_middle` (mean of tokens after two thirds of the layers)."
-        both = self._in_batches(self._both_blocks, descriptions)
+        compute = self.compute_blocks if self.session is None else self.session
+        both = self._in_batches(compute, descriptions)
         return dict(text=both[:, : self.width], text_middle=both[:, self.width :])
 
     def _in_batches(self, compute, descriptions):
@@ -202,7 +210,8 @@ class TextEncoder(nn.Module):
         rows = [compute(*self.tokens([description], pad=False)) for description in descriptions]
         return torch.cat(rows)
 
-    def _both_blocks(self, input_ids, attention_mask):
+    def compute_blocks(self, input_ids, attention_mask):
+        "Both blocks side by side (B x 2 width) of token ids and attention mask (B x T each)."
         output = self.net(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
         layer = round(2 * (len(output.hidden_states) - 1) / 3)
         middle = _mean_of_tokens(output.hidden_states[layer], attention_mask)

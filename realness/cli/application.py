@@ -17,6 +17,7 @@ from .demo import demo
 from .describe import describe
 from .evaluate import evaluate
 from .evaluate_maps import evaluate_maps
+from .export import export
 from .fit import clip_fit, localizer_fit
 from .heatmap import heatmap
 from .lab import LabCommand, lab
@@ -65,7 +66,7 @@ DATA = 'Data and cache'
 
 for function in (predict, heatmap, describe, explore):
     app.command(rich_help_panel=IMAGES)(function)
-for function in (train, evaluate, calibrate, report):
+for function in (train, evaluate, calibrate, export, report):
     app.command(rich_help_panel=MODELS)(function)
 app.command('evaluate-maps', rich_help_panel=MODELS)(evaluate_maps)
 app.command(rich_help_panel=MODELS, cls=LabCommand)(lab)

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from .commands import PROBLEMS_FOUND, command, exit_with
-from .common import Device, Images, Json, RunFolder, flag, path_option, read_requested
+from .common import Device, Images, Json, RunFolder, Runtime, flag, path_option, read_requested
 from .describe import DescribeMissing, DescriberChoice, check_describe_options, describe_missing
 from .output import print_error, print_json, print_table, print_warnings
 from ..config import RealnessError, format_count
@@ -141,6 +141,7 @@ def predict(  # noqa: PLR0913
     describe: DescribeMissing = False,
     *,
     config: DescriberChoice,
+    runtime: Runtime = 'torch',
     device: Device = None,
     as_json: Json = False,
 ):
@@ -167,7 +168,7 @@ def predict(  # noqa: PLR0913
     if description is not None and descriptions is not None:
         raise RealnessError('--description and --descriptions exclude each other: give one')
     check_describe_options(describe, config, description)
-    metric = load(run, device, batch_size, VectorCache() if cache else None)
+    metric = load(run, device, batch_size, VectorCache() if cache else None, runtime)
     images = collect(read_requested(paths), print_error)
     sources = DescriptionSources(images, descriptions, description=description)
     if describe:

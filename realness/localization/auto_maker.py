@@ -28,7 +28,7 @@ class AutoMaker(MapMaker):
     def __init__(self, request: MapRequest):
         super().__init__(request)
         if request.clip is not None:
-            load_clip(request.clip, request.device)  # raises if there is no such model
+            load_clip(request.clip, request.device, request.runtime)  # raises if there is no such model
         self._makers = {}  # variant -> map maker
 
     def maker_of(self, variant: str) -> MapMaker:

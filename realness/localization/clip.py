@@ -264,7 +264,7 @@ def _check_is_no_path(name):
 
 # %% ../../nbs/204_clip.ipynb #7508c796
 @cache
-def _load_once(name, device):
+def _load_once(name, device, runtime):
     "Load a CLIP model by its name, or return the object of an earlier call."
     folder = Path(name).expanduser()
     if name in CLIPS:
@@ -275,12 +275,15 @@ def _load_once(name, device):
         _check_is_no_path(name)
         architecture, _, tag = name.partition('@')
         parts = _load_open_clip(architecture, tag or 'openai')
-    return CLIP(*parts, device=device)
+    clip = CLIP(*parts, device=device)
+    clip.use(runtime)
+    return clip
 
 
 def load_clip(
     name: str | CLIP | None = None,  # a name in `CLIPS`, NAME@TAG, NAME@FILE or a folder; see `clip_name`
     device: str | None = None,  # 'cuda', 'mps' or 'cpu'; by default the best available
+    runtime: str | None = None,  # what computes the windows on a CPU, a name in `RUNTIMES`; None = torch
 ) -> CLIP:
     "Load a CLIP model, once for each name. Raises `RealnessError` if there are no weights."
-    return name if isinstance(name, CLIP) else _load_once(clip_name(name), device)
+    return name if isinstance(name, CLIP) else _load_once(clip_name(name), device, runtime)

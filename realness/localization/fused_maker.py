@@ -91,7 +91,9 @@ def _make_dream(request: MapRequest):
         return None
     from realness.localization.window_maker import WindowMaker  # loads torch
 
-    options = {name: getattr(request, name) for name in ('clip', 'device', 'batch', 'fast', 'cache')}
+    options = {
+        name: getattr(request, name) for name in ('clip', 'device', 'batch', 'fast', 'runtime', 'cache')
+    }
     return WindowMaker(MapRequest('dream', policy=False, **options))
 
 # %% ../../nbs/247_fused_maker.ipynb #4b5c95b0

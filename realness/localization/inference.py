@@ -6,13 +6,14 @@
 __all__ = ['fold_batchnorm', 'bfloat16_is_fast', 'reuse_freed_memory']
 
 # %% ../../nbs/200_inference.ipynb #c2c6e313
-import ctypes
 import time
 from functools import cache
 
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from ..device import reuse_freed_memory
 
 # %% ../../nbs/200_inference.ipynb #43ec0be1
 def _find_pairs(network, example):
@@ -78,16 +79,5 @@ def bfloat16_is_fast() -> bool:
     large = torch.ones(512, 512)
     return _product_seconds(large.bfloat16()) < 0.7 * _product_seconds(large)
 
-# %% ../../nbs/200_inference.ipynb #489a0096
-_M_TRIM_THRESHOLD = -1  # parameters of glibc's mallopt(3)
-_M_MMAP_THRESHOLD = -3
-
-
-@cache
-def reuse_freed_memory() -> bool:  # False if the C library has no such setting
-    "Let the C library (glibc) hold freed blocks for the next layer. Return whether it accepted the setting."
-    try:
-        libc = ctypes.CDLL(None)
-        return bool(libc.mallopt(_M_TRIM_THRESHOLD, 256 << 20) and libc.mallopt(_M_MMAP_THRESHOLD, 64 << 20))
-    except (AttributeError, OSError, TypeError):
-        return False
+# %% ../../nbs/200_inference.ipynb #38821093
+_all_ = ['reuse_freed_memory']  # published with this module

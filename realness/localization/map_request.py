@@ -17,6 +17,7 @@ from .scores import SCORES
 from .variants import MAKERS, VARIANT_OPTIONS, VARIANTS, Variant, check_variant
 from .windows import AGGREGATIONS, BORDERS, WITHIN
 from ..map_style import SCALES
+from ..runtimes import RUNTIMES
 
 # %% ../../nbs/242_map_request.ipynb #97cbf9c2
 def _choice(default, choices):
@@ -62,7 +63,17 @@ def _is_in_key(name, value, default):
     return name not in _IN_NO_KEY and (name in _IN_EVERY_KEY or value != default)
 
 # %% ../../nbs/242_map_request.ipynb #2b4b4fc4
-COMPUTING_OPTIONS = ('clip', 'localizer', 'device', 'batch', 'cache', 'fast', 'tolerance', 'policy')
+COMPUTING_OPTIONS = (
+    'clip',
+    'localizer',
+    'device',
+    'batch',
+    'cache',
+    'fast',
+    'runtime',
+    'tolerance',
+    'policy',
+)
 
 # %% ../../nbs/242_map_request.ipynb #c0fd5667
 def _within_in_key(value, default):
@@ -122,6 +133,8 @@ class MapRequest:
     # Windows in one forward pass.
     batch: int | None = _named(None, '--batch-size')
     fast: bool = False  # Use bfloat16 where the hardware computes it quickly.
+    # What computes the windows on a CPU. Default: torch. auto is the fastest exact one that is installed.
+    runtime: str | None = _choice(None, RUNTIMES)
     cache: bool | None = True  # Cache window vectors, so that another description is quick.
 
     def __post_init__(self):

@@ -42,7 +42,7 @@ MAKERS['pointed'] = MakerSpec(
 )
 MAKERS['fused'] = MakerSpec(
     'realness.localization.fused_maker:FusedMaker',
-    frozenset({'regions', 'localizer', 'clip', 'device', 'batch', 'fast', 'cache'}),
+    frozenset({'regions', 'localizer', 'clip', 'device', 'batch', 'fast', 'runtime', 'cache'}),
 )
 
 MAKERS['auto'] = MakerSpec('realness.localization.auto_maker:AutoMaker')

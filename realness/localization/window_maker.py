@@ -100,7 +100,7 @@ class WindowMaker(MapMaker):
 
     def __init__(self, request: MapRequest):
         super().__init__(request)
-        self.clip = load_clip(request.clip, request.device)
+        self.clip = load_clip(request.clip, request.device, request.runtime)
 
     def fingerprint(self):
         return self.clip.fingerprint()

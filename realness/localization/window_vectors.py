@@ -130,6 +130,8 @@ class WindowVectors(WindowStore):
         super().__init__(self.image.size, clip.dim, f'w1:{clip.fingerprint()}:{self.digest}', cache)
 
     def key(self, window):
+        if self.clip.runtime != 'torch':
+            return f'{super().key(window)}:{self.clip.runtime}'
         return super().key(window) + (':bf16' if self.options.fast and self.clip.fast else '')
 
     def batches(self, window, corners):

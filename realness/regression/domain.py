@@ -73,7 +73,7 @@ class BlockDomain(nn.Module):
 
     def forward(self, x):
         "Distances (n, float64) of rows x (n x width) from the training images."
-        z = (torch.as_tensor(np.asarray(x), dtype=torch.float64) - self.mean) * self.scale
+        z = (torch.as_tensor(x, dtype=torch.float64) - self.mean) * self.scale
         scores, outside = self._project(z)
         inside = (scores.square() / self.var.clamp(min=1e-12)).mean(1)
         left = outside / self.rest.clamp(min=1e-12)

@@ -9,6 +9,7 @@ __all__ = ['split_blocks', 'ImageFeatures', 'TextFeatures', 'extract_blocks']
 import hashlib
 import os
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -17,10 +18,18 @@ import torch
 
 from ..answer_words import answer_onehot
 from ..cache import VectorCache
-from ..config import RealnessError, track
-from ..device import pick_device
+from ..config import IMAGE_SIZE, RealnessError, track
+from ..device import pick_device, reuse_freed_memory
 from ..encoders import ImageEncoder, TextEncoder
-from ..images import ImageError, image_digest, load_image, reencode, to_tensor, to_view
+from realness.images import (
+    ImageError,
+    image_digest,
+    load_image,
+    reencode,
+    resize_image,
+    to_tensor,
+    view_size,
+)
 from ..scene import SCENE_WIDTH, scene_statistics
 
 # %% ../../nbs/105_features.ipynb #5cb8e371
@@ -29,9 +38,10 @@ def _read_ahead(
     items,  # any iterable
     workers: int,  # threads
     ahead: int,  # largest number of waiting results
+    prepare: Callable | None = None,  # called once in each thread
 ):  # yields the results in order
     "Map a function over items in threads, with a bounded number of results waiting."
-    with ThreadPoolExecutor(workers) as executor:
+    with ThreadPoolExecutor(workers, initializer=prepare) as executor:
         waiting = deque()
         try:
             for item in items:
@@ -77,14 +87,20 @@ def split_blocks(
     cuts = np.cumsum(list(widths.values()))[:-1]
     return dict(zip(widths, np.split(vectors, cuts, axis=1), strict=True))
 
+# %% ../../nbs/105_features.ipynb #7bd927c4
+def _runtime_suffix(encoder):
+    "The part of a key that names the runtime of an encoder; empty for torch."
+    runtime = getattr(encoder, 'runtime', 'torch')
+    return '' if runtime == 'torch' else f':{runtime}'
+
 # %% ../../nbs/105_features.ipynb #f995b389
 class _Read(NamedTuple):
-    "One image after reading; exactly one of `vector`, `tensor` and `error` is set."
+    "One image after reading: its vector, the tensor to encode, or an error."
 
     key: str | None = None  # of the cached vector; None without a cache
-    vector: Any = None  # from the cache
-    tensor: Any = None  # for the encoder
-    scene: Any = None  # scene statistics of the tensor
+    vector: Any = None  # from the cache or, on a CPU, of the encoder
+    tensor: Any = None  # of an image that is not cached
+    scene: Any = None  # scene statistics at the size of the tensor
     error: RealnessError | None = None
 
 # %% ../../nbs/105_features.ipynb #6e5abb05
@@ -97,8 +113,14 @@ def _read_image(
     image = load_image(source)
     if copy is not None:
         image = reencode(image, np.random.default_rng([copy, int(image_digest(image)[:8], 16)]))
-    tensor = to_view(image) if shape == 'own' else to_tensor(image)
-    return tensor, scene_statistics(tensor)
+    size = view_size(*image.size) if shape == 'own' else IMAGE_SIZE
+    view = resize_image(image, size)
+    return to_tensor(view, size), scene_statistics(view)
+
+# %% ../../nbs/105_features.ipynb #8091df9f
+def _use_one_thread():
+    "Let torch compute with one thread in this thread."
+    torch.set_num_threads(1)
 
 # %% ../../nbs/105_features.ipynb #5b2c35dd
 class ImageFeatures:
@@ -118,9 +140,11 @@ class ImageFeatures:
         self.copy = copy
         self.device = next(encoder.parameters()).device
         self.batch_size = 1 if self.device.type == 'cpu' else batch_size
+        if self.device.type == 'cpu':
+            reuse_freed_memory()
         self.widths = _block_widths(encoder)
         suffix = '' if copy is None else f':copy{copy}'
-        self.key = f'{encoder.fingerprint()}:{encoder.shape}2{suffix}'
+        self.key = f'{encoder.fingerprint()}:{encoder.shape}2{_runtime_suffix(encoder)}{suffix}'
 
     def __call__(self, sources, label=''):
         "Blocks of all images (name -> n x width, float32); the first unreadable image raises its error."
@@ -141,15 +165,19 @@ class ImageFeatures:
         self._cached = self.cache.get([key for key in keys if key]) if self.cache else {}
         self._computed = {}
         ahead = 2 * self.workers + 2 * self.batch_size
+        items = zip(sources, keys, strict=True)
+        threads = torch.get_num_threads()
+        prepare = _use_one_thread if self.device.type == 'cpu' else None
         batch = []
         try:
-            for read in _read_ahead(self._read, zip(sources, keys, strict=True), self.workers, ahead):
+            for read in _read_ahead(self._read, items, self.workers, ahead, prepare):
                 batch.append(read)
                 if len(batch) == self.batch_size:
                     yield from self._finish(batch)
                     batch = []
             yield from self._finish(batch)
         finally:
+            torch.set_num_threads(threads)
             self._store()
 
     def _find_key(self, source):
@@ -170,17 +198,18 @@ class ImageFeatures:
         except OSError as error:
             problem = f'cannot be read ({error.strerror})'
             return _Read(error=ImageError(source, problem, 'check the file and its permissions'))
-        return _Read(key, tensor=tensor, scene=scene)
+        read = _Read(key, tensor=tensor, scene=scene)
+        return read._replace(vector=self._encode([read])[0]) if self.device.type == 'cpu' else read
 
     def _finish(self, batch):
         "Encode the images of a batch that have no vector yet; returns (vector, error) for each image."
-        new = [read for read in batch if read.tensor is not None]
+        new = [read for read in batch if read.vector is None and read.tensor is not None]
         vectors = iter(self._encode(new))
         rows = []
         for read in batch:
             vector = read.vector
             if read.tensor is not None:
-                vector = next(vectors)
+                vector = next(vectors) if vector is None else vector
                 if read.key:
                     self._computed[read.key] = vector
             rows.append((vector, read.error))
@@ -225,7 +254,7 @@ class TextFeatures:
         self.encoder = encoder.eval()
         self.cache = cache
         self.batch_size = batch_size
-        self.key = f'{encoder.fingerprint()}:2'
+        self.key = f'{encoder.fingerprint()}:2{_runtime_suffix(encoder)}'
 
     def __call__(self, descriptions):
         "Blocks `text` and `text_middle` (n x width) and `answer` (n x 3: no, somewhat, yes), float32."

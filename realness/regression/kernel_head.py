@@ -28,7 +28,10 @@ def mix_kernels(
 # %% ../../nbs/122_kernel_head.ipynb #0f820bdf
 def _geometry(a, b):
     "(squared distances, inner products) of the rows of two tensors, n x m each."
-    distance = torch.cdist(a, b, compute_mode='donot_use_mm_for_euclid_dist').square()
+    if torch.onnx.is_in_onnx_export():
+        distance = (a[:, None] - b).square().sum(2)
+    else:
+        distance = torch.cdist(a, b, compute_mode='donot_use_mm_for_euclid_dist').square()
     lengths = a.square().sum(1)[:, None] + b.square().sum(1)
     return distance, (lengths - distance) / 2
 

@@ -20,6 +20,7 @@ from .checkpoints import read_run_id
 from .features import ImageFeatures, TextFeatures, split_blocks
 from .fusion import count_pixels
 from .regression_model import COREModel, load_model
+from ..use_runtime import choose_runtime
 
 # %% ../../nbs/168_predictor.ipynb #d5d6322c
 SCORE_DECIMALS = {'mos': 6, 'mos_100': 3, 'mos_lo': 6, 'mos_hi': 6, 'domain_score': 4, 'out_of_domain': 0}
@@ -228,8 +229,12 @@ def load(
     device: str | None = None,  # 'cuda', 'mps' or 'cpu'; None chooses the best available
     batch_size: int = 16,  # images in a forward pass on a GPU
     cache: VectorCache | None = None,  # for features; None caches nothing
+    runtime: str = 'torch',  # what computes the encoders, a name in `RUNTIMES`
 ) -> Predictor:
     "Load a run folder as a predictor; raises `RealnessError` if it is not a run folder or does not fit."
     run = Path(run)
     model = load_model(run)
-    return Predictor(model, read_run_id(run), device, batch_size, cache)
+    runtime = choose_runtime(model, runtime, device)
+    run_id = read_run_id(run)
+    run_id = run_id if runtime == 'torch' else f'{run_id}@{runtime}'
+    return Predictor(model, run_id, device, batch_size, cache)

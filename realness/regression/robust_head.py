@@ -15,7 +15,7 @@ from scipy.special import expit
 from torch import nn
 
 from ..groups import split_rows
-from ..native import log_variances
+from ..native import VARIANCES, log_variances
 from .anchors import Anchors, DegradedScale, package_anchors
 from .domain import BlockDomain
 from .feature_blocks import FeatureRows
@@ -27,7 +27,7 @@ from .modalities import OUTSIDE_BLOCKS
 # %% ../../nbs/133_robust_head.ipynb #53638c16
 def _describe_sizes(size):
     "Logarithms (base 2) of area and aspect ratio, n x 2, of widths and heights (n x 2)."
-    width, height = torch.as_tensor(np.asarray(size), dtype=torch.float64).clamp(min=1).log2().T
+    width, height = torch.as_tensor(size, dtype=torch.float64).clamp(min=1).log2().T
     return torch.stack([width + height, width - height], 1)
 
 # %% ../../nbs/133_robust_head.ipynb #ece8a93d
@@ -47,6 +47,16 @@ def _mix_weights(distance, other_size, size_weight, most):
     by_distance = most * (distance - _NEAR).clamp(0, 1)
     more = (most - size_weight) * (distance - _NEAR_OF_OTHER_SIZE).clamp(0, 1)
     return torch.maximum(by_distance, other_size * (size_weight + more))
+
+# %% ../../nbs/133_robust_head.ipynb #f4f14394
+def _log_variances(statistics):
+    "As `log_variances` (n x 76), in operations of torch while a graph is recorded."
+    if not torch.onnx.is_in_onnx_export():
+        return log_variances(statistics)
+    is_variance = torch.zeros(statistics.shape[1], dtype=torch.bool)
+    is_variance[VARIANCES] = True
+    statistics = statistics.float()
+    return torch.where(is_variance, (statistics + 1e-3).log(), statistics)
 
 # %% ../../nbs/133_robust_head.ipynb #a861bdfb
 class Gate(nn.Module):
@@ -75,7 +85,7 @@ class Gate(nn.Module):
 
     def distance(self, blocks):
         "Distances (n) by the block `native`, or `scene` if `resized`."
-        statistics = log_variances(blocks['scene']) if self.resized else blocks['native']
+        statistics = _log_variances(blocks['scene']) if self.resized else blocks['native']
         median, limit = self.marks
         return 0.5 + 0.5 * (self.block(statistics) - median) / (limit - median).clamp(min=1e-12)
 

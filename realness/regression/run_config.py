@@ -12,12 +12,14 @@ from ..config import RealnessError
 from ..registry import list_names
 from .heads import HEADS
 from .modalities import MODALITIES
+from ..runtimes import RUNTIMES
 
 # %% ../../nbs/116_run_config.ipynb #329d16a1
 def _check_names(config):
     "Raise for an unknown head or modality, or for an encoder that cannot be frozen."
     HEADS[config.head]  # raises for an unknown name
     MODALITIES[config.modality]
+    RUNTIMES[config.runtime or 'torch']
     if config.freeze not in (None, 'image', 'text'):
         raise RealnessError(f'unknown encoder {config.freeze!r} for --freeze; choose image or text')
     if config.freeze and not config.tune:
@@ -33,6 +35,10 @@ def _check_fine_tuning(config):
         raise RealnessError(
             f'fine-tuning needs the {list_names(tunable)} head, not {config.head}; '
             f'use --head {tunable[0]} or leave out --tune'
+        )
+    if config.runtime not in (None, 'torch'):
+        raise RealnessError(
+            f'--runtime {config.runtime} is for frozen encoders; leave out --runtime or --tune'
         )
     if config.modality == 'text':
         raise RealnessError('fine-tuning needs images; use --modality both or image')
@@ -96,6 +102,8 @@ class RunConfig:
     # Number of training images of which a degraded copy is made, for the expert of the image-only head on
     # images unlike the training images (with frozen encoders); 0 for no expert.
     degraded: int = 120
+    # What computes frozen encoders on a CPU. Default: torch. auto is the fastest exact one that is installed.
+    runtime: str | None = field(default=None, metadata=dict(choices=RUNTIMES))
     # Column, such as prompt, whose values stay together in all folds; none for no groups.
     # Default: the group of dataset.json.
     group: str | None = None

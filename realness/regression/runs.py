@@ -69,6 +69,7 @@ from realness.regression.run_folder import (
 )
 from .uncertainty import Calibration, Intervals, share
 from ..same_source import count_variants, find_sources, hash_images, suggest_groups, variants_note
+from ..use_runtime import choose_runtime
 
 # %% ../../nbs/165_runs.ipynb #763bded5
 def _find_train(data):
@@ -418,6 +419,9 @@ def train_run(  # noqa: PLR0913 (a published signature)
     encoders = [model.image_encoder.fingerprint(), model.text_encoder.fingerprint()]
     model.run = dict(id=make_run_id(settings, df, encoders, info.mos_scale))
     write_settings(out, settings)
+    runtime = choose_runtime(model, config.runtime, device)
+    if runtime != 'torch':
+        model.metrics['runtime'] = runtime
     train = _train_tuned if config.tune else _train_frozen
     train(_Run(model, df, config, out, device, log, seek_variants and not config.group))
     model.cpu().eval().save_pretrained(out)
