@@ -128,6 +128,12 @@ class EncoderInfo:
     std: tuple = ()  # image: standard deviation, likewise
     fixed: bool = False  # image: True if the network accepts no other size
 
+    @classmethod
+    def from_json(cls, facts: dict):
+        "The facts as a JSON file contains them, with lists in place of tuples."
+        facts = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
+        return cls(**facts)
+
     def _repr_markdown_(self):
         facts = [f'| {name} | {value} |' for name, value in asdict(self).items() if value not in ((), '')]
         return '\n'.join(['| | |', '|---|---|', *facts])

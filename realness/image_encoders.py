@@ -15,7 +15,7 @@ from torch import nn
 
 from .config import IMAGE_SIZE, RealnessError
 from .encoder_registry import IMAGE_ENCODERS, EncoderInfo, ImageEncoderSpec
-from .network_weights import fingerprint_weights, load_weight_file, load_weights
+from .network_weights import DeferredNetwork, fingerprint_weights, load_weight_file, load_weights
 from .pretrained import lite_file, missing_weights, quiet_hub, reachable
 from .registry import list_names, load_function
 
@@ -189,7 +189,7 @@ def _image_info(name, weights, spec):
     )
 
 # %% ../nbs/048_image_encoders.ipynb #b85bd4fd
-class ImageEncoder(nn.Module):
+class ImageEncoder(DeferredNetwork):
     "Encode images (B x 3 x height x width, values in 0-1) as vectors (B x width)."
 
     session = None  # computes the blocks in place of torch, see `use_runtime`
@@ -206,15 +206,36 @@ class ImageEncoder(nn.Module):
         _check_choice('normalize', normalize, ('weights', 'none'))
         if '@' in name:
             name, weights = name.split('@', 1)
+        self.net, self.spec = _build_image_network(name, weights)
+        self._set_options(name, weights, normalize, shape)
+        self.to(memory_format=torch.channels_last)
+
+    def _set_options(self, name, weights, normalize, shape):
         self.weights = weights
         self.normalize = normalize
         self.shape = shape
-        self.net, self.spec = _build_image_network(name, weights)
         self.info = _image_info(name, weights, self.spec)
         self.register_buffer('mean', torch.tensor(self.info.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(self.info.std).view(1, 3, 1, 1), persistent=False)
-        self.to(memory_format=torch.channels_last)
         self.eval()
+
+    @classmethod
+    def deferred(
+        cls,
+        description: dict,  # of `describe_encoder`; its name must be in `IMAGE_ENCODERS`
+        source,  # folder of the run, for the message
+    ):
+        "The encoder of a run, whose network is built when it is first used; see `DeferredNetwork`."
+        encoder = cls.__new__(cls)
+        DeferredNetwork.__init__(encoder)
+        name, shape = description['name'], description.get('shape', 'stretch')
+        encoder.spec = IMAGE_ENCODERS[name]
+        encoder._set_options(name, description['weights'], description['normalize'], shape)
+        return encoder.defer(description['fingerprint'], source)
+
+    def make_net(self):
+        network, _ = _build_image_network(self.info.name, self.weights)
+        self.net = network.to(memory_format=torch.channels_last)
 
     @property
     def width(self) -> int:
@@ -270,7 +291,7 @@ class ImageEncoder(nn.Module):
             low=torch.cat([statistics[name] for name in low], 1),
         )
 
-    def fingerprint(self) -> str:
+    def weights_fingerprint(self) -> str:
         "A hash of the weights and of the preprocessing of images."
         settings = dict(name=self.info.name, weights=self.weights, normalize=self.normalize)
         return fingerprint_weights(self.net, settings, self.info.size, self.info.mean, self.info.std)

@@ -10,11 +10,10 @@ import json
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from .config import MAX_TOKENS, RealnessError
 from .encoder_registry import POOLINGS, TEXT_ENCODERS, EncoderInfo
-from .network_weights import fingerprint_weights
+from .network_weights import DeferredNetwork, fingerprint_weights
 from .pretrained import lite_file, lite_text_folder, missing_weights, quiet_hub, reachable
 from .registry import list_names, load_function
 
@@ -126,7 +125,7 @@ def _text_info(name, weights, pooling, config):
     )
 
 # %% ../nbs/049_text_encoders.ipynb #2ece08f2
-class TextEncoder(nn.Module):
+class TextEncoder(DeferredNetwork):
     "Encode descriptions as vectors (B x width)."
 
     session = None  # computes the blocks in place of torch, see `use_runtime`
@@ -144,12 +143,32 @@ class TextEncoder(nn.Module):
         self._set_info(name, weights, pooling)
 
     def _set_info(self, name, weights, pooling):
-        check_tokenizer(self.tokenizer, self.net.get_input_embeddings().num_embeddings, name)
+        self._check_tokenizer(name)
         if pooling == 'pooler' and getattr(self.net, 'pooler', None) is None:
             raise RealnessError(f'{name}: the model has no pooler; choose --pooling mean or cls')
         self.weights = weights
         self.info = _text_info(name, weights, pooling, self.net.config)
         self.eval()
+
+    def _check_tokenizer(self, name):
+        check_tokenizer(self.tokenizer, self.net.get_input_embeddings().num_embeddings, name)
+
+    @classmethod
+    def deferred(
+        cls,
+        description: dict,  # of `describe_encoder`
+        source,  # folder of the run, for the message
+    ):
+        "The encoder of a run, whose network is built when it is first used; see `DeferredNetwork`."
+        encoder = cls.__new__(cls)
+        DeferredNetwork.__init__(encoder)
+        encoder.weights = description['weights']
+        encoder.info = EncoderInfo.from_json(description['info'])
+        return encoder.defer(description['fingerprint'], source)
+
+    def make_net(self):
+        self.tokenizer, self.net = _load_text_network(self.info.name, self.weights, None)
+        self._check_tokenizer(self.info.name)
 
     @property
     def width(self) -> int:
@@ -165,10 +184,6 @@ class TextEncoder(nn.Module):
     def runtime(self) -> str:
         "What computes the blocks, a name in `RUNTIMES`."
         return 'torch' if self.session is None else self.session.runtime
-
-    @property
-    def _device(self):
-        return next(self.parameters()).device
 
     def tokens(
         self,
@@ -205,10 +220,14 @@ class TextEncoder(nn.Module):
 
     def _in_batches(self, compute, descriptions):
         "Apply a function of ids and mask to all descriptions at once or, on a CPU, to one after the other."
-        if self._device.type != 'cpu':
-            return compute(*(tensor.to(self._device) for tensor in self.tokens(descriptions)))
-        rows = [compute(*self.tokens([description], pad=False)) for description in descriptions]
-        return torch.cat(rows)
+        if self.device.type != 'cpu':
+            return compute(*(tensor.to(self.device) for tensor in self.tokens(descriptions)))
+        tokens = getattr(compute, 'tokens', None) or self._tokens_of_one
+        return torch.cat([compute(*tokens(description)) for description in descriptions])
+
+    def _tokens_of_one(self, description):
+        "Token ids and attention mask of a description, 1 x T each."
+        return self.tokens([description], pad=False)
 
     def compute_blocks(self, input_ids, attention_mask):
         "Both blocks side by side (B x 2 width) of token ids and attention mask (B x T each)."
@@ -228,14 +247,14 @@ class TextEncoder(nn.Module):
         from transformers import AutoConfig, AutoModel, AutoTokenizer
 
         encoder = cls.__new__(cls)
-        nn.Module.__init__(encoder)
+        DeferredNetwork.__init__(encoder)
         with quiet_hub(True):
             encoder.tokenizer = AutoTokenizer.from_pretrained(folder)
             encoder.net = AutoModel.from_config(AutoConfig.from_pretrained(folder))
         encoder._set_info(name, weights, pooling)
         return encoder
 
-    def fingerprint(self) -> str:
+    def weights_fingerprint(self) -> str:
         "A hash of the weights, the pooling and the vocabulary."
         return fingerprint_weights(self.net, self.config, len(self.tokenizer), self.info.size)
 

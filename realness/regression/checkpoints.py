@@ -15,8 +15,9 @@ from pathlib import Path
 import torch
 
 from ..config import RealnessError, atomic_write
-from ..encoders import EncoderInfo, ImageEncoder, TextEncoder
+from ..encoders import IMAGE_ENCODERS, TEXT_ENCODERS, EncoderInfo, ImageEncoder, TextEncoder
 from ..images import file_digest
+from ..network_weights import check_fingerprint
 from .domain import Domain
 from .fusion import Fusion, JudgeExpert
 from .uncertainty import Calibration, Intervals
@@ -184,26 +185,29 @@ def _make_encoder(kind, description, folder):
     return TextEncoder(name, weights, description['pooling'])
 
 # %% ../../nbs/132_checkpoints.ipynb #76caac93
+_ENCODERS = {'image': ImageEncoder, 'text': TextEncoder}
+_REGISTRIES = {'image': IMAGE_ENCODERS, 'text': TEXT_ENCODERS}
+
+
 def restore_encoder(
     kind: str,  # 'image' or 'text'
     description: dict,  # of `describe_encoder`
     folder: Path,  # of the saved model
+    deferred: bool = False,  # build the network of a frozen encoder at its first use, and check it then
 ):
     """The described encoder; a stored one still lacks its weights.
 
     Raises `RealnessError` if the weights of a frozen encoder are not those of the training.
     """
+    if deferred and not description['stored'] and description['name'] in _REGISTRIES[kind]:
+        return _ENCODERS[kind].deferred(description, folder)
     encoder = _make_encoder(kind, description, folder)
     if description['stored']:
-        info = description['info'].items()
-        info = {name: tuple(value) if isinstance(value, list) else value for name, value in info}
         encoder.weights = description['weights']
-        encoder.info = EncoderInfo(**info)
-    elif encoder.fingerprint() != description['fingerprint']:
-        raise RealnessError(
-            f'{folder}: the {kind} encoder {description["name"]} has other weights on this machine than in '
-            'the training of this run; install the version used in training, or train again'
-        )
+        encoder.info = EncoderInfo.from_json(description['info'])
+    else:
+        expected = description['fingerprint']
+        check_fingerprint(encoder.fingerprint(), expected, kind, description['name'], folder)
     return encoder
 
 # %% ../../nbs/132_checkpoints.ipynb #ab22eb46

@@ -63,7 +63,7 @@ def _join_blocks(blocks):
 @torch.inference_mode()
 def _measure_widths(encoder):
     "Block name -> width, without `scene`."
-    device = next(encoder.parameters()).device
+    device = encoder.device
     blocks = encoder.eval().blocks(torch.zeros(1, 3, 64, 64, device=device))
     return {name: values.shape[1] for name, values in blocks.items()}
 
@@ -138,7 +138,7 @@ class ImageFeatures:
         self.cache = cache
         self.workers = workers or os.cpu_count() or 1
         self.copy = copy
-        self.device = next(encoder.parameters()).device
+        self.device = encoder.device
         self.batch_size = 1 if self.device.type == 'cpu' else batch_size
         if self.device.type == 'cpu':
             reuse_freed_memory()

@@ -15,7 +15,7 @@ from ..answer_words import answer_onehot
 from ..config import IMAGE_SIZE, RealnessError
 from ..images import load_image, resize_image, view_size
 from ..native import log_variances, native_statistics
-from ..runtimes import check_installed, open_onnx
+from ..runtimes import check_installed, open_onnx, open_tokenizer
 from ..scene import scene_statistics
 
 # %% ../../nbs/166_onnx_scorer.ipynb #02429977
@@ -57,7 +57,7 @@ class OnnxScorer:
         self.facts = self._read_facts()
         check_installed('onnx')
         self.compute = {name: open_onnx(self.folder / name, threads) for name in self.facts['files']}
-        self.tokenizer = None
+        self.tokens = None  # made at the first description
 
     def _read_facts(self):
         path = self.folder / 'model.json'
@@ -67,14 +67,9 @@ class OnnxScorer:
 
     def _tokens(self, description):
         "Token ids and attention mask of a description, 1 x T each."
-        if self.tokenizer is None:
-            from tokenizers import Tokenizer
-
-            self.tokenizer = Tokenizer.from_file(str(self.folder / 'tokenizer.json'))
-            self.tokenizer.enable_truncation(self.facts['text']['most_tokens'])
-            self.tokenizer.no_padding()
-        ids = np.array([self.tokenizer.encode(description).ids], np.int64)
-        return [ids, np.ones_like(ids)]
+        if self.tokens is None:
+            self.tokens = open_tokenizer(self.folder / 'tokenizer.json', self.facts['text']['most_tokens'])
+        return self.tokens(description)
 
     def image_blocks(self, image):
         "The feature blocks of an image, name -> 1 x width."

@@ -233,7 +233,7 @@ def load(
 ) -> Predictor:
     "Load a run folder as a predictor; raises `RealnessError` if it is not a run folder or does not fit."
     run = Path(run)
-    model = load_model(run)
+    model = load_model(run, deferred=True)
     runtime = choose_runtime(model, runtime, device)
     run_id = read_run_id(run)
     run_id = run_id if runtime == 'torch' else f'{run_id}@{runtime}'

@@ -193,12 +193,12 @@ def save_model(model: COREModel, folder: Path):
     write_checkpoint(folder, config | dict(run=model.run), tensors)
 
 # %% ../../nbs/135_regression_model.ipynb #b6e4f96d
-def _rebuild_model(config, folder):
+def _rebuild_model(config, folder, deferred=False):
     "The model that config.json describes, without the tensors of its heads and stored encoders."
     encoders = config['encoders']
     model = COREModel(
-        restore_encoder('image', encoders['image'], folder),
-        restore_encoder('text', encoders['text'], folder),
+        restore_encoder('image', encoders['image'], folder, deferred),
+        restore_encoder('text', encoders['text'], folder, deferred),
         hidden=tuple(config['hidden']),
         freeze_image=encoders['image']['frozen'],
         freeze_text=encoders['text']['frozen'],
@@ -212,13 +212,15 @@ def _rebuild_model(config, folder):
 # %% ../../nbs/135_regression_model.ipynb #92024bb6
 def load_model(
     folder: Path,  # as `save_model` wrote it
+    deferred: bool = False,  # see `restore_encoder`
 ) -> COREModel:
     "Load a model in evaluation mode; raises `RealnessError` if its files or its encoders do not fit."
     folder = Path(folder)
     config, tensors = read_checkpoint(folder)
-    model = _rebuild_model(config, folder)
-    parts = {'heads': model.heads, 'image': model.image_encoder.net, 'text': model.text_encoder.net}
-    for prefix, module in parts.items():
-        load_tensors(module, take_prefix(prefix, tensors), folder)
+    model = _rebuild_model(config, folder, deferred)
+    load_tensors(model.heads, take_prefix('heads', tensors), folder)
+    for prefix, encoder in {'image': model.image_encoder, 'text': model.text_encoder}.items():
+        if not encoder.is_deferred:
+            load_tensors(encoder.net, take_prefix(prefix, tensors), folder)
     restore_uncertainty(model, config, tensors, folder)
     return model.eval()
