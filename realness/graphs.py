@@ -6,7 +6,9 @@
 __all__ = ['ImageGraph', 'TextGraph', 'write_graph']
 
 # %% ../nbs/052_graphs.ipynb #33757aea
+import io
 import warnings
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import torch
@@ -80,9 +82,20 @@ class TextGraph(nn.Module):
             yield self.encoder.tokens([text], pad=False)
 
 # %% ../nbs/052_graphs.ipynb #2194785a
+@contextmanager
+def _plain_attention():
+    "Inside the `with` block, attention consists of operations that a graph can contain."
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+# %% ../nbs/052_graphs.ipynb #39f09734
 def _record(graph, path):
     "Write the operations of a module to an ONNX file."
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), _plain_attention(), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter('ignore')
         torch.onnx.export(
             graph.eval(),

@@ -43,9 +43,11 @@ def fit_ggd(
     return _find_shape(absolute / max(variance, 1e-12)), variance
 
 # %% ../nbs/040_scene.ipynb #57f4fa96
-def _one_sided_sd(side):
-    "Root mean square of the values on one side of zero; a small number if there are none."
-    return float(np.sqrt(np.mean(side * side))) if len(side) else 1e-6
+def _one_sided_moments(side):
+    "(root mean square, sum, sum of squares) of the values other than 0; a small root if there are none."
+    n = np.count_nonzero(side)
+    square = float(np.dot(side, side))
+    return (square / n) ** 0.5 if n else 1e-6, float(side.sum()), square
 
 # %% ../nbs/040_scene.ipynb #7ad040f5
 def fit_aggd(
@@ -55,9 +57,10 @@ def fit_aggd(
     from scipy.special import gamma
 
     x = np.ravel(x)
-    left, right = _one_sided_sd(np.compress(x < 0, x)), _one_sided_sd(np.compress(x > 0, x))
+    left, negative, left_square = _one_sided_moments(np.minimum(x, 0))
+    right, positive, right_square = _one_sided_moments(np.maximum(x, 0))
     skew = left / max(right, 1e-9)
-    absolute, square = _moments(x)
+    absolute, square = ((positive - negative) / len(x)) ** 2, (left_square + right_square) / len(x)
     ratio = absolute / max(square, 1e-12) * (skew**3 + 1) * (skew + 1) / (skew * skew + 1) ** 2
     shape = _find_shape(ratio)
     spread = gamma(2 / shape) / gamma(1 / shape) * np.sqrt(gamma(1 / shape) / gamma(3 / shape))
@@ -97,9 +100,19 @@ def _ring_places(height, width):
 # %% ../nbs/040_scene.ipynb #c50b600e
 def _spectrum_statistics(grey):
     "7 numbers of a brightness image: the logarithm of the mean amplitude in each ring."
-    amplitude = np.abs(np.fft.rfft2(grey - grey.mean())).ravel()
+    from scipy.fft import rfft2
+
+    spectrum = rfft2(grey - grey.mean()).ravel()
+    amplitude = np.sqrt(spectrum.real**2 + spectrum.imag**2)
     rings = [amplitude[places] for places in _ring_places(*grey.shape)]
     return [np.log((ring.mean() if ring.size else 0) + 1) for ring in rings]
+
+# %% ../nbs/040_scene.ipynb #84b0a3bc
+def _mean_and_sd(values):
+    "Mean and standard deviation of an array."
+    mean = values.mean()
+    deviations = (values - mean).ravel()
+    return mean, np.sqrt(np.dot(deviations, deviations) / deviations.size)
 
 # %% ../nbs/040_scene.ipynb #7c55b382
 def _colour_statistics(pixels):
@@ -107,15 +120,12 @@ def _colour_statistics(pixels):
     red, green, blue = np.ascontiguousarray(np.moveaxis(pixels, 2, 0))
     brightest = np.maximum(np.maximum(red, green), blue)
     darkest = np.minimum(np.minimum(red, green), blue)
-    saturation = np.where(brightest > 0, (brightest - darkest) / np.maximum(brightest, 1), 0)
-    red_green, yellow_blue = red - green, (red + green) / 2 - blue
-    deviation = np.hypot(red_green.std(), yellow_blue.std())
-    colourfulness = deviation + 0.3 * np.hypot(red_green.mean(), yellow_blue.mean())
-    channels = (saturation, brightest / 255, red_green, yellow_blue)
-    statistics = []
-    for channel in channels:
-        statistics += [channel.mean(), channel.std()]
-    return [*statistics, colourfulness]
+    saturation = (brightest - darkest) / np.maximum(brightest, 1)
+    channels = (saturation, brightest / 255, red - green, (red + green) / 2 - blue)
+    moments = [_mean_and_sd(channel) for channel in channels]
+    (red_green, red_green_sd), (yellow_blue, yellow_blue_sd) = moments[2:]
+    colourfulness = np.hypot(red_green_sd, yellow_blue_sd) + 0.3 * np.hypot(red_green, yellow_blue)
+    return [number for pair in moments for number in pair] + [colourfulness]
 
 # %% ../nbs/040_scene.ipynb #1652f6f6
 SCENE_WIDTH = 3 * 20 + 7 + 9

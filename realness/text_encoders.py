@@ -222,11 +222,12 @@ class TextEncoder(DeferredNetwork):
         "Apply a function of ids and mask to all descriptions at once or, on a CPU, to one after the other."
         if self.device.type != 'cpu':
             return compute(*(tensor.to(self.device) for tensor in self.tokens(descriptions)))
-        tokens = getattr(compute, 'tokens', None) or self._tokens_of_one
-        return torch.cat([compute(*tokens(description)) for description in descriptions])
+        return torch.cat([compute(*self._tokens_of_one(description)) for description in descriptions])
 
     def _tokens_of_one(self, description):
-        "Token ids and attention mask of a description, 1 x T each."
+        "Token ids and attention mask of a description, 1 x T each; a session may find them faster."
+        if getattr(self.session, 'tokens', None):
+            return self.session.tokens(description)
         return self.tokens([description], pad=False)
 
     def compute_blocks(self, input_ids, attention_mask):

@@ -41,11 +41,18 @@ def _graph_key(encoder):
 def cached_graph(
     graph: torch.nn.Module,  # see `write_graph`
     key: str,  # identifies the graph
+    noun: str = 'the network',  # for the message
 ) -> Path:  # an ONNX file
-    "The file of a graph in the cache folder; it is written if there is none."
+    "The file of a graph in the cache folder; it is written if there is none, or raises `RealnessError`."
     path = cache_dir('runtimes') / f'{key}.onnx'
     if not path.is_file():
-        write_graph(graph, path)
+        try:
+            write_graph(graph, path)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise RealnessError(
+                f'{noun} cannot be written as a graph ({reason}); use --runtime torch'
+            ) from error
     return path
 
 # %% ../nbs/053_use_runtime.ipynb #aad1b89b
@@ -149,8 +156,13 @@ def open_verified(
 ) -> Callable:  # arrays -> arrays
     "Open a graph with a runtime. Raises `RealnessError` if the runtime is missing or deviates from torch."
     check_installed(name)
-    compute = OpenedAtUse(lambda: load_function(RUNTIMES[name].open)(cached_graph(graph, key), threads))
-    verdict = stored_verdict(name, key, lambda: _deviation(graph, compute))
+    compute = OpenedAtUse(lambda: load_function(RUNTIMES[name].open)(cached_graph(graph, key, noun), threads))
+
+    def compare():
+        cached_graph(graph, key, noun)
+        return _deviation(graph, compute)
+
+    verdict = stored_verdict(name, key, compare)
     if not verdict.passed:
         raise RealnessError(
             f'the runtime {name} {verdict.version} deviates from torch by {verdict.error:.1g} for {noun} '
