@@ -92,6 +92,32 @@ def test_an_exported_run_scores_without_torch(trained, exported, tmp_path, start
             assert row[name] == pytest.approx(expected[name], abs=1e-5)
 
 
+def test_a_cached_graph_needs_no_network_of_torch(trained, tmp_path, started):
+    load(trained.run, 'cpu', runtime='onnx')  # writes the graphs
+    image = tmp_path / 'a.png'
+    check_images(1)[0].save(image)
+    code = (
+        'import json, sys\n'
+        'from realness.regression.predictor import load\n'
+        f'metric = load({str(trained.run)!r}, "cpu", runtime="onnx")\n'
+        f'scores = [metric({str(image)!r}, text) for text in (None, {TEXT!r})]\n'
+        'heavy = {"transformers", "timm", "torchvision", "torch._dynamo", "sklearn"} & set(sys.modules)\n'
+        'deferred = [metric.model.image_encoder.is_deferred, metric.model.text_encoder.is_deferred]\n'
+        'print(json.dumps([sorted(heavy), deferred]))\n'
+    )
+    result = started('-c', code, cache=cache_dir(), fresh=True).end()
+    assert result.code == 0, result.err
+    assert json.loads(result.out.splitlines()[-1]) == [[], [True, True]]
+
+
+def test_the_tower_of_a_vision_transformer_becomes_a_graph(tmp_cache):
+    """Attention is recorded as operations that every runtime has."""
+    from realness.localization.clip import load_clip
+
+    size = load_clip('ViT-S-32-alt@random', 'cpu', 'onnx').size
+    assert size == 224
+
+
 def test_commands_take_the_runtime(trained, tmp_path, started):
     image = tmp_path / 'a.png'
     check_images(1)[0].save(image)
