@@ -480,7 +480,7 @@ def use_state_of_address(explorer):
     "The address holds image, variant and text; a reload shows them again, and the saved findings."
     page = explorer.page
     page.get_by_role('option').nth(1).click()
-    page.wait_for_url(re.compile('image=b.png.*text=The'))
+    page.wait_for_url(re.compile(r'b\.png.*text=The'))
     explorer.set_variant('learned')
     page.wait_for_url(re.compile('variant=learned'))
     explorer.wait_for_maps()

@@ -108,7 +108,7 @@ class ExplorerPage {
   writeAddress() {
     const state = this.model.get('state');
     if (!state.image) return;
-    document.title = `${state.image} – Heatmap explorer`;
+    document.title = `${state.image.split('/').pop()} – Heatmap explorer`;
     this.written = `#${new URLSearchParams(state)}`;
     history.replaceState(null, '', this.written);
   }
