@@ -479,7 +479,7 @@ def saved_notes(explorer):
 def use_state_of_address(explorer):
     "The address holds image, variant and text; a reload shows them again, and the saved findings."
     page = explorer.page
-    page.get_by_role('option').nth(1).click()
+    page.locator('.rl-thumbnail').nth(1).click()
     page.wait_for_url(re.compile(r'b\.png.*text=The'))
     explorer.set_variant('learned')
     page.wait_for_url(re.compile('variant=learned'))
