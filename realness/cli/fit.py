@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from .commands import command
-from .common import Device, Json, path_option
+from .common import Device, Json, Seed, path_option
 from .output import print_json
 from ..config import RealnessError
 
@@ -39,8 +39,8 @@ def clip_fit(  # noqa: PLR0913
     out: Annotated[
         Path, typer.Option(help='The folder to write, for the option --clip of realness heatmap.')
     ] = Path('lite-clip'),
-    crops: Annotated[int, typer.Option(help='Random windows per image.')] = 4,
-    seed: Annotated[int, typer.Option(help='Random seed.')] = 0,
+    crops: Annotated[int, typer.Option(min=1, help='Random windows per image.')] = 4,
+    seed: Seed = 0,
     device: Device = None,
     as_json: Json = False,
 ):
@@ -93,8 +93,8 @@ def localizer_fit(  # noqa: PLR0913
     kind: Annotated[
         list[str] | None, typer.Option(help='Kind of defect to train on; several allowed. Default: all.')
     ] = None,
-    per: Annotated[int, typer.Option(help='Training images for each kind of defect.')] = 20,
-    seed: Annotated[int, typer.Option(help='Random seed.')] = 1,
+    per: Annotated[int, typer.Option(min=1, help='Training images for each kind of defect.')] = 20,
+    seed: Seed = 1,
     licence: Annotated[
         str | None, typer.Option(help='Licence of the photographs; stored beside the weights.')
     ] = None,
