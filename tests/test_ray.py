@@ -115,18 +115,18 @@ def test_worker_killed(start, scored, tmp_path):
 
 
 def test_table_archive_and_url(start, scored, tmp_path):
-    names = scored.rows.index[:9].tolist()
+    names = scored.rows.index[:10].tolist()
     table = tmp_path / 'table.parquet'
     paths = [str(scored.images / name) for name in names[:3]]
     pd.DataFrame(dict(path=paths, description=['', 'No. It is calm.', None])).to_parquet(table)
     with tarfile.open(tmp_path / 'shard-00.tar', 'w') as archive:
         for name in names[3:6]:
             archive.add(scored.images / name, name)
-    url = f'file://{scored.images}/{names[8]}'
+    url = f'file://{scored.images}/{names[9]}'
     result = start(table, tmp_path / 'shard-{00..00}.tar', url).end()
     assert result.code == 0, result.err
     rows = pd.read_parquet(tmp_path / 'out').set_index('filename')
-    assert sorted(rows.index) == sorted([*names[:6], names[8]])
+    assert sorted(rows.index) == sorted([*names[:6], names[9]])
     assert rows.modality[names[1]] == 'both'
     same = [name for name in rows.index if name != names[1]]
     assert (rows.mos[same] - scored.rows.mos[same]).abs().max() <= 1e-6
