@@ -81,7 +81,7 @@ def time_maps(image):
         options = dict(
             clip=CLIP, variant='dream', device=DEVICE, cache=False, fast=fast, windows=(128, 64, 32)
         )
-        heatmap(image, 'The sky melts.', **options, stride=64)  # loads and warms up
+        heatmap(image, 'The sky melts.', **options, stride=32)  # loads and warms up
         with timed() as seconds:
             maps[fast] = heatmap(image, 'The sky melts.', **options, stride=STRIDE)
         n = maps[fast].computed

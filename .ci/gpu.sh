@@ -4,7 +4,7 @@
 # It needs an environment with the extras `lite` and `demo`, and no network: CLIP has random weights of its true
 # shape, which cost the same time. CI does not run it. Without a GPU, check the script itself on small inputs:
 #
-#     DEVICE=cpu STRIDE=64 IMAGES=8 .ci/gpu.sh
+#     DEVICE=cpu STRIDE=32 IMAGES=8 .ci/gpu.sh
 #
 # Each line has the name of a measurement and its figures. OUT=FOLDER also writes them to FOLDER/gpu.json.
 set -euo pipefail

@@ -162,6 +162,11 @@ class ResultFolder:
         unique = frame[self.results.key].isin(names) & ~frame[self.results.key].duplicated()
         _write_frame(path, frame[unique])
 
+    def change(self, function):
+        "Write every file again with `function(table)`."
+        for path in self.files:
+            _write_frame(path, function(pd.read_parquet(path)))
+
     def finish(self):
         "Join the parts to few files, sorted by name, unless the rows are large."
         parts = [file for file in self.files if file.name.startswith('part-')]

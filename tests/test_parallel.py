@@ -10,6 +10,7 @@ pytestmark = pytest.mark.slow
 
 SCRIPT = """
 import json
+import sys
 from pathlib import Path
 
 import torch

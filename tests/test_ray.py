@@ -38,16 +38,21 @@ def scored(trained, tmp_path_factory):
 
 
 @pytest.fixture
-def start(started, trained, tmp_path):
-    """Starts `realness predict RUN ... --ray`, and returns the job and the folder of results."""
+def launch(started, trained, tmp_path):
+    """Starts a command with two workers of Ray, and returns the job; the results are in `out`."""
 
-    def run(*images, out='out'):
-        command = ['-m', 'realness.cli', 'predict', trained.run, *images, '--ray', '--ray-workers', '2']
-        command += ['--device', 'cpu', '--out', tmp_path / out]
+    def run(*arguments):
+        command = ['-m', 'realness.cli', *arguments, '--ray', '--ray-workers', '2', '--device', 'cpu']
         variables = dict(PYTHONPATH=os.environ.get('PYTHONPATH', ''), OMP_NUM_THREADS='1')
-        return started(*command, cache=trained.cache, fresh=True, **variables)
+        return started(*command, '--out', tmp_path / 'out', cache=trained.cache, fresh=True, **variables)
 
     return run
+
+
+@pytest.fixture
+def start(launch, trained):
+    """Starts `realness predict RUN ... --ray`, and returns the job."""
+    return lambda *images: launch('predict', trained.run, *images)
 
 
 def check_rows(folder: Path, expected: pd.DataFrame):
@@ -130,3 +135,45 @@ def test_table_archive_and_url(start, scored, tmp_path):
     assert rows.modality[names[1]] == 'both'
     same = [name for name in rows.index if name != names[1]]
     assert (rows.mos[same] - scored.rows.mos[same]).abs().max() <= 1e-6
+
+
+def test_maps(launch, scored, tmp_path):
+    """The maps of one machine, after a kill of a worker and of the command."""
+    from realness.localization.cluster_maps import MapFolder
+    from realness.localization.heatmap import heatmap
+
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    for name in scored.rows.index[:40]:
+        (folder / name).symlink_to(scored.images / name)
+    job = launch('heatmap', folder, '--variant', 'learned')
+    assert job.until(lambda: count_parts(tmp_path / 'out') >= 1), job.output()
+    [process, *_] = workers_of(job.pid)
+    os.kill(process, signal.SIGKILL)
+    assert job.until(lambda: count_parts(tmp_path / 'out') >= 3), job.output()
+    job.kill(signal.SIGKILL)
+    assert 0 < len(MapFolder(tmp_path / 'out')) < 40
+
+    result = launch('heatmap', folder, '--variant', 'learned').end()
+    assert result.code == 0, result.err
+    assert result.out.splitlines()[0] == f'40 rows in {tmp_path / "out"}, 2 with an error'
+    maps = MapFolder(tmp_path / 'out')
+    assert maps.index.path.tolist() == sorted(path.name for path in folder.iterdir())
+    assert maps.index.path[maps.index.error != ''].tolist() == ['007.png', '008.png']
+    for path in ('000.png', '039.png'):
+        alone = heatmap(folder / path, variant='learned', device='cpu')
+        row = maps.index.set_index('path').loc[path]
+        assert abs(row['mean'] - alone.mean()) <= 1e-6
+        assert abs(maps[path].array - alone.array).max() <= 1e-3
+
+
+def test_descriptions(launch, scored, tmp_path):
+    """A server that cannot be reached gives rows with an error; nothing hangs."""
+    server = ('--base-url', 'http://127.0.0.1:9/v1', '--model', 'none', '--retries', '0')
+    names = [scored.images / name for name in scored.rows.index[:20]]
+    job = launch('describe', *names, *server)
+    result = job.end()
+    assert result.code == 1, result.err
+    rows = pd.read_parquet(tmp_path / 'out')
+    assert sorted(rows.filename) == scored.rows.index[:20].tolist()
+    assert rows.error.str.contains('the connection failed|not an image|truncated').all()
