@@ -7,7 +7,7 @@ __all__ = ['ScoringOptions', 'ScoreBlocks', 'summarise', 'predict_on_cluster']
 
 # %% ../../nbs/178_cluster_predict.ipynb #5b701a23
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -67,6 +67,7 @@ class ScoringOptions:
     device: str | None = None  # 'cuda', 'mps' or 'cpu'; None chooses the best available
     batch_size: int = 16  # images in a forward pass on a GPU
     runtime: str = 'torch'  # what computes the encoders on a CPU; see `RUNTIMES`
+    threads: int | None = None  # that read and encode on a CPU; None: one for each processor
 
     def check(self):
         "Raise `RealnessError` for a runtime that is missing, or that each machine would choose for itself."
@@ -91,6 +92,9 @@ class ScoreBlocks:
         self.kinds = kinds
         folder = unpack_files(files)
         self.predictor = load(folder, scoring.device, scoring.batch_size, runtime=scoring.runtime)
+        if scoring.threads and self.predictor.device.type == 'cpu':
+            for features in filter(None, (self.predictor.images, self.predictor.native)):
+                features.workers = scoring.threads
 
     def __call__(
         self,
@@ -153,6 +157,8 @@ def predict_on_cluster(  # noqa: PLR0913
     run = Path(run)
     scoring = scoring or ScoringOptions()
     scoring.check()
+    if cluster is not None and cluster.ray:
+        scoring = replace(scoring, threads=1)  # there is a worker for each processor
     config, _ = read_checkpoint(run)
     fused = bool(config.get('fusion'))
     requests = list_requests(requested, (texts or TextSources())._replace(judgements=fused))
