@@ -27,6 +27,7 @@ from realness.regression.train import create_data_loaders, load_and_prepare_data
 DEVICE = os.environ['DEVICE']
 STRIDE = int(os.environ['STRIDE'])
 IMAGES = int(os.environ['IMAGES'])
+WIDTH = int(os.environ['WIDTH'])  # of the mapped image
 CLIP = 'ViT-B-32@random'
 GOAL_SECONDS = 3  # for the windows of the published setting on an H100
 
@@ -63,7 +64,7 @@ def timed():
 def compare_precisions(image):
     """16-bit against 32-bit vectors of windows, and 32-bit vectors of the device against those of the CPU."""
     grid = Grid(image.height, image.width, 64, 8)
-    corners = grid.corners()[spread_windows(grid, 256)]
+    corners = grid.corners()[spread_windows(grid, min(256, len(grid)))]
     exact = embed_corners(image, load_clip(CLIP, DEVICE), 64, corners)
     fast = embed_corners(image, load_clip(CLIP, DEVICE), 64, corners, EmbedOptions(fast=True))
     cpu = embed_corners(image, load_clip(CLIP, 'cpu'), 64, corners[:32])
@@ -133,7 +134,7 @@ def main():
     name = torch.cuda.get_device_name() if device.type == 'cuda' else str(device)
     print(f'{name}, torch {torch.__version__}, stride {STRIDE}, {IMAGES} images')
     data = realness.demo_data(n_train=60, n_test=20)
-    image = load_image(sorted((data / 'test/images').glob('*.png'))[0]).resize((512, 384))
+    image = load_image(sorted((data / 'test/images').glob('*.png'))[0]).resize((WIDTH, WIDTH * 3 // 4))
     with tempfile.TemporaryDirectory() as folder:
         compare_precisions(image)
         time_maps(image)
