@@ -5,6 +5,7 @@ The tests of JupyterLab share one Chromium and one notebook. Each begins with th
 
 import importlib.util
 import json
+import os
 import re
 import signal
 import sys
@@ -22,6 +23,7 @@ from browser import (
     jupyterlab,
     opened,
     run_notebook,
+    serious_problems,
     served,
 )
 from PIL import Image
@@ -357,11 +359,12 @@ def test_findings_are_exported(lab, data):
 
 
 def test_box_stays_when_pointer_leaves(lab):
-    "The mean of a box is shown until the box is removed."
+    "The mean of a box is shown until the box is removed, also while the pointer is elsewhere on the image."
     lab.draw_box((0.2, 0.2), (0.6, 0.7))
     lab.wait_for_text(re.compile('^Box '))
     lab.hover(0.9, 0.9)
-    lab.wait_for_text('Under the pointer')
+    lab.page.locator('.rl-tooltip').filter(has_text=re.compile(r'^-?\d')).wait_for()
+    lab.wait_for_text(re.compile('^Box '))
     lab.page.mouse.move(5, 5)
     lab.wait_for_text(re.compile('^Box '))
 
@@ -467,6 +470,47 @@ def is_running(pid):
         return False
 
 
+def saved_notes(explorer):
+    "The notes of the findings on the page, the first one awaited."
+    explorer.findings.first.wait_for()
+    return [row.locator('td').last.inner_text() for row in explorer.findings.all()]
+
+
+def use_state_of_address(explorer):
+    "The address holds image, variant and text; a reload shows them again, and the saved findings."
+    page = explorer.page
+    page.locator('.rl-thumbnail').nth(1).click()
+    page.wait_for_url(re.compile(r'b\.png.*text=The'))
+    explorer.set_variant('learned')
+    page.wait_for_url(re.compile('variant=learned'))
+    explorer.wait_for_maps()
+    explorer.draw_box((0.2, 0.2), (0.6, 0.7))
+    explorer.wait_for_text(re.compile('^Box '))
+    page.get_by_placeholder('Note (optional)').fill('a square')
+    page.get_by_placeholder('Note (optional)').press('Tab')
+    explorer.save_finding.click()
+    assert saved_notes(explorer) == ['a square']
+    page.reload()
+    page.locator('.rl-facts').filter(has_text='b.png').wait_for()
+    explorer.status.filter(has_text='learned').wait_for()
+    assert 'variant=learned' in page.url
+    assert saved_notes(explorer) == ['a square']
+    assert page.title() == 'b.png – Heatmap explorer'
+
+
+def restore_after_crash(explorer, server):
+    "When the kernel stops, the page says so and blocks its controls; then it is loaded again with its state."
+    page = explorer.page
+    for pid in descendants(server):
+        if 'ipykernel' in Path(f'/proc/{pid}/cmdline').read_text():
+            os.kill(pid, signal.SIGKILL)
+    page.get_by_role('alert').filter(has_text='connection to the explorer is lost').wait_for()
+    assert page.locator('.rl-app > [inert]').count() > 3
+    page.get_by_role('alert').filter(has_text='connection').wait_for(state='hidden')
+    page.locator('.rl-facts').filter(has_text='b.png').wait_for()
+    explorer.status.filter(has_text='learned').wait_for()
+
+
 def test_app(browser, data, tmp_path):
     "`realness explore` serves a folder on this machine only, and leaves no process behind."
     port = free_port()
@@ -486,6 +530,9 @@ def test_app(browser, data, tmp_path):
             explorer.drag_slider('Contrast', 60)
             explorer.wait_for_change(with_description)
             assert 'http' not in page.locator('.rl-app').inner_text()
+            assert serious_problems(page) == []
+            use_state_of_address(explorer)
+            restore_after_crash(explorer, app.pid)
             assert page.outside == []
             assert page.faults == []
         log = (tmp_path / 'log').read_text()

@@ -73,6 +73,7 @@ class ThumbnailGrid {
   createPagerButton(text, title, step) {
     const button = createElement('button', '', this.pager, text);
     button.title = title;
+    button.setAttribute('aria-label', title);
     button.addEventListener('click', () => {
       this.model.set('page', this.model.get('page') + step);
       this.model.save_changes();
