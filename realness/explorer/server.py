@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..config import RealnessError
+from ..inputs import collect
 
 # %% ../../nbs/535_explorer_server.ipynb #66b4d449
 def write_notebook(
@@ -191,6 +192,7 @@ def _check_inputs(folder, run, port):
         )
     if not _is_free(port):
         raise RealnessError(f'port {port} is in use; choose another with --port {port + 1}')
+    collect([folder])  # raises for a folder without images
 
 # %% ../../nbs/535_explorer_server.ipynb #03131122
 def _absolute(path):
