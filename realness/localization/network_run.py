@@ -134,7 +134,9 @@ def add_whole_head(
     settings = WholeSettings(views=run.whole_views, painter=painter)
     features = WholeFeatures(localizer.early, localizer.network)
     pixels = tuple([photo.pixels for photo in part] for part in photos)
-    localizer.network.whole_head = train_whole_head(features, pixels, settings, run.seed)
+    localizer.network.whole_head = train_whole_head(
+        features, pixels, settings, run.seed, Path(run.work) / 'whole.pt'
+    )
     localizer.about['whole'] = {'kinds': settings.kinds(), 'without': list(settings.without)}
 
 # %% ../../nbs/233_network_run.ipynb #6f4e21bc
