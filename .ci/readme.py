@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / 'README.md'
 SUFFIXES = {'image/png': '.png', 'image/jpeg': '.jpg', 'image/svg+xml': '.svg'}
-RELATIVE_LINK = re.compile(r'(\]\()((?!\w+:)[^)\s#]*\.(?:ipynb|jpg|png))')
+RELATIVE_LINK = re.compile(r'(\]\()((?!\w+:)[^)\s#]*\.(?:ipynb|qmd|jpg|png))')
 
 
 def find_command(word: str, text: str) -> str:
@@ -55,14 +55,14 @@ def front_matter(source: str) -> str:
     return '\n\n'.join(lines)
 
 
-def output_markdown(output, name: str, images: dict) -> str:
+def output_markdown(output, name: str, alt: str, images: dict) -> str:
     """One output as Markdown: an image (its bytes go to `images`), Markdown, or indented text."""
     data = output.get('data', {})
     for kind, suffix in SUFFIXES.items():
         if kind in data:
             text = join_text(data[kind])
             images[name + suffix] = text.encode() if suffix == '.svg' else base64.b64decode(text)
-            return f'![]({name}{suffix})'
+            return f'![{alt}]({name}{suffix})'
     if 'text/markdown' in data:
         return join_text(data['text/markdown'])
     plain = join_text(data.get('text/plain', output.get('text', ''))).rstrip()
@@ -72,7 +72,7 @@ def output_markdown(output, name: str, images: dict) -> str:
 def code_markdown(number: int, cell, images: dict) -> list[str]:
     """A code cell as Markdown, following its `echo`, `output` and `include` options."""
     source = join_text(cell.source)
-    options = dict(re.findall(r'^#\| *([\w-]+): *(\S+)', source, re.M))
+    options = dict(re.findall(r'^#\| *([\w-]+): *"?(.*?)"? *$', source, re.M))
     code = re.sub(r'^#\|.*\n?', '', source, flags=re.M).strip()
     parts = []
     if options.get('include') == 'false':
@@ -81,7 +81,8 @@ def code_markdown(number: int, cell, images: dict) -> list[str]:
         parts.append(f'``` python\n{code}\n```')
     if options.get('output') != 'false':
         for i, output in enumerate(cell.get('outputs', []), 1):
-            parts.append(output_markdown(output, f'index_files/cell-{number}-output-{i}', images))
+            name = f'index_files/cell-{number}-output-{i}'
+            parts.append(output_markdown(output, name, options.get('fig-alt', ''), images))
     return parts
 
 
@@ -102,7 +103,7 @@ def render(notebook) -> tuple[str, dict]:
 
 def normalised_words(markdown: str) -> list[str]:
     """The words of a text; Quarto wraps lines, escapes and names images in its own way."""
-    markdown = re.sub(r'!\[\]\([^)]*\)', '![]', markdown)
+    markdown = re.sub(r'!\[[^\]]*\]\([^)]*\)', '![]', markdown)
     markdown = re.sub(r'^``` *\{?\.?(\w+)\}?', r'```\1', markdown, flags=re.M)
     return markdown.replace('\\', '').split()
 
@@ -128,7 +129,7 @@ def readme_problems(markdown: str, images: dict) -> list[str]:
         return ['README.md is missing']
     text = README.read_text(encoding='utf-8')
     problems = text_difference(text, markdown)
-    linked = [ROOT / path for path in re.findall(r'!\[\]\(([^)]*)\)', text) if '://' not in path]
+    linked = [ROOT / path for path in re.findall(r'!\[[^\]]*\]\(([^)]*)\)', text) if '://' not in path]
     problems += [f'README.md shows {path.name}: no such file' for path in linked if not path.is_file()]
     if [path.read_bytes() for path in linked if path.is_file()] != list(images.values()):
         problems.append('the images of README.md are not those of nbs/index.ipynb')

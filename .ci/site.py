@@ -166,7 +166,9 @@ def input_files() -> list[Path]:
     """Every input file of the site."""
     files = [
         *(ROOT / 'nbs').rglob('*.ipynb'),
+        *(ROOT / 'nbs').rglob('*.qmd'),
         *(ROOT / 'nbs').glob('*.css'),
+        *(ROOT / 'nbs').glob('*.html'),
         *(ROOT / 'realness').rglob('*.py'),
     ]
     files += [ROOT / '_quarto.yml', ROOT / 'settings.ini', Path(__file__)]
@@ -224,13 +226,14 @@ def render() -> int:
 
 
 class Page(HTMLParser):
-    """The anchors (ids), the links and the loaded files (loads) of a page."""
+    """The anchors (ids), the links, the loaded files (loads) and the images without a text of a page."""
 
     def __init__(self, text: str):
         super().__init__()
         self.ids = set()
         self.links = []
         self.loads = []
+        self.silent_images = 0  # without the attribute alt, which screen readers read
         self.in_style = False
         self.feed(text)
 
@@ -238,6 +241,7 @@ class Page(HTMLParser):
         attributes = {name: value for name, value in attrs if value}
         self.ids.update(attributes[name] for name in ('id', 'name') if name in attributes)
         self.in_style = tag == 'style'
+        self.silent_images += tag == 'img' and 'alt' not in dict(attrs)
         if tag == 'a' and 'href' in attributes:
             self.links.append(attributes['href'])
         if tag == 'link' and 'href' in attributes and attributes.get('rel') != 'canonical':
@@ -302,6 +306,8 @@ def page_problems(site: Path, path: Path, pages: dict[Path, Page]) -> list[str]:
     page = pages[path]
     problems = [load_problem(site, path, url) for url in page.loads]
     problems += [link_problem(site, path, url, pages) for url in page.links]
+    if page.silent_images:
+        problems.append(f'{page.silent_images} images without a text; add #| fig-alt: "..." to the cell')
     return [problem for problem in dict.fromkeys(problems) if problem]
 
 

@@ -13,13 +13,30 @@ from functools import cache
 import numpy as np
 import torch
 
+from .config import RealnessError
+from .limits import check_device_name
+
+# %% ../nbs/010_device.ipynb #f2a6534e
+def _check_available(device: torch.device) -> torch.device:
+    "Return the device; raises `RealnessError` if PyTorch finds none of this kind or number."
+    if device.type == 'cpu':
+        return device
+    module = getattr(torch, device.type)
+    count = module.device_count() if module.is_available() else 0
+    if (device.index or 0) >= count:
+        raise RealnessError(
+            f'device {device}: PyTorch finds no such device here; use cpu, or leave the option out'
+        )
+    return device
+
 # %% ../nbs/010_device.ipynb #abc96087
 def pick_device(
     device: str | None = None,  # 'cuda', 'mps', 'cpu' …; default: the best available one
 ) -> torch.device:
-    "The device to compute on."
+    "The device to compute on. Raises `RealnessError` for an unknown name, or if there is no such device."
     if device:
-        return torch.device(device)
+        check_device_name(device)
+        return _check_available(torch.device(device))
     if torch.cuda.is_available():
         return torch.device('cuda')
     if torch.backends.mps.is_available():

@@ -34,6 +34,16 @@ def _python_only():
     "A field with the default None that is not an option of the command line."
     return field(default=None, metadata=dict(option=False))
 
+# %% ../nbs/063_map_style.ipynb #9bdf1d96
+def _check_cmap(name):
+    "Raise `RealnessError` if matplotlib has no colour map of this name."
+    from matplotlib import colormaps  # takes a moment; only for a map of your choice
+
+    if name not in colormaps:
+        raise RealnessError(
+            f'cmap {name!r}: matplotlib has no such colour map; choose inferno, viridis or gray'
+        )
+
 # %% ../nbs/063_map_style.ipynb #92240d7a
 @dataclass(frozen=True)
 class MapStyle:
@@ -52,6 +62,8 @@ class MapStyle:
         LOOKS[self.look]  # raises an error for an unknown look
         if not 0 <= self.opacity <= 1:
             raise RealnessError(f'opacity must lie in 0-1, not {self.opacity}')
+        if self.cmap is not None:
+            _check_cmap(self.cmap)
         if self.scale not in (None, *SCALES):
             raise RealnessError(f'scale {self.scale!r}: choose {" or ".join(SCALES)}')
 

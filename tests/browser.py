@@ -112,6 +112,24 @@ def page(browser):
         yield page
 
 
+# ---- accessibility
+
+RUN_AXE = """async (part) => {
+  const root = part ? document.querySelector(part) : document;
+  const found = await axe.run(root, { resultTypes: ['violations'] });
+  return found.violations
+    .filter(rule => ['serious', 'critical'].includes(rule.impact))
+    .map(rule => `${rule.id}: ${rule.nodes.map(node => node.html.slice(0, 120)).slice(0, 3).join(' ')}`);
+}"""
+
+
+def serious_problems(page, part=None):
+    "Serious findings of axe-core on a page, or on the part that a selector names; skipped without axe-core."
+    package = pytest.importorskip('axe_playwright_python', reason='needs axe-core: pip install -e ".[dev]"')
+    page.evaluate((Path(package.__path__[0]) / 'axe.min.js').read_text(encoding='utf-8'))
+    return page.evaluate(RUN_AXE, part)
+
+
 # ---- servers
 
 

@@ -599,6 +599,16 @@ def test_an_incomplete_row_is_computed_again(cli, trained, tmp_path):
             'choose svr, gp or mlp',
         ),
         (['train', '--data', 'nowhere', '--encoders', 'lite', '--out', 'r'], 'there is no such folder'),
+        (
+            ['predict', '{run}', '{images}', '--device', 'gpu'],
+            "device 'gpu' is unknown; choose cuda, mps or cpu",
+        ),
+        (['heatmap', '{images}', '--out', 'r', '--device', 'gpu'], "device 'gpu' is unknown"),
+        (['heatmap', '{images}', '--out', 'r', '--cmap', 'pretty'], "cmap 'pretty': matplotlib has no such"),
+        (['train', '--data', '{data}', '--seed', '-1', '--out', 'r'], 'seed is -1; it must be at least 0'),
+        (['train', '--data', '{data}', '--lr', 'nan', '--out', 'r'], 'lr is nan; it must be above 0'),
+        (['lab', '{data}', '--seed', '-1', '--out', 'r'], 'seed is -1; it must be at least 0'),
+        (['explore', '{images}', '--port', '99999'], 'less than or equal to 65535'),
     ],
 )
 def test_errors_are_one_line_and_code_2(cli, trained, tmp_path, arguments, message):
@@ -609,6 +619,23 @@ def test_errors_are_one_line_and_code_2(cli, trained, tmp_path, arguments, messa
     assert 'Traceback' not in result.err
     assert not result.out
     assert not (tmp_path / 'r').exists()
+
+
+def test_an_unexpected_error_is_one_line(cli, trained, tmp_path):
+    """`--debug` adds the traceback."""
+    (tmp_path / 'broken.py').write_text(
+        'import realness.cli\n'
+        '@realness.cli.app.command()\n'
+        '@realness.cli.command\n'
+        'def fail():\n'
+        '    raise KeyError(3)\n'
+    )
+    plugin = dict(REALNESS_PLUGINS='broken')
+    result = cli('fail', fresh=True, **plugin)
+    assert result.code == 3
+    assert result.err.splitlines() == [result.err.strip()]
+    assert result.err.startswith('error: KeyError: 3; this is a fault of realness')
+    assert 'Traceback' in cli('--debug', 'fail', fresh=True, **plugin).err
 
 
 def test_missing_weights_are_reported_soon(realness, trained, tmp_path):

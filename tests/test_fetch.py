@@ -158,10 +158,10 @@ def end_process(process, signal_number):
     for _ in range(5):
         process.send_signal(signal_number)
         try:
-            return process.communicate(timeout=7)[0]
+            return process.communicate(timeout=20)[0]
         except subprocess.TimeoutExpired:
             pass
-    return process.communicate(timeout=5)[0]
+    return process.communicate(timeout=20)[0]
 
 
 @pytest.mark.parametrize('signal_number', [signal.SIGKILL, signal.SIGINT])
@@ -250,7 +250,7 @@ def test_silent_host_is_reported_within_seconds():
         start = time.time()
         with pytest.raises(FetchError, match=r'cannot be reached .*--from PATH'):
             check_reachable(url, timeout=1)
-        assert time.time() - start < 3
+        assert time.time() - start < 10
 
 
 def test_import_is_light():

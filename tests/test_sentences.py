@@ -215,12 +215,15 @@ def test_ctrl_c_before_any_answer(started, six_images, tmp_path):
         options = ['--csv', tmp_path / 'd.csv', '--base-url', url, '--model', 'm', '--timeout', 100]
         job = started('-m', 'realness.cli', 'describe', six_images, *options)
         connection, _ = silent.accept()
-        os.kill(job.pid, signal.SIGINT)
-        assert job.until(lambda: 'press Ctrl-C again' in job.output(), 10), job.output()
+        for _ in range(5):  # Python loses an interrupt that is raised in a weakref callback
+            os.kill(job.pid, signal.SIGINT)
+            if job.until(lambda: 'press Ctrl-C again' in job.output(), 10):
+                break
+        assert 'press Ctrl-C again' in job.output(), job.output()
         start = time.time()
         result = job.kill(signal.SIGINT)
         connection.close()
-    assert time.time() - start < 10
+    assert time.time() - start < 15  # less than the 20 s for pending answers
     assert result.code == 130
     assert result.err.strip().splitlines()[-1] == STOPPED
     assert 'Traceback' not in result.err

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from browser import browser, opened, page  # noqa: F401, fixtures
+from browser import browser, opened, page, serious_problems  # noqa: F401, fixtures
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / '_site'
@@ -60,6 +60,8 @@ INSPECT_PAGE = r"""async () => {
     links: [...document.querySelectorAll('a[href]')].map(link => link.href),
     frames: document.querySelectorAll('iframe').length,
     errors: texts.filter(text => text.includes('Traceback (most recent call last)')).length,
+    raw_links: texts.filter(text => /^(class|def) /.test(text) && /\]\(http|:Annotated/.test(text)),
+    silent: images.filter(image => !image.hasAttribute('alt')).length,
   };
 }"""
 
@@ -94,6 +96,7 @@ def test_every_page_is_whole(pages):
         assert content['broken'] == [], name
         assert content['errors'] == 0, name
         assert content['frames'] == 0, name
+        assert content['silent'] == 0, name
 
 
 def test_every_link_leads_somewhere(site, pages):
@@ -138,6 +141,37 @@ def test_search_finds_functions(site, page, name):
     assert name in page.locator('main').inner_text()
     assert page.outside == []
     assert page.faults == []
+
+
+@pytest.mark.parametrize(('words', 'first'), [('heatmap', 'howto/'), ('realness train', 'commands/train')])
+def test_search_lists_pages_for_readers_first(site, page, words, first):
+    "The search for a common word leads to a how-to or a command, not to a module."
+    page.goto(f'{site}train.html')
+    page.get_by_role('searchbox', name='Search').press_sequentially(words, delay=20)
+    result = page.locator('.smalldocs-search-results a').first
+    result.wait_for()
+    assert first in result.get_attribute('href')
+
+
+# ---- the reference of the commands
+
+
+def test_commands_have_pages_with_their_options(site, page):
+    "The page of a command lists its options with their texts; the reference of its module links to it."
+    page.goto(f'{site}commands/train.html')
+    text = page.locator('main').inner_text()
+    assert 'Random seed. Default: 0' in text
+    assert '(or --encoders)' in text
+    page.goto(f'{site}cli_train.html')
+    assert 'Annotated' not in page.locator('main').inner_text()
+    page.locator('main').get_by_role('link', name='realness train', exact=True).first.click()
+    page.wait_for_url('**/commands/train.html')
+
+
+def test_signatures_are_plain_text(pages):
+    "No signature shows the source of a link, and none the annotation of a command line option."
+    for name, content in pages.items():
+        assert not content['raw_links'], (name, content['raw_links'])
 
 
 # ---- a slider without a kernel
@@ -185,6 +219,29 @@ def test_slider_without_scripts(site, browser):
     context.close()
 
 
+KINDS_OF_PAGES = [
+    'index',
+    'tutorials/ten_minutes',
+    'howto/read_a_heatmap',
+    'how_good',
+    'how_it_works',
+    'commands/train',
+    'train',
+    'explorer',
+]
+
+
+@pytest.mark.parametrize('width', [1280, 390])
+def test_pages_are_accessible(site, browser, width):
+    "axe-core finds no serious problem on any kind of page."
+    found = {}
+    with opened(browser, width, 800) as page:
+        for name in KINDS_OF_PAGES:
+            page.goto(f'{site}{name}.html')
+            found[name] = serious_problems(page)
+    assert found == {name: [] for name in KINDS_OF_PAGES}
+
+
 @pytest.mark.parametrize(
     'name',
     [
@@ -195,6 +252,7 @@ def test_slider_without_scripts(site, browser):
         'how_good_maps',
         'how_it_works',
         'explorer',
+        'commands/train',
     ],
 )
 def test_page_fits_a_phone(site, browser, name):

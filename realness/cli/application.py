@@ -6,12 +6,14 @@
 __all__ = ['app', 'IMAGES', 'MODELS', 'DATA', 'main']
 
 # %% ../../nbs/590_cli_app.ipynb #a30f73d0
+import os
 from typing import Annotated
 
 import typer
 
 from .cache import cache
 from .calibrate import calibrate
+from .commands import DEBUG
 from .data import data_check, data_demo, data_fetch
 from .demo import demo
 from .describe import describe
@@ -47,6 +49,9 @@ def _program(
     version: Annotated[
         bool, typer.Option('--version', callback=_print_version, is_eager=True, help='Print the version.')
     ] = False,
+    debug: Annotated[
+        bool, typer.Option('--debug', help='Print the traceback of an unexpected error.')
+    ] = False,
 ):
     """How real does an image look, and where does it stop looking real?
 
@@ -56,8 +61,11 @@ def _program(
     The base folder of data and results is PROJECT_ROOT, else the nearest folder upwards that contains
     datasets/ or settings.ini, else the current folder.
 
-    Exit codes: 0 done, 1 problems found, 2 an error that you can fix, 130 stopped with Ctrl-C.
+    Exit codes: 0 done, 1 problems found, 2 an error that you can fix, 3 an unexpected error, 130 stopped with
+    Ctrl-C.
     """
+    if debug:
+        os.environ[DEBUG] = '1'
 
 # %% ../../nbs/590_cli_app.ipynb #255b7822
 IMAGES = 'Images'  # headings of the help page

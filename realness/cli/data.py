@@ -228,7 +228,7 @@ def data_demo(
     out: path_option('Where to write the data. Default: a folder of the cache.') = None,
     n_train: Annotated[int, typer.Option(help='Number of training images.')] = 240,
     n_test: Annotated[int, typer.Option(help='Number of test images.')] = 60,
-    seed: Annotated[int, typer.Option(help='Random seed of the data.')] = 0,
+    seed: Annotated[int, typer.Option(min=0, help='Random seed of the data.')] = 0,
     photos: path_option('Folder of your own photographs, used in place of the included ones.') = None,
 ):
     "Write the demo data: photographs with planted defects, descriptions, masks. The MOS is **synthetic**."

@@ -204,7 +204,7 @@ def _print_judged(data):
 def demo(
     out: path_option('The run folder. Default: runs/demo in the base folder.') = None,
     head: Annotated[str, typer.Option(help=f'Regression head: {list_names(HEADS)}.')] = 'svr',
-    seed: Annotated[int, typer.Option(help='Random seed of the run.')] = 0,
+    seed: Annotated[int, typer.Option(min=0, help='Random seed of the run.')] = 0,
     verbose: flag('Print all tables in place of the main one.', '--verbose') = False,
 ):
     "Write the demo data, train and evaluate a predictor, and save figures of the results."

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from .commands import command
-from .common import Device, Json, path_option
+from .common import Device, Json, Seed, path_option
 from .output import print_json
 from ..config import RealnessError
 
@@ -39,8 +39,8 @@ def clip_fit(  # noqa: PLR0913
     out: Annotated[
         Path, typer.Option(help='The folder to write, for the option --clip of realness heatmap.')
     ] = Path('lite-clip'),
-    crops: Annotated[int, typer.Option(help='Random windows per image.')] = 4,
-    seed: Annotated[int, typer.Option(help='Random seed.')] = 0,
+    crops: Annotated[int, typer.Option(min=1, help='Random windows per image.')] = 4,
+    seed: Seed = 0,
     device: Device = None,
     as_json: Json = False,
 ):
@@ -69,13 +69,13 @@ def _fit_cells(photos, out, options):
     fit_localizer(photos, out, kinds, per, seed=seed, licence=licence)
 
 
-def _fit_network(photos, out, options):
-    "Fit a network localizer; `options` are working folder, file of parts, seed, licence and backbone."
+def _fit_network(photos, out, licence, options):
+    "Fit a network localizer; `options` are fields of `NetworkRun`, with those of its training under `fit`."
+    from realness.localization.network_fit import FitSettings
     from realness.localization.network_run import NetworkRun, fit_network_localizer
 
-    work, parts, seed, licence, backbone = options
-    run = NetworkRun(work or out.with_name(f'{out.name}-work'), parts=parts, seed=seed, backbone=backbone)
-    fit_network_localizer(photos, out, run, licence)
+    training = FitSettings(**options['fit'])
+    fit_network_localizer(photos, out, NetworkRun(**options | {'fit': training}), licence)
 
 # %% ../../nbs/573_cli_fit.ipynb #2fad488f
 @command
@@ -93,8 +93,8 @@ def localizer_fit(  # noqa: PLR0913
     kind: Annotated[
         list[str] | None, typer.Option(help='Kind of defect to train on; several allowed. Default: all.')
     ] = None,
-    per: Annotated[int, typer.Option(help='Training images for each kind of defect.')] = 20,
-    seed: Annotated[int, typer.Option(help='Random seed.')] = 1,
+    per: Annotated[int, typer.Option(min=1, help='Training images for each kind of defect.')] = 20,
+    seed: Seed = 1,
     licence: Annotated[
         str | None, typer.Option(help='Licence of the photographs; stored beside the weights.')
     ] = None,
@@ -102,7 +102,7 @@ def localizer_fit(  # noqa: PLR0913
         str,
         typer.Option(
             help='cells (a small head on fixed features, about ten minutes on two cores) or network '
-            '(a decoder and a fine-tuned tower, hours).'
+            '(a decoder on the features of a tower, about an hour).'
         ),
     ] = 'cells',
     work: Annotated[
@@ -124,15 +124,33 @@ def localizer_fit(  # noqa: PLR0913
         str,
         typer.Option(
             help='Architecture network: the network below the decoder, lite or a timm name, with @FILE for '
-            'weights of your own. It is not trained.'
+            'weights of your own. Only lite can be fine-tuned.'
         ),
     ] = 'lite',
+    fine_tune: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar='STEPS',
+            help='Architecture network: train the later stages of the lite tower as well, for so many steps '
+            'after the 1000 of the decoder.',
+        ),
+    ] = 0,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help='Architecture network: where it is trained, cuda or cpu. Default: cuda if there is one.'
+        ),
+    ] = None,
 ):
     "Plant defects in photographs and train a localizer to find them."
     if architecture not in ('cells', 'network'):
         raise RealnessError(f'--architecture {architecture}: no such architecture; use cells or network')
     if architecture == 'network':
-        _fit_network(photos or None, out, (work, parts, seed, licence, backbone))
+        options = dict(parts=parts, seed=seed, backbone=backbone)
+        options['work'] = work or out.with_name(f'{out.name}-work')
+        options['fit'] = dict(tower_steps=fine_tune, device=device)
+        _fit_network(photos or None, out, licence, options)
     else:
         _fit_cells(photos or None, out, (kind or None, per, seed, licence))
     print(f'The localizer is in {out}. Use it:  realness heatmap IMAGE --variant learned --localizer {out}')

@@ -68,7 +68,9 @@ def explore(  # noqa: PLR0913
         ),
     ] = None,
     out: path_option('Where findings are exported. Default: findings/ in the current folder.') = None,
-    port: Annotated[int, typer.Option(help='Port on 127.0.0.1; no other address is served.')] = 8866,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help='Port on 127.0.0.1; no other address is served.')
+    ] = 8866,
     browser: Annotated[bool, typer.Option(help='Open the browser.')] = True,
     regions: path_option(
         'Marked regions for the variants pointed and fused: a COCO file, or a CSV table with the column '

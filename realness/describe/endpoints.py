@@ -13,26 +13,24 @@ from dataclasses import dataclass
 from ..config import RealnessError
 from .describer import Describer, Question, RejectedImageError, Reply, RetryableError
 from .transfer import SIDE, Key, check_url, is_loopback, small_jpeg
+from ..limits import check_limits, limited
 from ..registry import Registry
 
 # %% ../../nbs/420_endpoints.ipynb #2f3e244f
 @dataclass(frozen=True)
 class EndpointSettings:
-    "How requests are made. Raises `RealnessError` for a value that is too small."
+    "How requests are made. Raises `RealnessError` for a value out of range."
 
-    parallel: int = 4  # requests at once
-    timeout: float = 120.0  # seconds to wait for a response
-    side: int = SIDE  # pixels of the longer side of the image that is sent
+    parallel: int = limited(4, least=1)  # requests at once
+    timeout: float = limited(120.0, least=0.1)  # seconds to wait for a response
+    side: int = limited(SIDE, least=32)  # pixels of the longer side of the image that is sent
     # of an answer, including the reasoning of a reasoning model; None: as the question needs
-    max_tokens: int | None = None
-    temperature: float | None = 0.0  # None: the default of the server
+    max_tokens: int | None = limited(None, least=1)
+    temperature: float | None = limited(0.0, least=0)  # None: the default of the server
     allow_http: bool = False  # allow plain http to another machine
 
     def __post_init__(self):
-        for name, least in dict(parallel=1, timeout=0.1, side=32, max_tokens=1).items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise RealnessError(f'{name} is {value}; it must be at least {least}')
+        check_limits(self)
 
 # %% ../../nbs/420_endpoints.ipynb #82e26008
 def _make_client(url, key, timeout):

@@ -8,12 +8,13 @@ __all__ = ['DESCRIBERS', 'AUTO', 'DescriberConfig', 'DescriberKind', 'is_selecte
 
 # %% ../../nbs/430_describe_options.ipynb #352f1e7f
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..config import RealnessError
 from .describer import Describer
 from .prompt import MAX_WORDS
+from ..limits import check_limits, limited
 from ..registry import Registry, list_names, load_function
 
 # %% ../../nbs/430_describe_options.ipynb #b893645d
@@ -137,24 +138,24 @@ class DescribeOptions:
     # question alone). Default: judgement; an existing table is continued as it was begun.
     ask: str | None = None
     # Number of independent answers for each image; ratings are averaged and regions merged.
-    votes: int = 1
+    votes: int = limited(1, least=1)
     # Show large images whole and in overlapping tiles. Each tile is one more request.
     tiles: bool = False
     # How the model writes boxes: auto (recognised over all answers), thousandths, fractions, percent or
     # pixels; append -yx if y comes first.
     boxes: str = AUTO
     # Randomness of the answers, 0 or more. Default: 0 for one vote, 0.7 for several.
-    temperature: float | None = None
+    temperature: float | None = limited(None, least=0, most=2)
     # Enlarge images for a judgement until their longer side has this many pixels.
-    min_side: int = 768
+    min_side: int = limited(768, least=1)
     # A text file with your own prompt; {max_words} in it is replaced by the length limit.
     prompt: Path | str | None = None
     # Maximum length of a description in words; longer answers are shortened.
     max_words: int = MAX_WORDS
     # Number of retries after a rate limit, a timeout or a broken connection.
-    retries: int = 6
+    retries: int = limited(6, least=0)
     # Send at most this many requests.
-    limit: int | None = None
+    limit: int | None = limited(None, least=0)
     # Prices of a million input tokens and a million output tokens; with them the cost is reported.
     price: tuple[float, float] | None = None
     # Repeat requests whose answer was marked or refused.
@@ -162,21 +163,14 @@ class DescribeOptions:
     # Delete an existing table.
     overwrite: bool = False
     # Number of requests at the same time; None is the limit of the describer.
-    parallel: int | None = field(default=None, metadata=_PYTHON_ONLY)
+    parallel: int | None = limited(None, least=1, **_PYTHON_ONLY)
     # Shortest wait before the first retry in seconds; the wait grows with every retry.
-    backoff: float = field(default=1.0, metadata=_PYTHON_ONLY)
+    backoff: float = limited(1.0, least=0, **_PYTHON_ONLY)
     # Number of failed requests in a row that stops the run.
-    patience: int = field(default=12, metadata=_PYTHON_ONLY)
+    patience: int = limited(12, least=1, **_PYTHON_ONLY)
 
     def __post_init__(self):
-        if self.parallel is not None and self.parallel < 1:
-            raise RealnessError(f'parallel is {self.parallel}; it must be at least 1')
-        if self.limit is not None and self.limit < 0:
-            raise RealnessError(f'limit is {self.limit}; it must be 0 or more')
-        if self.votes < 1:
-            raise RealnessError(f'votes is {self.votes}; it must be at least 1')
-        if self.temperature is not None and not 0 <= self.temperature <= 2:
-            raise RealnessError(f'temperature is {self.temperature}; it must be between 0 and 2')
+        check_limits(self)
         if self.votes > 1 and self.temperature == 0:
             raise RealnessError(
                 'several votes with temperature 0 are all the same; give a higher temperature'

@@ -53,7 +53,7 @@ def methods(
     names: tuple = ('cells', 'network'),  # localizers of the package, or folders
 ) -> list:  # of `Method`, the Gaussian first
     "The Gaussian and the localizers."
-    localizers = {name: Localizer.load(name) for name in names}
+    localizers = {Path(name).name: Localizer.load(name) for name in names}
     listed = [
         Method(name, each.map, float(np.mean(each.bounds)), each.fingerprint()[:8])
         for name, each in localizers.items()
@@ -160,10 +160,10 @@ def _saved_lines(folder, data, truths, method):
     return json.loads(file.read_text())
 
 # %% ../../nbs/experiments/650_localizers.ipynb #8d495e0f
-def run(photos, data, out, parts=None, n: int = 120) -> pd.DataFrame:
-    "Measure all localizers and write localizers.csv."
+def run(photos, data, out, parts=None, n: int = 120, more: tuple = ()) -> pd.DataFrame:  # noqa: PLR0913
+    "Measure the localizers of the package, and more, and write localizers.csv."
     seed = 0
-    using = methods()
+    using = methods(('cells', 'network', *more))
     unseen = Localizer.load('network').about['without']
     _, held_out = source_photographs(photos, parts)
     old_unseen = [kind for kind in unseen if kind in DEFECTS]
@@ -198,9 +198,12 @@ def main(argv: list | None = None):
     parser.add_argument(
         '--parts', help='JSON file with boxes of faces, hands and limbs; default: found faces'
     )
+    parser.add_argument(
+        '--localizer', action='append', default=[], help='another localizer to measure; several allowed'
+    )
     options = parser.parse_args(argv)
     try:
-        run(options.photos, options.data, options.out, options.parts)
+        run(options.photos, options.data, options.out, options.parts, more=tuple(options.localizer))
     except RealnessError as error:
         raise SystemExit(f'error: {error}') from None
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..config import RealnessError
+from ..limits import check_limits, limited
 from ..registry import list_names
 from ..regression.heads import HEADS
 from ..regression.modalities import MODALITIES
@@ -40,9 +41,6 @@ def _option(field: str, value) -> str:
     return f'{flag} {value}'
 
 # %% ../../nbs/353_lab_config.ipynb #b53a56ba
-_MINIMUM = {'cv': 2, 'repeats': 1, 'seeds': 0, 'permutations': 3, 'epochs': 1}  # field -> lowest value
-
-
 @dataclass(frozen=True)
 class LabConfig:
     "The predictors and folds of a `realness lab` run."
@@ -52,17 +50,17 @@ class LabConfig:
     heads: tuple[str, ...] = tuple(HEADS)  # Regression heads; several allowed. Default: all.
     # Inputs of the heads: both, image, text. Default: all three.
     modalities: tuple[str, ...] = tuple(MODALITIES)
-    cv: int = 5  # Number of folds.
-    repeats: int = 3  # Repeats of the cross-validation.
-    seed: int = 0  # Seed of the folds.
+    cv: int = limited(5, least=2)  # Number of folds.
+    repeats: int = limited(3, least=1)  # Repeats of the cross-validation.
+    seed: int = limited(0, least=0)  # Seed of the folds.
     best: bool = False  # Add the configuration of `realness train --best` (re-encodes every image once).
-    seeds: int = 5  # Seeds of the official test, if DATA/test has MOS; 0 skips the test.
+    seeds: int = limited(5, least=0)  # Seeds of the official test, if DATA/test has MOS; 0 skips the test.
     # Column, such as prompt: images with the same value stay in one fold; none for no groups.
     # Default: the group of dataset.json.
     group: str | None = None
     leave_out: str | None = None  # Column, such as generator: also leave out one group at a time.
-    permutations: int = 3  # Permutations of the shuffled-MOS control, 3 or more.
-    epochs: int = 20  # Maximum number of epochs of an MLP head.
+    permutations: int = limited(3, least=3)  # Permutations of the shuffled-MOS control, 3 or more.
+    epochs: int = limited(20, least=1)  # Maximum number of epochs of an MLP head.
     # CSV of raw ratings (filename, rater, rating) for the human ceiling.
     # Default: DATA/ratings.csv, if it exists.
     ratings: Path | None = None
@@ -73,10 +71,7 @@ class LabConfig:
         "Raise `RealnessError` if a choice is invalid; return self."
         _check_names('heads', self.heads, HEADS)
         _check_names('modalities', self.modalities, MODALITIES)
-        for field, minimum in _MINIMUM.items():
-            value = getattr(self, field)
-            if value < minimum:
-                raise RealnessError(f'{field} is {value}; it must be at least {minimum}')
+        check_limits(self)
         return self
 
     @property

@@ -272,6 +272,7 @@ class MapNetwork(nn.Module):
         self.widths = widths
         self.scale, self.late, self.decoder = EarlyScale(widths), late, Decoder(width, widths=widths)
         self.whole_head = None  # a `WholeHead`, fitted after the network
+        self.tuned = None  # later stages of the decoder's own, see `fine_tune`
 
     @classmethod
     def from_encoder(cls, encoder, width: int = 96):
@@ -285,6 +286,8 @@ class MapNetwork(nn.Module):
         early,  # n x 134 x h x w, of `EarlyFeatures`
         late=None,  # the later stages, if they are already known
     ):  # n x 1 x h x w logits of cells, n logits of images
+        if self.tuned:
+            late = self.tuned(early[:, :STAGE3])
         stage5, stage7 = late or self.late(early[:, :STAGE3])
         scaled = self.scale(early)
         if self.training:
@@ -294,8 +297,15 @@ class MapNetwork(nn.Module):
     def train(self, mode=True):
         "Training mode; the statistics of batch normalisation stay fixed."
         super().train(mode)
-        self.late.eval()
+        for stages in filter(None, (self.late, self.tuned)):
+            stages.eval()
         return self
+
+    def fine_tune(self):
+        "Give the decoder a trainable copy of the later stages. The tower's own serve the priors as before."
+        if not isinstance(self.late, LateStages):
+            raise RealnessError('only the lite tower can be fine-tuned; use tower_steps=0')
+        self.tuned = self.tuned or deepcopy(self.late)
 
 # %% ../../nbs/226_map_network.ipynb #48685a0e
 def map_features(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from ..answer_words import answer_word
+from ..limits import check_device_name, check_limits, limited
 from .engines import ENGINES
 from .readings import READINGS
 from .scores import SCORES
@@ -92,7 +93,7 @@ class MapRequest:
     variant: str = _choice('auto', VARIANTS)
     # Side of a window in pixels; several sizes are allowed.
     windows: tuple[int, ...] | int | None = _named(None, '--window')
-    stride: int | None = None  # Pixels between windows.
+    stride: int | None = limited(None, least=1)  # Pixels between windows.
     # How the score of a window is computed.
     score: str | None = _choice(None, SCORES)
     # Aggregation of the windows of one size over a pixel: smooth weights a window by the distance of the
@@ -110,7 +111,7 @@ class MapRequest:
     # How the windows are computed.
     engine: str = _choice('exact', ENGINES)
     # Progressive engine: estimated error to stop at, in standard deviations of the map; 0 = the exact map.
-    tolerance: float = 0.02
+    tolerance: float = limited(0.02, least=0)
     # Make a flat map if the description answers "No". Default: that of the variant; only code makes none.
     policy: bool | None = _named(None, '--policy/--no-policy')
     # How CLIP reads the description. Default: that of the variant; only code is published.
@@ -131,7 +132,7 @@ class MapRequest:
     regions: Path | str | None = None
     device: str | None = None  # cuda, mps or cpu. Default: the best available.
     # Windows in one forward pass.
-    batch: int | None = _named(None, '--batch-size')
+    batch: int | None = limited(None, least=1, option='--batch-size')
     fast: bool = False  # Use bfloat16 where the hardware computes it quickly.
     # What computes the windows on a CPU. Default: torch. auto is the fastest exact one that is installed.
     runtime: str | None = _choice(None, RUNTIMES)
@@ -142,6 +143,8 @@ class MapRequest:
         for name in ('bounds', 'against'):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else tuple(value))
+        check_limits(self)
+        check_device_name(self.device)
 
     @property
     def maker(self):

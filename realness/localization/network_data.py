@@ -122,6 +122,11 @@ class Batch(NamedTuple):
     truth: torch.Tensor  # n x 1 x h x w in 0-1
     whole: torch.Tensor  # n: 1 if the view is flawed as a whole
 
+    def to(self, device) -> 'Batch':
+        "The batch on another device."
+        late = self.late and tuple(stage.to(device) for stage in self.late)
+        return Batch(self.early.to(device), late, self.truth.to(device), self.whole.to(device))
+
 # %% ../../nbs/228_network_data.ipynb #55670881
 class _Shard:
     "The files of a shard; features stay on disk."

@@ -57,12 +57,17 @@ class FitSettings:
     "How the network is trained."
 
     decoder_steps: int = 1000  # of the decoder alone
-    tower_steps: int = 0  # of the decoder and the later stages of the tower
+    tower_steps: int = 0  # of the decoder and a copy of the later stages of the tower
     batch: int = 12  # views of a step
     rate: float = 1.5e-3  # highest learning rate of the decoder
-    tower_rate: float = 3e-4  # highest learning rate of the second phase
+    tower_rate: float = 3e-4  # highest learning rate of the second phase; a third of it for the tower
     seed: int = 0
     save_every: float = 120  # seconds between checkpoints
+    device: str | None = None  # cuda or cpu; default: cuda if there is one
+
+    def pick_device(self) -> torch.device:
+        "Where the network is trained."
+        return torch.device(self.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
 
 # %% ../../nbs/229_network_fit.ipynb #f927679c
 def _rate_factor(step, steps):
@@ -75,18 +80,25 @@ class _Phase:
 
     def __init__(self, network, steps, rate, with_tower):
         self.network, self.steps, self.rate, self.with_tower = network.train(), steps, rate, with_tower
-        network.late.requires_grad_(with_tower)
-        groups = [{'params': network.decoder.parameters(), 'share': 1.0}]
-        if with_tower:
-            groups.append({'params': network.late.parameters(), 'share': 0.5})
-        self.optimizer = torch.optim.AdamW(groups, rate, weight_decay=0.02)
+        network.late.requires_grad_(False)
+        groups = [{'params': network.decoder.parameters(), 'share': 1.0, 'weight_decay': 0.02}]
+        if network.tuned:
+            tower = network.tuned.requires_grad_(with_tower).parameters()
+            groups.append({'params': tower, 'share': 1 / 3, 'weight_decay': 0.0})
+        self.optimizer = torch.optim.AdamW(groups, rate)
         self.average = {name: value.clone() for name, value in network.state_dict().items()}
+
+    @property
+    def device(self):
+        "Where the network is."
+        return self.network.scale.mean.device
 
     def step(self, batch, i):
         "One training step on a batch; returns its loss."
         for group in self.optimizer.param_groups:
             group['lr'] = self.rate * group['share'] * _rate_factor(i, self.steps)
-        with torch.autocast('cpu', torch.bfloat16, enabled=not self.with_tower):
+        batch = batch.to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16):
             logits, whole = self.network(batch.early, batch.late)
         loss = network_loss(logits.float(), whole.float(), batch)
         self.optimizer.zero_grad()
@@ -120,7 +132,7 @@ def _load_phase(phase, file):
     "Continue from a checkpoint, if there is one; returns the next step."
     if file is None or not file.is_file():
         return 0
-    state = torch.load(file, map_location='cpu', weights_only=True)
+    state = torch.load(file, map_location=phase.device, weights_only=True)
     phase.network.load_state_dict(state['network'])
     phase.optimizer.load_state_dict(state['optimizer'])
     phase.average = state['average']
@@ -158,18 +170,21 @@ def train_network(
     folder: Path | str | None = None,  # for checkpoints; None = none
     log=print,  # gets one line of text
 ) -> MapNetwork:  # the same one, in evaluation mode
-    "Train the decoder, then the decoder and the later stages of the tower."
+    "Train the decoder, then the decoder and its copy of the later stages of the tower."
     rows = np.random.default_rng(settings.seed).permutation(len(shards))[:200]
     network.scale.fit(shards.batch(rows.tolist()).early)
+    network.to(settings.pick_device())
     phases = [
         ('decoder', settings.decoder_steps, settings.rate),
-        ('tower', settings.tower_steps, settings.tower_rate),
+        ('fine-tuning', settings.tower_steps, settings.tower_rate),
     ]
     for name, steps, rate in phases:
         if steps:
-            phase = _Phase(network, steps, rate, name == 'tower')
+            if name == 'fine-tuning':
+                network.fine_tune()
+            phase = _Phase(network, steps, rate, name == 'fine-tuning')
             _run_phase(phase, shards, settings, Path(folder) / f'{name}.pt' if folder else None, log)
-    return network.eval().requires_grad_(False)
+    return network.cpu().eval().requires_grad_(False)
 
 # %% ../../nbs/229_network_fit.ipynb #15f9fdb8
 def _auroc(scores, truth):

@@ -35,6 +35,8 @@ def _stored_tensors(network, with_tower):
 def _restore_network(tensors, encoder, width):
     "The network from stored tensors."
     network = MapNetwork.from_encoder(encoder, width)
+    if any(name.startswith('tuned.') for name in tensors):
+        network.fine_tune()
     if 'whole_head.landmarks' in tensors:
         network.whole_head = WholeHead(*tensors['whole_head.landmarks'].shape)
     state = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}

@@ -116,7 +116,6 @@ def _training_record(run, train, held_out, encoder):
         'steps': [run.fit.decoder_steps, run.fit.tower_steps],
         'seed': run.seed,
         'encoder': encoder.fingerprint(),
-        'tower_trained': run.fit.tower_steps > 0,
         'sides': list(run.sides),
         'centre': run.centre,
         'trained_on': [[photo.name, 'that of its owner'] for photo in train],
@@ -149,7 +148,7 @@ def fit_network_localizer(
 ) -> NetworkLocalizer:
     "Fit a network localizer; an interrupted run continues from its working folder."
     if run.backbone != 'lite' and run.fit.tower_steps:
-        raise RealnessError(f'{run.backbone}: only the lite tower can be trained; use tower_steps=0')
+        raise RealnessError(f'{run.backbone}: only the lite tower can be fine-tuned; use tower_steps=0')
     Path(run.work).mkdir(parents=True, exist_ok=True)
     train, held_out = source_photographs(photos, run.parts)
     _make_shards(run, train, held_out, _saved_painter(run, train).repaint)
@@ -166,7 +165,7 @@ def fit_network_localizer(
     add_whole_head(localizer, (train, held_out), run)
     for prefix in ('check', 'unseen') if run.without else ('check',):
         shards = Shards(run.work, prefix, network.widths)
-        log(f'{prefix}: {evaluate_network(network, shards, late=run.fit.tower_steps == 0)}')
+        log(f'{prefix}: {evaluate_network(network, shards, late=True)}')
     if out:
         localizer.save(out)
     return localizer

@@ -9,6 +9,7 @@ __all__ = ['BEST', 'RunConfig']
 from dataclasses import dataclass, field, replace
 
 from ..config import RealnessError
+from ..limits import check_limits, limited
 from ..registry import list_names
 from .heads import HEADS
 from .modalities import MODALITIES
@@ -58,16 +59,10 @@ def _check_folds(config):
 
 # %% ../../nbs/116_run_config.ipynb #7852dc83
 def _check_counts(config):
-    "Raise for counts that are out of range."
-    if config.copies < 0 or (config.copies and config.tune):
-        raise RealnessError(
-            f'copies is {config.copies}; it must be 0 or more, and 0 where encoders are fine-tuned'
-        )
-    if config.degraded < 0:
-        raise RealnessError(f'degraded is {config.degraded}; it must be 0 or more')
-    for name in ('epochs', 'batch_size', 'accumulate'):
-        if getattr(config, name) < 1:
-            raise RealnessError(f'{name} is {getattr(config, name)}; it must be at least 1')
+    "Raise for numbers that are out of range."
+    check_limits(config)
+    if config.copies and config.tune:
+        raise RealnessError(f'copies is {config.copies}; it must be 0 where encoders are fine-tuned')
 
 # %% ../../nbs/116_run_config.ipynb #1b7b81cc
 @dataclass
@@ -81,27 +76,28 @@ class RunConfig:
     modality: str = field(default='both', metadata=dict(choices=MODALITIES))
     tune: bool = False  # Fine-tune the encoders (with --head mlp); they are frozen by default.
     freeze: str | None = None  # With --tune: keep one encoder frozen, image or text.
-    seed: int = 0  # Random seed.
+    seed: int = limited(0, least=0)  # Random seed.
     # Folds of a cross-validation on the training images; 0 for none. Its held-out predictions also give
     # the calibration, so that predictions differ slightly from those of a run without it.
     cv: int = 0
     # Repeats of the cross-validation. With 2 or more the coverage of the intervals is measured as well.
     repeats: int = 1
-    epochs: int = 20  # With --head mlp: maximum number of epochs.
-    patience: int | None = None  # With --head mlp: stop after this many epochs without improvement.
-    lr: float = 1e-4  # With --head mlp: learning rate of AdamW.
-    batch_size: int = 16  # With --head mlp: images per batch.
-    accumulate: int = 1  # With --tune: batches per step of the optimiser.
+    epochs: int = limited(20, least=1)  # With --head mlp: maximum number of epochs.
+    # With --head mlp: stop after this many epochs without improvement.
+    patience: int | None = limited(None, least=1)
+    lr: float = limited(1e-4, above=0)  # With --head mlp: learning rate of AdamW.
+    batch_size: int = limited(16, least=1)  # With --head mlp: images per batch.
+    accumulate: int = limited(1, least=1)  # With --tune: batches per step of the optimiser.
     # With --head mlp: share of the training images that is set aside to choose the epoch.
-    val_share: float = field(default=0.2, metadata=dict(option=False))
+    val_share: float = limited(0.2, above=0, below=1, option=False)
     # Pixel normalisation: weights (mean and sd of the encoder) or none (as published).
     normalize: str = 'weights'
     pooling: str | None = None  # Pooling for a text encoder that defines none: mean, cls or pooler.
     # Number of re-encoded copies of each training image to train on as well (with frozen encoders).
-    copies: int = 0
+    copies: int = limited(0, least=0)
     # Number of training images of which a degraded copy is made, for the expert of the image-only head on
     # images unlike the training images (with frozen encoders); 0 for no expert.
-    degraded: int = 120
+    degraded: int = limited(120, least=0)
     # What computes frozen encoders on a CPU. Default: torch. auto is the fastest exact one that is installed.
     runtime: str | None = field(default=None, metadata=dict(choices=RUNTIMES))
     # Column, such as prompt, whose values stay together in all folds; none for no groups.
