@@ -136,7 +136,12 @@ def add_whole_head(
     localizer.network.whole_head = train_whole_head(
         features, pixels, settings, run.seed, Path(run.work) / 'whole.pt'
     )
-    localizer.about['whole'] = {'kinds': settings.kinds(), 'without': list(settings.without)}
+    localizer.about['whole'] = {
+        'kinds': settings.kinds(),
+        'without': list(settings.without),
+        'crops': settings.crops,
+        'false_alarms': settings.false_alarms,
+    }
 
 # %% ../../nbs/233_network_run.ipynb #6f4e21bc
 def fit_network_localizer(
