@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['measure_levels', 'measure_limits', 'describe_images', 'replace_in_test', 'experiment', 'answer_word_table',
-           'analyse_demo', 'localizer_line', 'compare_localizers', 'run', 'main']
+           'analyse_demo', 'localizer_line', 'measure_localizer', 'compare_localizers', 'run', 'main']
 
 # %% ../../nbs/experiments/635_fallback_descriptions.ipynb #63de19b6
+import json
 import sys
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pandas as pd
 from ..answer_words import answer_word
 from ..bootstrap import mean_interval
 from ..cache import VectorCache
-from ..config import track
+from ..config import atomic_write, track
 from ..demo import demo_data
 from ..describe.fallback import Fallback, find_limits
 from ..describe.run import describe
@@ -156,37 +157,43 @@ def analyse_demo(
 
 # %% ../../nbs/experiments/635_fallback_descriptions.ipynb #37c10a2e
 def localizer_line(
-    train: pd.DataFrame,  # of `analyse_demo`, for the limits
-    test: pd.DataFrame,
+    analysed: pd.DataFrame,  # of `analyse_demo`
+    limits: tuple,  # of the answer words
 ) -> dict:
-    "Measures of one localizer, with 95 % bootstrap intervals over the test images."
-    limits = find_limits(train.level, train.photograph > 0)
-    flawed, photos = test[test.photograph < 1], test[test.photograph > 0]
+    "Measures of one localizer, with 95 % bootstrap intervals over images."
+    flawed, photos = analysed[analysed.photograph < 1], analysed[analysed.photograph > 0]
     above = [(photos.level < level).mean() + 0.5 * (photos.level == level).mean() for level in flawed.level]
     found = {'level': above, 'place': flawed.place, 'kind': flawed.kind, 'flawed': flawed.level >= limits[0]}
     found['natural'] = photos.level < limits[0]
-    line = {'n': len(test), 'limits': f'{limits[0]:.2f}, {limits[1]:.2f}'}
+    line = {'n': len(analysed), 'limits': f'{limits[0]:.2f}, {limits[1]:.2f}'}
     for name, values in found.items():
-        line |= dict(
-            zip(
-                (name, f'{name}_lo', f'{name}_hi'), mean_interval(pd.Series(values, dtype=float)), strict=True
-            )
-        )
+        interval = mean_interval(pd.Series(values, dtype=float))
+        line |= dict(zip((name, f'{name}_lo', f'{name}_hi'), interval, strict=True))
     return line
 
 # %% ../../nbs/experiments/635_fallback_descriptions.ipynb #9e495995
-def compare_localizers(out: Path, names: tuple = ('cells', 'network')) -> pd.DataFrame:
-    "Compare localizers for the fallback on the demo data."
-    lines = []
-    for name in names:
-        describer = Fallback(localizer=name)
-        train, test = (
-            analyse_demo(demo_data() / split, describer, step) for split, step in (('train', 2), ('test', 1))
-        )
-        lines.append({'localizer': name} | localizer_line(train, test))
+def measure_localizer(
+    name: str,  # of a localizer in the package
+    parts: Path,  # folder; the result is stored there and read if it exists
+) -> dict:  # see `localizer_line`
+    "Measure the fallback with a localizer on the demo data."
+    describer = Fallback(localizer=name)
+    file = parts / f'fallback-{name}-{describer.localizer.fingerprint()[:8]}.json'
+    if not file.is_file():
+        limits = measure_limits(load_lab(demo_data())[0][::2], describer)
+        line = localizer_line(analyse_demo(demo_data() / 'test', describer), limits)
+        parts.mkdir(parents=True, exist_ok=True)
+        with atomic_write(file) as partial:
+            partial.write_text(json.dumps(line))
+    return json.loads(file.read_text())
+
+
+def compare_localizers(out: Path) -> pd.DataFrame:
+    "Compare the localizers of the package for the fallback; a run that was stopped continues."
+    names = ('cells', 'network')
+    table = pd.DataFrame([{'localizer': name} | measure_localizer(name, out / 'parts') for name in names])
     command = 'python -m realness.experiments.fallback_descriptions --localizers FOLDER'
-    table = pd.DataFrame(lines).assign(seed=0, folds=0, command=command)
-    write_results(table, out / 'fallback_localizers.csv')
+    write_results(table.assign(seed=0, folds=0, command=command), out / 'fallback_localizers.csv')
     return table
 
 # %% ../../nbs/experiments/635_fallback_descriptions.ipynb #e0b4536d
