@@ -8,12 +8,13 @@ __all__ = ['RAISE', 'RAISE_TRAIN', 'DatasetInfo', 'table_digest', 'dataset_info'
 # %% ../nbs/032_datasets.ipynb #5b34617b
 import hashlib
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from .config import RealnessError
+from .entries import read_entries
 
 # %% ../nbs/032_datasets.ipynb #1541974f
 @dataclass
@@ -23,8 +24,8 @@ class DatasetInfo:
     name: str = ''  # shown in tables and model cards
     licence: str = ''  # empty: unknown, and nothing trained on the data can be published
     # {'mean': …, 'sd': …} with MOS on 0-100 = mean + sd * MOS; empty: unknown
-    mos_scale: dict = field(default_factory=dict)
-    mos_range: list = field(default_factory=list)  # lowest and highest possible MOS; empty: unknown
+    mos_scale: dict[str, float] = field(default_factory=dict)
+    mos_range: list[float] = field(default_factory=list)  # lowest and highest possible MOS; empty: unknown
     human: bool | None = None  # True if people gave the scores; None: unknown
     note: str = ''  # one line of explanation
     # column of the tables that names the source of an image; its values stay together in all folds
@@ -53,13 +54,12 @@ def table_digest(
 
 # %% ../nbs/032_datasets.ipynb #60f54b72
 def _read_info(path: Path) -> DatasetInfo:
-    "The facts in a `dataset.json`; other entries are ignored. Raises `RealnessError` if it is not JSON."
+    "The facts in a `dataset.json`; other entries are ignored. Raises `RealnessError` for wrong ones."
     try:
         entries = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as error:
         raise RealnessError(f'{path}: is not JSON ({error}); correct it, or remove it') from None
-    known = [f.name for f in fields(DatasetInfo)]
-    return DatasetInfo(**{name: entries[name] for name in known if name in entries})
+    return read_entries(entries, DatasetInfo, path, 'correct it, or remove it')
 
 # %% ../nbs/032_datasets.ipynb #b14032de
 def dataset_info(

@@ -17,10 +17,11 @@ from .cli.reference import PROGRAM, command_name, page_stem
 def plain_code(
     markdown: str,
 ) -> str:
-    "Remove the backticks inside the code blocks of a Markdown text."
+    "Remove backticks and remarks for checkers inside the code blocks of a Markdown text."
 
     def plain(match):
-        return match[1] + match[2].replace('`', '') + match[3]
+        code = re.sub(r' *# noqa: \w+', '', match[2])
+        return match[1] + code.replace('`', '') + match[3]
 
     return re.sub(r'^(```\w+\n)(.*?)(^```)', plain, markdown, flags=re.M | re.S)
 

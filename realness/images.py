@@ -8,9 +8,11 @@ __all__ = ['MAX_PIXELS', 'IMAGE_SUFFIXES', 'ImageError', 'to_rgb', 'no_warnings'
 
 # %% ../nbs/015_images.ipynb #fabe88a9
 import base64
+import errno
 import hashlib
 import io
 import os
+import stat
 import threading
 import warnings
 from contextlib import contextmanager
@@ -295,6 +297,8 @@ def file_digest(
 ) -> str:  # 32 hexadecimal digits
     "The BLAKE2b-128 digest of a file's bytes."
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a named pipe would be waited for without end
+            raise OSError(errno.EINVAL, 'is not a regular file', str(path))
         with open(path, 'rb') as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
     except OSError:

@@ -621,6 +621,25 @@ def test_errors_are_one_line_and_code_2(cli, trained, tmp_path, arguments, messa
     assert not (tmp_path / 'r').exists()
 
 
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda config: [], 'is not a mapping'),
+        (lambda config: {key: value for key, value in config.items() if key != 'heads'}, 'is missing: heads'),
+        (lambda config: config | dict(metrics='good'), 'expected a mapping, got text in metrics'),
+        (lambda config: config | dict(hidden=['wide']), 'expected a whole number, got text in hidden'),
+    ],
+)
+def test_a_damaged_config_names_the_entry(cli, trained, tmp_path, change, message):
+    run = shutil.copytree(trained.run, tmp_path / 'run')
+    config = json.loads((run / 'config.json').read_text())
+    (run / 'config.json').write_text(json.dumps(change(config)))
+    result = cli('predict', run, trained.data / 'test/images/f1.png')
+    assert result.code == 2
+    assert message in result.err
+    assert len(result.err.splitlines()) == 1
+
+
 def test_an_unexpected_error_is_one_line(cli, trained, tmp_path):
     """`--debug` adds the traceback."""
     (tmp_path / 'broken.py').write_text(

@@ -5,10 +5,12 @@ The tests of JupyterLab share one Chromium and one notebook. Each begins with th
 
 import importlib.util
 import json
+import os
 import re
 import signal
 import sys
 import time
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,9 @@ from browser import (
     jupyter_env,
     jupyterlab,
     opened,
+    page,  # noqa: F401, a fixture
     run_notebook,
+    serious_problems,
     served,
 )
 from PIL import Image
@@ -226,6 +230,48 @@ class ExplorerPage:
         self.page.wait_for_timeout(300)
 
 
+# ---- thumbnails, without a kernel
+
+GRID_PAGE = """<div class="rl-app"><div id="grid"></div></div><script>
+const listeners = {};
+const page = (number) => Array.from({ length: 24 }, (_, i) => ({ id: 24 * number + i, name: `f${i}.png` }));
+const state = { items: page(0), selected: 0, page: 0, per_page: 24, total: 4800 };
+const notify = (name) => (listeners[`change:${name}`] || []).forEach((listener) => listener());
+const model = {
+  get: (name) => state[name],
+  set(name, value) {
+    state[name] = value;
+    notify(name);
+    if (name === 'page') setTimeout(() => { state.items = page(value); notify('items'); }, 50);
+  },
+  on: (events, listener) => events.split(' ').forEach((event) => (listeners[event] ??= []).push(listener)),
+  save_changes() {},
+};
+SCRIPT
+render({ model, el: document.getElementById('grid') });
+</script>"""
+
+
+def test_pages_of_thumbnails(page, tmp_path):
+    "The arrow keys lead from one page to the next and back; a page can be chosen by its number."
+    script = (files('realness.explorer') / 'static' / 'thumbnail_grid.js').read_text(encoding='utf-8')
+    file = tmp_path / 'grid.html'
+    file.write_text(GRID_PAGE.replace('SCRIPT', script.replace('export default { render };', '')), 'utf-8')
+    page.goto(file.as_uri())
+    focused = page.locator('.rl-thumbnail:focus')
+    page.locator('.rl-thumbnail').last.focus()
+    for key, expected in (('ArrowRight', '24'), ('ArrowLeft', '23'), ('PageDown', '24')):
+        page.keyboard.press(key)
+        page.locator(f'.rl-thumbnail:focus[data-id="{expected}"]').wait_for()
+        assert focused.get_attribute('aria-selected') == 'true'
+    number = page.get_by_label('page')
+    number.fill('999')
+    number.press('Enter')
+    page.get_by_text('4777–4800 of 4800').wait_for()
+    assert number.input_value() == '200'
+    assert page.faults == []
+
+
 # ---- JupyterLab
 
 
@@ -357,11 +403,12 @@ def test_findings_are_exported(lab, data):
 
 
 def test_box_stays_when_pointer_leaves(lab):
-    "The mean of a box is shown until the box is removed."
+    "The mean of a box is shown until the box is removed, also while the pointer is elsewhere on the image."
     lab.draw_box((0.2, 0.2), (0.6, 0.7))
     lab.wait_for_text(re.compile('^Box '))
     lab.hover(0.9, 0.9)
-    lab.wait_for_text('Under the pointer')
+    lab.page.locator('.rl-tooltip').filter(has_text=re.compile(r'^-?\d')).wait_for()
+    lab.wait_for_text(re.compile('^Box '))
     lab.page.mouse.move(5, 5)
     lab.wait_for_text(re.compile('^Box '))
 
@@ -467,6 +514,47 @@ def is_running(pid):
         return False
 
 
+def saved_notes(explorer):
+    "The notes of the findings on the page, the first one awaited."
+    explorer.findings.first.wait_for()
+    return [row.locator('td').last.inner_text() for row in explorer.findings.all()]
+
+
+def use_state_of_address(explorer):
+    "The address holds image, variant and text; a reload shows them again, and the saved findings."
+    page = explorer.page
+    page.locator('.rl-thumbnail').nth(1).click()
+    page.wait_for_url(re.compile(r'b\.png.*text=The'))
+    explorer.set_variant('learned')
+    page.wait_for_url(re.compile('variant=learned'))
+    explorer.wait_for_maps()
+    explorer.draw_box((0.2, 0.2), (0.6, 0.7))
+    explorer.wait_for_text(re.compile('^Box '))
+    page.get_by_placeholder('Note (optional)').fill('a square')
+    page.get_by_placeholder('Note (optional)').press('Tab')
+    explorer.save_finding.click()
+    assert saved_notes(explorer) == ['a square']
+    page.reload()
+    page.locator('.rl-facts').filter(has_text='b.png').wait_for()
+    explorer.status.filter(has_text='learned').wait_for()
+    assert 'variant=learned' in page.url
+    assert saved_notes(explorer) == ['a square']
+    assert page.title() == 'b.png – Heatmap explorer'
+
+
+def restore_after_crash(explorer, server):
+    "When the kernel stops, the page says so and blocks its controls; then it is loaded again with its state."
+    page = explorer.page
+    for pid in descendants(server):
+        if 'ipykernel' in Path(f'/proc/{pid}/cmdline').read_text():
+            os.kill(pid, signal.SIGKILL)
+    page.get_by_role('alert').filter(has_text='connection to the explorer is lost').wait_for()
+    assert page.locator('.rl-app > [inert]').count() > 3
+    page.get_by_role('alert').filter(has_text='connection').wait_for(state='hidden')
+    page.locator('.rl-facts').filter(has_text='b.png').wait_for()
+    explorer.status.filter(has_text='learned').wait_for()
+
+
 def test_app(browser, data, tmp_path):
     "`realness explore` serves a folder on this machine only, and leaves no process behind."
     port = free_port()
@@ -486,6 +574,9 @@ def test_app(browser, data, tmp_path):
             explorer.drag_slider('Contrast', 60)
             explorer.wait_for_change(with_description)
             assert 'http' not in page.locator('.rl-app').inner_text()
+            assert serious_problems(page) == []
+            use_state_of_address(explorer)
+            restore_after_crash(explorer, app.pid)
             assert page.outside == []
             assert page.faults == []
         log = (tmp_path / 'log').read_text()

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import pytest
-from browser import browser  # noqa: F401
+from browser import browser, serious_problems  # noqa: F401
 from system import Job, environment, write_split, write_table
 
 # a page that does not escape these texts would run them
@@ -141,6 +141,11 @@ def test_in_a_browser(hostile, browser, width):
         assert page.locator(link.get_attribute('href')).is_visible()
     assert page.locator('figure.card img').count() == 6
     assert page.get_by_text(DESCRIPTION).count() >= 1
+
+    assert serious_problems(page) == []
+    page.set_viewport_size({'width': 390, 'height': 800})
+    assert serious_problems(page) == []
+    messages.clear()
 
     script = 'Object.assign(document.createElement("script"), {textContent: "alert(9)"})'
     page.evaluate(f'document.body.append({script})')

@@ -29,11 +29,39 @@ def make_console(
 
 # %% ../../nbs/540_cli_output.ipynb #76b71f11
 def _format_cell(value):
-    return f'{value:.3f}' if isinstance(value, float) else str(value)
+    return f'{round(value, 3) + 0.0:.3f}' if isinstance(value, float) else str(value)  # no negative zero
 
 
 def _is_text(column):
     return column.dtype == object or column.dtype.kind in 'OUT'
+
+# %% ../../nbs/540_cli_output.ipynb #4d6642c1
+def _new_table(df, title):
+    "A rich table of a frame."
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify='left')
+    for name in df.columns:
+        justify = 'left' if _is_text(df[name]) else 'right'
+        is_word = not any(' ' in _format_cell(value) for value in df[name])  # such as a path: never broken
+        label = '' if name == 'index' else str(name)
+        table.add_column(label, justify=justify, overflow='fold', no_wrap=is_word)
+    for row in df.itertuples(index=False):
+        table.add_row(*[Text(_format_cell(value)) for value in row])
+    return table
+
+# %% ../../nbs/540_cli_output.ipynb #407549b0
+def _print_rows(df, title, console):
+    "Print each row of a frame as lines."
+    if title:
+        console.print(title, style='italic', markup=False)
+    width = max(len(str(name)) for name in df.columns)
+    for row in df.itertuples(index=False):
+        for name, value in zip(df.columns, row, strict=True):
+            label = '' if name == 'index' else str(name)
+            console.print(f'{label:<{width}}  {_format_cell(value)}', markup=False, soft_wrap=True)
+        console.print()
 
 # %% ../../nbs/540_cli_output.ipynb #6b493e8b
 def print_table(
@@ -41,18 +69,16 @@ def print_table(
     title: str | None = None,
     show_index: bool = False,  # print the index as the first column
 ):
-    "Print a data frame as a table."
-    from rich.table import Table
-    from rich.text import Text
+    "Print a data frame as a table, or its rows as lines if the terminal is too narrow for its words."
+    from rich.measure import Measurement
 
     df = df.reset_index() if show_index else df
-    table = Table(title=title, title_justify='left')
-    for name in df.columns:
-        justify = 'left' if _is_text(df[name]) else 'right'
-        table.add_column('' if name == 'index' else str(name), justify=justify, overflow='fold')
-    for row in df.itertuples(index=False):
-        table.add_row(*[Text(_format_cell(value)) for value in row])
-    make_console().print(table)
+    console = make_console()
+    table = _new_table(df, title)
+    if Measurement.get(console, console.options.update(max_width=10_000), table).minimum > console.width:
+        _print_rows(df, title, console)
+    else:
+        console.print(table)
 
 # %% ../../nbs/540_cli_output.ipynb #72e3cde0
 def print_json(value):

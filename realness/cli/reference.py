@@ -7,6 +7,7 @@ __all__ = ['PROGRAM', 'ARGUMENTS', 'OPTIONS', 'find_commands', 'escape_markdown'
            'command_name']
 
 # %% ../../nbs/592_cli_reference.ipynb #1a6eeb63
+import inspect
 import re
 from typing import Any
 
@@ -107,16 +108,27 @@ def all_pages() -> dict:  # stem of the file -> Markdown
     parts = ['---\ntitle: Commands\n---', f'> {program[0]}', *program[1:], '\n'.join(lines)]
     return pages | {'index': '\n\n'.join(parts) + '\n'}
 
+# %% ../../nbs/592_cli_reference.ipynb #9412bbef
+def _reads_command_line(function) -> bool:
+    "Whether the parameters of a function are options or arguments of a command."
+    if not callable(function) or isinstance(function, type):
+        return False
+    annotations = [parameter.annotation for parameter in inspect.signature(function).parameters.values()]
+    metadata = [value for annotation in annotations for value in getattr(annotation, '__metadata__', ())]
+    return any(isinstance(value, typer.models.ParameterInfo) for value in metadata)
+
 # %% ../../nbs/592_cli_reference.ipynb #3766f228
 def command_name(
     function,
 ) -> str | None:  # as it is typed, without the program
     "The name of the command that a function implements; None for another function."
+    if not _reads_command_line(function):
+        return None
     for entry in app.registered_commands:
-        if entry.callback is function:
+        if entry.callback.__name__ == function.__name__:
             return entry.name or function.__name__
     for group in app.registered_groups:
         for entry in group.typer_instance.registered_commands:
-            if entry.callback is function:
+            if entry.callback.__name__ == function.__name__:
                 return f'{group.name} {entry.name}'
     return None

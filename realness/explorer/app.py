@@ -7,6 +7,7 @@ __all__ = ['TYPING_PAUSE', 'ExplorerLayout', 'MapLoader', 'BackgroundWidget', 'H
 
 # %% ../../nbs/530_explorer.ipynb #b1ec896c
 import functools
+import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from .image_browser import ImageBrowser
 from .inspector import Inspector
 from .map_pane import MapControls, MapPane
 from .markup import error_html, escape, facts_html, is_final, title_html, warning_html
+from .widgets import ExplorerPage
 from ..localization.heatmap_object import Heatmap
 
 # %% ../../nbs/530_explorer.ipynb #49c1d94a
@@ -48,7 +50,7 @@ class ExplorerLayout:
             description='Compare',
             icon='columns',
             tooltip='Two descriptions, models or variants side by side',
-            layout=W.Layout(width='auto'),
+            layout=W.Layout(width='auto', flex='none'),
         )
         self.header = W.HBox(
             [self.title, self.compare],
@@ -204,6 +206,12 @@ class BackgroundWidget(W.VBox):
             queue.close()
         super().close()
 
+# %% ../../nbs/530_explorer.ipynb #7a700892
+def _store_folder(out, source) -> Path:
+    "Return the folder in which the app stores the findings about the images of a source."
+    digest = hashlib.sha256(str(Path(str(source)).absolute()).encode()).hexdigest()[:8]
+    return Path(out).expanduser() / f'.stored-{digest}'
+
 # %% ../../nbs/530_explorer.ipynb #56551ea7
 TYPING_PAUSE = 0.12  # seconds
 
@@ -234,6 +242,7 @@ class HeatmapExplorer(BackgroundWidget):
         device: str | None = None,
         localizer=None,  # of the learned variant: a folder; None for the one in the package
         regions=None,  # of the variants pointed and fused: a COCO file or a table; see `MapRequest`
+        app: bool = False,  # the explorer is the whole page: its address holds the state, findings are saved
     ):
         super().__init__(('maps', 'locations', 'scores'), TYPING_PAUSE)
         self.collection = None
@@ -244,8 +253,11 @@ class HeatmapExplorer(BackgroundWidget):
         self.panes[1].active = False
         self.browser = ImageBrowser(self.queues['locations'], per, self.show_error)
         self.inspector = Inspector(self.panes, self.queues['locations'], self._on_marks, self.show_error)
-        self.findings_panel = FindingsPanel(out, self.save_finding, self.show_error)
+        self.findings_panel = FindingsPanel(
+            out, self.save_finding, self.show_error, _store_folder(out, folder_or_df) if app else None
+        )
         panels = [self.controls.map_options, self.controls.display, self.inspector]
+        self.page = ExplorerPage(app=app)
         self.layout_parts = ExplorerLayout(self.browser, self.panes, panels)
         self._loader = MapLoader(self.queues['maps'], self.inbox.post, self._on_map, self.show_error)
         self._arrange()
@@ -320,7 +332,7 @@ class HeatmapExplorer(BackgroundWidget):
     def _arrange(self):
         "Place the rows of the explorer below each other."
         parts = self.layout_parts
-        self.children = [parts.header, self.message, parts.body, parts.below, self.findings_panel]
+        self.children = [self.page, parts.header, self.message, parts.body, parts.below, self.findings_panel]
         self.layout.grid_gap = '8px'
         self.add_class('rl-app')
 
@@ -338,6 +350,7 @@ class HeatmapExplorer(BackgroundWidget):
             control.observe(self._load_maps, 'value')
         self.compare.observe(self._on_compare, 'value')
         self.browser.grid.observe(self._on_select, 'selected')
+        self.page.on_msg(self._on_page_message)
 
     @report_errors
     def _open(self, source, run, options):
@@ -353,9 +366,18 @@ class HeatmapExplorer(BackgroundWidget):
             self.warning = warning_html(self.collection.notes)
             self.clear_error()
         self.browser.show_collection(self.collection)
+        self._restore_findings()
         self.select_image(self.browser.listed[0])
         if run is not None:
             self._start_predictions()
+
+    def _restore_findings(self):
+        "Show the findings of earlier sessions; a damaged one is a warning."
+        try:
+            self.findings_panel.restore()
+        except RealnessError as error:
+            self.warning = warning_html([*self.collection.notes, str(error)])
+            self.clear_error()
 
     def _start_predictions(self):
         job = _predict_all(self.collection, self._is_busy)
@@ -405,7 +427,36 @@ class HeatmapExplorer(BackgroundWidget):
             return
         request = pane.request(self.controls)
         pane.disable_unused_inputs(request)
+        self._show_state()
         self._loader.load(pane, self.collection, self.selected, request)
+
+    def _show_state(self):
+        "Disable the controls without an effect, and store the state in the address of the page."
+        active = [pane for pane in self.panes if pane.active]
+        self.controls.disable_unused([pane.request(self.controls) for pane in active])
+        row = self.collection.row(self.selected)
+        state = {'image': row['name'], 'variant': self.panes[0].variant.value}
+        if self.panes[0].description.value != row.description:
+            state['text'] = self.panes[0].description.value
+        self.page.state = state
+
+    def restore(
+        self,
+        state: dict,  # image, and perhaps variant and text
+    ):
+        "Show the image, the variant and the description of a state. Returns the explorer."
+        pane = self.panes[0]
+        if state.get('variant') in pane.variant.options:
+            pane.variant.value = state['variant']
+        self.select_image(str(state['image']))
+        if 'text' in state:
+            pane.description.value = str(state['text'])
+        return self
+
+    @report_errors
+    def _on_page_message(self, page, content, buffers):
+        if content.get('kind') == 'restore' and self.collection is not None:
+            self.restore(content['state'])
 
     def _on_map(self, pane, heatmap):
         "Update the panel after a stage of a map; `heatmap` is None if the map could not be made."

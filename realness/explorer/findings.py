@@ -6,16 +6,21 @@
 __all__ = ['FINDING_COLUMNS', 'Findings']
 
 # %% ../../nbs/522_explorer_findings.ipynb #eb6d371f
+import io
+import json
 import math
 import textwrap
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import PIL.Image
 
 from ..config import RealnessError, atomic_write
 from ..figures import add_caption, new_figure, save_figure, style
 from ..localization.heatmap_object import Heatmap
-from ..map_figures import draw_overlay
+from ..map_figures import add_colour_bar, draw_overlay
 from ..map_style import MapStyle
 
 # %% ../../nbs/522_explorer_findings.ipynb #583a3349
@@ -80,7 +85,8 @@ def _draw_box(ax, box):
 def _caption(number, row) -> str:
     "Return the caption of a finding: its scores, and the note, clause or description in two lines."
     name = Path(row['picture']).name
-    scores = f'{number}. {name}: {row["mean"]:.2f} in the box, {row["picture_mean"]:.2f} in the image'
+    inside, everywhere = (f'{round(row[column], 2) + 0.0:.2f}' for column in ('mean', 'picture_mean'))
+    scores = f'{number}. {name}: {inside} in the box, {everywhere} in the image'
     words = row['note'] or row['nearest_clause'] or row['sentence']
     lines = textwrap.wrap(scores, 48, max_lines=1, placeholder='…')
     lines += textwrap.wrap(words, 48, max_lines=2, placeholder='…')
@@ -93,19 +99,57 @@ def _new_panels(heatmaps, max_columns):
     columns = min(max_columns, count)
     lines = math.ceil(count / columns)
     aspect = min(1.5, max(heatmap.height / heatmap.width for heatmap in heatmaps))
-    figure, axes = new_figure(2.6 * columns, lines * (2.5 * aspect + 0.6), lines, columns, squeeze=False)
+    figure, axes = new_figure(2.6 * columns, lines * (2.5 * aspect + 1.0), lines, columns, squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
     return figure, axes.flat[:count]
 
+# %% ../../nbs/522_explorer_findings.ipynb #b3f2a33b
+_MAP_FIELDS = ('quantity', 'direction', 'lo', 'hi', 'variant', 'text', 'model', 'cmap', 'scale', 'source')
+
+
+def _store_finding(path: Path, row: dict, heatmap: Heatmap, map_style: MapStyle | None):
+    "Write a finding to an npz file."
+    facts = {name: getattr(heatmap, name) for name in _MAP_FIELDS}
+    looks = None if map_style is None else asdict(map_style)
+    arrays = {'array': heatmap.array}
+    if heatmap.image is not None:
+        file = io.BytesIO()
+        heatmap.image.convert('RGB').save(file, 'JPEG', quality=90)
+        arrays['jpeg'] = np.frombuffer(file.getvalue(), np.uint8)
+    text = json.dumps({'row': row, 'map': facts, 'style': looks}, default=float)
+    with atomic_write(path) as tmp, open(tmp, 'wb') as file:
+        np.savez_compressed(file, text=np.array(text), **arrays)
+
+# %% ../../nbs/522_explorer_findings.ipynb #5f101398
+def _read_finding(path: Path) -> tuple:
+    "Read a stored finding: row, map and style. Raises `RealnessError` if the file is damaged."
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            facts = json.loads(str(stored['text']))
+            image = PIL.Image.open(io.BytesIO(stored['jpeg'].tobytes())) if 'jpeg' in stored else None
+            heatmap = Heatmap(stored['array'], **facts['map'], image=image)
+    except (OSError, ValueError, KeyError) as error:
+        raise RealnessError(f'{path}: is not a stored finding ({error}); delete the file') from error
+    return facts['row'], heatmap, None if facts['style'] is None else MapStyle(**facts['style'])
+
 # %% ../../nbs/522_explorer_findings.ipynb #30ba8f30
 class Findings:
-    "Saved boxes of maps, with their descriptions and notes."
+    """Saved boxes of maps, with their descriptions and notes.
 
-    def __init__(self):
+    Raises `RealnessError` if a stored finding is damaged.
+    """
+
+    def __init__(
+        self,
+        store: Path | None = None,  # folder in which findings are stored at once; those in it are read
+    ):
         self.rows = []  # dicts with `FINDING_COLUMNS`
+        self.store = store
         self._maps = []
         self._styles = []
+        for path in sorted(store.glob('*.npz')) if store else ():
+            self._append(*_read_finding(path))
 
     def __len__(self):
         return len(self.rows)
@@ -121,13 +165,25 @@ class Findings:
         facts = _describe_box(heatmap, box) | _describe_map(heatmap)
         facts |= {'nearest_clause': '', 'note': '', 'mos': math.nan, 'predicted': math.nan} | columns
         row = {column: facts[column] for column in FINDING_COLUMNS}
+        self._append(row, heatmap, map_style)
+        if self.store:
+            _store_finding(self._stored_file, row, heatmap, map_style)
+        return row
+
+    def _append(self, row, heatmap, map_style):
         self.rows.append(row)
         self._maps.append(heatmap)
         self._styles.append(map_style)
-        return row
+
+    @property
+    def _stored_file(self) -> Path:
+        "The file of the last finding."
+        return self.store / f'{len(self.rows):04}.npz'
 
     def remove_last(self):
         "Remove the finding that was saved last."
+        if self.store:
+            self._stored_file.unlink(missing_ok=True)
         for values in (self.rows, self._maps, self._styles):
             values.pop()
 
@@ -145,6 +201,8 @@ class Findings:
             for number, (ax, row, heatmap, map_style) in enumerate(findings, 1):
                 draw_overlay(ax, heatmap, map_style)
                 _draw_box(ax, (row['x'], row['y'], row['w'], row['h']))
+                colours = map_style.cmap if map_style else None
+                add_colour_bar(figure, heatmap, colours or heatmap.cmap, width=2.6, ax=ax, location='top')
                 add_caption(ax, _caption(number, row))
         return figure
 

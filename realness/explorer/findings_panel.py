@@ -11,9 +11,10 @@ from pathlib import Path
 
 import ipywidgets as W
 
+from ..config import RealnessError
 from .events import report_errors
 from .findings import Findings
-from .markup import escape, findings_html
+from .markup import error_html, escape, findings_html
 from ..images import data_uri
 
 # %% ../../nbs/528_explorer_findings_panel.ipynb #5a1b7cfa
@@ -42,8 +43,10 @@ class FindingsPanel(W.VBox):
         folder,  # findings are exported to it
         on_save: Callable,  # called with the note when the user saves a finding
         show_error: Callable,  # called with an exception
+        store: Path | None = None,  # of the findings, see `Findings`
     ):
         self.findings = Findings()
+        self.store = store
         self.on_save = on_save
         self.show_error = show_error
         self.note = W.Text(placeholder='Note (optional)', layout=W.Layout(flex='1 1 160px', width='auto'))
@@ -84,6 +87,11 @@ class FindingsPanel(W.VBox):
         self.remove.disabled = len(self.findings) == 0
         self.export.disabled = len(self.findings) == 0
 
+    def restore(self):
+        "Read the findings of earlier sessions. Raises `RealnessError` if one is damaged."
+        self.findings = Findings(self.store)
+        self.refresh()
+
     @report_errors
     def _on_save(self, button):
         self.on_save(self.note.value.strip())
@@ -96,5 +104,9 @@ class FindingsPanel(W.VBox):
 
     @report_errors
     def _on_export(self, button):
-        paths = self.findings.save(self.folder.value.strip() or '.')
-        self.message.value = _export_message(*paths)
+        try:
+            paths = self.findings.save(self.folder.value.strip() or '.')
+        except RealnessError as error:
+            self.message.value = error_html(str(error))  # beside the button, and not at the top of the page
+        else:
+            self.message.value = _export_message(*paths)

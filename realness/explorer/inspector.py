@@ -8,6 +8,7 @@ __all__ = ['Inspector']
 # %% ../../nbs/527_explorer_inspector.ipynb #fd243fdd
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 
 import ipywidgets as W
 
@@ -16,14 +17,14 @@ from .collection import ImageCollection
 from .events import report_errors
 from .locations import LocationInfo
 from .map_pane import MapPane
-from .markup import HINT, box_html, location_html
+from .markup import HINT, box_html, location_html, waiting_html
 
 # %% ../../nbs/527_explorer_inspector.ipynb #0ad57e6c
-def _clip_box(box, heatmap) -> tuple:
-    "Return the part of a box that lies inside a map, at least one pixel."
+def _clip_box(box, size) -> tuple:
+    "Return the part of a box that lies inside an image of a size (width, height), at least one pixel."
     x, y, width, height = box
-    width = max(1, min(width, heatmap.width - x))
-    height = max(1, min(height, heatmap.height - y))
+    width = max(1, min(width, size[0] - x))
+    height = max(1, min(height, size[1] - y))
     return x, y, width, height
 
 # %% ../../nbs/527_explorer_inspector.ipynb #125abbfa
@@ -43,6 +44,7 @@ class Inspector(W.VBox):
         self.show_error = show_error
         self.collection = None
         self.image = None  # its row number
+        self.awaited = None  # (pane, x, y): a click before there was a map
         self.detail = W.HTML(HINT)
         super().__init__([self.detail], layout=W.Layout(flex='1 1 230px'))
         self.add_class('rl-panel')
@@ -59,6 +61,18 @@ class Inspector(W.VBox):
         "The panes on the screen that have a map with a box or a pinned location."
         return [pane for pane in self.maps if pane.box or pane.location]
 
+    @property
+    def image_size(self) -> tuple:
+        "Width and height of the image on the screen."
+        if self.maps:
+            return self.maps[0].heatmap.width, self.maps[0].heatmap.height
+        return tuple(self.panes[0].view.size)
+
+    @property
+    def has_marks(self) -> bool:
+        "Whether the panel shows a box or a pinned location, or waits for one."
+        return self.awaited is not None or any(pane.box or pane.location for pane in self.panes)
+
     def show_image(self, collection: ImageCollection, i: int):
         "Switch to another image, and remove the pinned location and the box."
         self.collection = collection
@@ -67,15 +81,15 @@ class Inspector(W.VBox):
 
     def clear(self):
         "Remove the pinned location and the box."
+        self.awaited = None
         for pane in self.panes:
             pane.clear_marks()
         self._refresh()
 
     def draw_box(self, x: int, y: int, w: int, h: int):
-        "Mark a box on all maps and show its mean. In pixels of the image."
-        if not self.maps:
-            return
-        box = _clip_box((x, y, w, h), self.maps[0].heatmap)
+        "Mark a box on all maps, and show its mean as soon as there are maps. In pixels of the image."
+        self.awaited = None
+        box = _clip_box((x, y, w, h), self.image_size)
         for pane in self.panes:
             pane.location = None
             pane.box = box
@@ -83,15 +97,33 @@ class Inspector(W.VBox):
         self._refresh()
 
     def pin(self, pane: MapPane, x: float, y: float):
-        "Pin a location of a map. In pixels of the image."
+        "Pin a location of a map, or do so when the map is ready. In pixels of the image."
+        if pane.heatmap is None:
+            self.clear()
+            self.awaited = pane, x, y
+            self.detail.value = waiting_html(x, y)
+            return
+        self.awaited = None
         self._look_up(pane, x, y, pinned=True)
 
     def update(self, pane: MapPane, is_final: bool = True):
         "Show the numbers of a new map, or of a stage of it, at the location or the box."
-        if pane.location and is_final:
-            self.pin(pane, pane.location.x, pane.location.y)
+        if pane.heatmap is None:
+            return
+        if self.awaited and self.awaited[0] is pane:
+            self.pin(*self.awaited)
+        if pane.location:
+            self._renew(pane)
+            if is_final:
+                self.pin(pane, pane.location.x, pane.location.y)
         if any(other.box or other.location for other in self.panes):
             self._refresh()
+
+    def _renew(self, pane):
+        "Show the value of a new map at the pinned location; its clauses are compared again."
+        location = pane.location
+        value = float(pane.heatmap.array[location.y, location.x])
+        pane.location = replace(location, value=value, clauses=[])
 
     def _look_up(self, pane, x, y, pinned):
         "Compute the scores of a location in the background, and show them."
@@ -105,7 +137,8 @@ class Inspector(W.VBox):
             yield self.collection.location(image, description, request, heatmap, (x, y))
 
         def show(location):
-            if image == self.image and pane.heatmap is not None:
+            is_late = not pinned and self.has_marks  # a box was drawn meanwhile
+            if image == self.image and pane.heatmap is not None and not is_late:
                 self._show_location(pane, location, heatmap.quantity, pinned)
 
         self.queue.submit('location', job, show, self.show_error)
@@ -137,13 +170,13 @@ class Inspector(W.VBox):
     def _on_message(self, pane, view, content, buffers):
         "Handle a message of `MapView`."
         kind = content.get('kind')
-        if kind == 'hover' and not pane.location:
+        if kind == 'hover' and not self.has_marks:
             self._look_up(pane, content['x'], content['y'], pinned=False)
         elif kind == 'pin':
             self.pin(pane, content['x'], content['y'])
         elif kind == 'box':
             self.draw_box(*(int(content[name]) for name in ('x', 'y', 'w', 'h')))
-        elif kind == 'leave':
+        elif kind == 'leave' and not self.awaited:
             self._refresh()
         elif kind == 'clear':
             self.clear()

@@ -10,7 +10,7 @@ import functools
 
 import ipywidgets as W
 
-from .markup import escape, is_final, status_html
+from .markup import escape, format_score, is_final, status_html
 from .raster import COLOUR_MAPS, apply_range, colour_tables, raster
 from .widgets import MapView
 from ..localization.heatmap_object import Heatmap
@@ -41,6 +41,14 @@ def _panel(title, *widgets):
     panel.add_class('rl-panel')
     return panel
 
+# %% ../../nbs/525_explorer_pane.ipynb #24d13a93
+def _reason_html(unused: list, variant: str = '') -> str:
+    "Return why a control is disabled; empty if nothing is unused."
+    if not unused:
+        return ''
+    who = f'The variant {escape(variant)}' if variant else 'The map'
+    return f'<p class="rl-muted">{who} does not use {" or ".join(unused)}.</p>'
+
 # %% ../../nbs/525_explorer_pane.ipynb #34f16cf0
 class MapControls:
     "The controls that both panes share, for making maps and for drawing them."
@@ -55,7 +63,8 @@ class MapControls:
             description='Answer "No": real everywhere',
             tooltip='If the description begins with "No", the map is real everywhere',
         )
-        self.map_options = _panel('Map', self.window, self.stride, self.policy)
+        self.reason = W.HTML()
+        self.map_options = _panel('Map', self.window, self.stride, self.policy, self.reason)
         self.opacity = _number_slider(
             value=0.75,
             min=0,
@@ -79,7 +88,23 @@ class MapControls:
             layout=W.Layout(width='auto'),
         )
         self.ramp = _checkbox(value=True, description='Transparent where real')
-        self.display = _panel('Display', self.opacity, self.contrast, self.cmap, self.scale, self.ramp)
+        self.outline = _checkbox(
+            value=True,
+            description='Outline the less real half of the range',
+            tooltip='A white line around pixels in the less real half of the colour range',
+        )
+        drawn = (self.opacity, self.contrast, self.cmap, self.scale, self.ramp, self.outline)
+        self.display = _panel('Display', *drawn)
+
+    def disable_unused(self, requests: list):
+        "Disable the controls that no map on the screen uses. `requests` holds their `MapRequest`s."
+        uses_windows = any(request.uses('windows') for request in requests)
+        reads_text = any(request.reads_text for request in requests)
+        self.window.disabled = self.stride.disabled = not uses_windows
+        self.policy.disabled = not reads_text
+        reasons = [] if uses_windows else ['windows']
+        reasons += [] if reads_text else ['a description']
+        self.reason.value = _reason_html(reasons)
 
     @property
     def map_style(self) -> MapStyle:
@@ -93,7 +118,7 @@ class MapControls:
     def link(self, view: MapView):
         "Link the display controls to a view, which they change in the browser, without the kernel."
         view.colour_tables = list(colour_tables().values())
-        for name in ('opacity', 'contrast', 'ramp'):
+        for name in ('opacity', 'contrast', 'ramp', 'outline'):
             W.jslink((getattr(self, name), 'value'), (view, name))
         W.jslink((self.cmap, 'index'), (view, 'cmap'))
         W.jslink((self.scale, 'index'), (view, 'image_range'))
@@ -179,6 +204,7 @@ class MapPane(W.VBox):
         self.variant = _variant_input()
         self.clip = _model_input(clip)
         self.view = MapView()
+        self.reason = W.HTML()
         self.status = W.HTML()
         head = W.HBox(
             [self.heading, self.reset],
@@ -186,7 +212,7 @@ class MapPane(W.VBox):
         )
         options = W.HBox([self.variant, self.clip], layout=W.Layout(flex_flow='row wrap'))
         super().__init__(
-            [head, self.description, options, self.view, self.status],
+            [head, self.description, options, self.reason, self.view, self.status],
             layout=W.Layout(flex='1 1 240px', min_width='0', width='auto'),
         )
         self.add_class('rl-pane')
@@ -214,9 +240,10 @@ class MapPane(W.VBox):
         self.variant.value = chosen
 
     def disable_unused_inputs(self, request: MapRequest):
-        "Disable the inputs that the variant does not use."
+        "Disable the inputs that the variant does not use, and say why."
         self.description.disabled = not request.reads_text
         self.clip.disabled = not request.uses('clip')
+        self.reason.value = '' if request.reads_text else _reason_html(['a description'], request.variant)
 
     def show_status(self, text: str, busy: bool = False):
         "Show a line of HTML below the map."
@@ -266,6 +293,8 @@ class MapPane(W.VBox):
         marks = self._region_marks()
         if self.location:
             marks.append(_mark(self.location.box, 'window'))
-        if self.box and self.heatmap is not None:
-            marks.append(_mark(self.box, 'box', f'mean {self.heatmap.mean(self.box):.2f}'))
+        if self.box and self.heatmap is None:
+            marks.append(_mark(self.box, 'box'))
+        elif self.box:
+            marks.append(_mark(self.box, 'box', f'mean {format_score(self.heatmap.mean(self.box))}'))
         self.view.marks = marks

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HINT', 'escape', 'format_score', 'image_uri', 'facts_html', 'location_html', 'box_html', 'findings_html',
-           'title_html', 'error_html', 'warning_html', 'is_final', 'status_html']
+           'title_html', 'error_html', 'warning_html', 'waiting_html', 'is_final', 'status_html']
 
 # %% ../../nbs/524_explorer_markup.ipynb #7a2aac5b
 import html
@@ -25,7 +25,8 @@ def format_score(value, digits: int = 2) -> str:
     "Return a number with a fixed number of digits, or a dash if it is unknown."
     if value is None or not math.isfinite(value):
         return '–'
-    return f'{value:.{digits}f}'.replace('-', '−')
+    rounded = round(value, digits) + 0.0  # + 0.0 turns a negative zero into zero
+    return f'{rounded:.{digits}f}'.replace('-', '−')
 
 # %% ../../nbs/524_explorer_markup.ipynb #d451d431
 def image_uri(
@@ -186,7 +187,7 @@ def title_html(source: str = '', count: int = 0) -> str:
     "Return the title, with the name of the folder and the number of its images."
     images = f'{count} image{"" if count == 1 else "s"}'
     details = f'<small>{escape(source)}, {images}</small>' if source else ''
-    return f'<div class="rl-title">Heatmap explorer{details}</div>'
+    return f'<h1 class="rl-title">Heatmap explorer{details}</h1>'
 
 # %% ../../nbs/524_explorer_markup.ipynb #1378732e
 def error_html(message: str) -> str:
@@ -206,6 +207,17 @@ HINT = (
     '<p class="rl-muted">Keyboard: arrow keys move the pointer, Enter pins the location, '
     'Shift + arrow keys draw a box, Escape clears both. Hold Space to hide the map.</p>'
 )
+
+# %% ../../nbs/524_explorer_markup.ipynb #23e6fabe
+def waiting_html(
+    x: int,  # pixels
+    y: int,
+) -> str:
+    "Return a message about a location that is pinned as soon as there is a map."
+    return (
+        f'<h4>Location: x {x}, y {y}</h4>'
+        '<p class="rl-muted">The map is being made. The location is pinned when it is ready.</p>'
+    )
 
 # %% ../../nbs/524_explorer_markup.ipynb #bfa45171
 def _size_text(heatmap) -> str:
@@ -238,7 +250,7 @@ def status_html(heatmap, seconds: float) -> str:
     if is_final(heatmap):
         parts = [
             heatmap.variant,
-            f'mean <b>{heatmap.mean():.2f}</b>',
+            f'mean <b>{format_score(heatmap.mean())}</b>',
             whole_label(heatmap.whole),
             _size_text(heatmap),
             _work_text(heatmap),

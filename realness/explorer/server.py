@@ -9,6 +9,7 @@ __all__ = ['write_notebook', 'voila_command', 'write_template', 'serve']
 import importlib.util
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..config import RealnessError
+from ..inputs import collect
 
 # %% ../../nbs/535_explorer_server.ipynb #66b4d449
 def write_notebook(
@@ -76,7 +78,9 @@ def voila_command(
         '--template=realness',
         '--theme=light',
         '--Voila.log_level=WARN',
-        '--VoilaConfiguration.file_allowlist=[]',
+        *2 * ['--VoilaConfiguration.file_allowlist=(?!)'],  # no file; two values make a list
+        '--MappingKernelManager.cull_idle_timeout=120',  # of pages that are closed; seconds
+        '--MappingKernelManager.cull_interval=30',
     ]
 
 # %% ../../nbs/535_explorer_server.ipynb #f460ddea
@@ -126,6 +130,19 @@ def _sigterm_interrupts():
     finally:
         signal.signal(signal.SIGTERM, previous)
 
+# %% ../../nbs/535_explorer_server.ipynb #d384937e
+_EXPECTED = re.compile(
+    'is not trusted|running over TCP without encryption|websocket_ping_|none is not in root static directory'
+)
+
+
+def _pass_on(lines):
+    "Print the lines of a server on standard error, without its expected warnings."
+    for line in lines:
+        if line.strip() and not _EXPECTED.search(line):
+            sys.stderr.write(line)
+            sys.stderr.flush()
+
 # %% ../../nbs/535_explorer_server.ipynb #6c5ca75c
 def _stop(process):
     "Terminate a process, and kill it if it does not end within 15 seconds."
@@ -146,7 +163,15 @@ def _run_server(
 ) -> int:  # its exit code; 0 if it was interrupted
     "Run a server until it ends or the user stops it."
     with _sigterm_interrupts():
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=environment,
+            text=True,
+            errors='replace',
+        )
+        threading.Thread(target=_pass_on, args=[process.stderr], daemon=True).start()
         try:
             if _wait_for_port(process, port):
                 on_start()
@@ -167,6 +192,7 @@ def _check_inputs(folder, run, port):
         )
     if not _is_free(port):
         raise RealnessError(f'port {port} is in use; choose another with --port {port + 1}')
+    collect([folder])  # raises for a folder without images
 
 # %% ../../nbs/535_explorer_server.ipynb #03131122
 def _absolute(path):
@@ -200,7 +226,8 @@ def serve(  # noqa: PLR0913
         if browser:
             webbrowser.open(url)
 
-    options = {'clip': clip or 'lite-clip', 'run': _absolute(run), 'out': _absolute(out or 'findings')}
+    options = {'app': True, 'clip': clip or 'lite-clip'}
+    options |= {'run': _absolute(run), 'out': _absolute(out or 'findings')}
     options |= {'regions': _absolute(regions), 'localizer': _localizer_name(localizer)}
     with tempfile.TemporaryDirectory(prefix='realness-') as work:
         notebook = write_notebook(Path(work) / 'explorer.ipynb', _absolute(folder), **options)

@@ -69,6 +69,8 @@ def _read_config(folder):
         config = json.loads(path.read_text())
     except ValueError as error:
         raise RealnessError(f'{path}: is not JSON ({error}); train again') from None
+    if not isinstance(config, dict):
+        raise RealnessError(f'{path}: is not a mapping; train again, or copy it again')
     if config.get('format') != _FORMAT:
         raise RealnessError(
             f'{path}: has format {config.get("format")}, from another version of realness '

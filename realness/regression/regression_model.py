@@ -7,9 +7,10 @@ __all__ = ['COREModel', 'save_model', 'load_model']
 
 # %% ../../nbs/135_regression_model.ipynb #d3d2b51d
 import copy
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Literal
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
@@ -18,6 +19,7 @@ from torch import nn
 from ..config import RealnessError
 from ..datasets import DatasetInfo
 from ..encoders import ImageEncoder, TextEncoder
+from ..entries import read_entries
 from ..groups import few_groups_note
 from realness.regression.checkpoints import (
     add_prefix,
@@ -209,6 +211,45 @@ def _rebuild_model(config, folder):
     model.metrics = config['metrics']
     return model
 
+# %% ../../nbs/135_regression_model.ipynb #22ca0b84
+@dataclass
+class _EncoderEntries:
+    "The entries of `config.json` about one encoder."
+
+    name: str
+    weights: str
+    info: dict
+    stored: bool
+    frozen: bool
+
+
+@dataclass
+class _ModelEntries:
+    "The entries of `config.json` that every saved model has."
+
+    encoders: dict[Literal['image', 'text'], _EncoderEntries]
+    hidden: list[int]
+    heads: dict[str, dict]
+    data: DatasetInfo
+    metrics: dict
+    intervals: dict[str, dict]
+    calibration: dict[str, dict]
+    domain: dict | None
+
+
+def _check_entries(config, folder):
+    "Raise `RealnessError` for an entry that is missing or of another type."
+    read_entries(config, _ModelEntries, folder / 'config.json', 'train again, or copy it again')
+
+# %% ../../nbs/135_regression_model.ipynb #b230fafe
+def _check_finite(tensors, folder):
+    "Raise `RealnessError` if a tensor of a head contains NaN."
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and tensor.isnan().any():
+            raise RealnessError(
+                f'{folder / "model.safetensors"}: {name} contains NaN; train again, or copy it again'
+            )
+
 # %% ../../nbs/135_regression_model.ipynb #92024bb6
 def load_model(
     folder: Path,  # as `save_model` wrote it
@@ -216,6 +257,8 @@ def load_model(
     "Load a model in evaluation mode; raises `RealnessError` if its files or its encoders do not fit."
     folder = Path(folder)
     config, tensors = read_checkpoint(folder)
+    _check_entries(config, folder)
+    _check_finite(take_prefix('heads', tensors), folder)
     model = _rebuild_model(config, folder)
     parts = {'heads': model.heads, 'image': model.image_encoder.net, 'text': model.text_encoder.net}
     for prefix, module in parts.items():

@@ -41,7 +41,7 @@ def table_element(
     classes = ['num' if df[column].dtype.kind in 'iuf' else 'text' for column in df]
     head = Tr(*(Th(heading, scope='col', cls=name) for heading, name in zip(headings, classes, strict=True)))
     body = [_row(values, classes) for values in df.itertuples(index=False)]
-    return Div(Table(Thead(head), Tbody(*body)), cls='wide')
+    return Div(Table(Thead(head), Tbody(*body)), cls='wide', tabindex=0)
 
 # %% ../../nbs/501_report_elements.ipynb #9be156d0
 def pairs_element(
@@ -50,7 +50,7 @@ def pairs_element(
     "Return a table of names and values. Pairs whose value is None or '' are left out."
     known = [(name, value) for name, value in pairs if value not in (None, '')]
     rows = [Tr(Th(name, scope='row'), Td(_cell_text(value))) for name, value in known]
-    return Div(Table(Tbody(*rows)), cls='wide')
+    return Div(Table(Tbody(*rows)), cls='wide', tabindex=0)
 
 # %% ../../nbs/501_report_elements.ipynb #bf30077f
 _PIXELS_PER_INCH = 130  # on the page; the smallest letters of a figure are then 13 pixels high

@@ -77,6 +77,11 @@ def _shrink(heatmap):
     array = np.asarray(Image.fromarray(heatmap.array).resize(size, Image.Resampling.BOX))
     return replace(heatmap, array=array, image=heatmap.image.resize(size, Image.Resampling.LANCZOS))
 
+# %% ../../nbs/506_report_examples.ipynb #4218c5c6
+def _has_unreal_places(heatmap) -> bool:
+    "Whether a map reaches the less real half of its colour range."
+    return bool(heatmap.position().max() > 0.5)
+
 # %% ../../nbs/506_report_examples.ipynb #21f6a57b
 def _map_element(filename: str, heatmap):
     "Return the image and its map, side by side."
@@ -86,7 +91,8 @@ def _map_element(filename: str, heatmap):
     if box:
         place = f'least real at {box[0]}, {box[1]} ({box[2]} × {box[3]} pixels)'
     alt = f'{filename} and its map: {values}, {place}.'
-    data = to_jpeg(draw_maps([_shrink(heatmap)], [''], look='side', bar=False), 150)
+    contour = 0.05 if _has_unreal_places(heatmap) else None
+    data = to_jpeg(draw_maps([_shrink(heatmap)], [''], look='side', bar=False, contour=contour), 150)
     return Img(src=data_uri(data, 'image/jpeg'), alt=alt)
 
 # %% ../../nbs/506_report_examples.ipynb #f3939439
@@ -127,8 +133,8 @@ def _legend(maps: list) -> list:
     heatmap = heatmaps[0]
     explanation = (
         f'Left: the image. Right: its map (variant {heatmap.variant}, model {heatmap.model}); the contour '
-        'surrounds the least real 5 % of the pixels. The maps are computed separately and do not explain the '
-        'predicted MOS. All maps have this colour scale:'
+        'surrounds the least real 5 % of the pixels, if the map reaches the less real half of the scale. The '
+        'maps are computed separately and do not explain the predicted MOS. All maps have this colour scale:'
     )
     values = f'{heatmap.quantity}, {heatmap.lo:g} to {heatmap.hi:g}'
     alt = f'Colour scale of the maps: {values}; brighter is less real.'

@@ -21,7 +21,9 @@ const PAINT_SHIFT = 4; // 16 neighbouring levels share one colour
 const DEFAULT_WIDTH = 480; // screen pixels before the page is laid out
 
 // traits that change only the drawing
-const REDRAW = 'opacity contrast image_range cmap ramp colour_tables marks cursor placeholder'.split(' ');
+const REDRAW = 'opacity contrast image_range cmap ramp outline colour_tables marks cursor placeholder'.split(
+  ' ',
+);
 
 const DIRECTIONS = {
   ArrowLeft: [-1, 0],
@@ -57,8 +59,9 @@ function clamp(value, low, high) {
 /** A number with about three significant digits. */
 function formatNumber(value) {
   const size = Math.abs(value);
-  if (size >= 100) return value.toFixed(0);
-  return value.toFixed(size >= 10 ? 1 : 2);
+  const digits = size >= 100 ? 0 : size >= 10 ? 1 : 2;
+  const text = value.toFixed(digits);
+  return Number(text) === 0 ? (0).toFixed(digits) : text; // no negative zero
 }
 
 /** The box with two opposite corners [x, y], both included. */
@@ -85,6 +88,19 @@ class MapValues {
 
   fromLevel(level) {
     return this.map.min + (level / MAX_LEVEL) * (this.map.max - this.map.min);
+  }
+
+  toLevel(value) {
+    return ((value - this.map.min) / (this.map.max - this.map.min || 1)) * MAX_LEVEL;
+  }
+
+  /** The border of the values above `value`; computed again only for another value. */
+  border(value) {
+    if (this.borderValue !== value) {
+      this.borderValue = value;
+      this.borderOfValue = borderPath(this, this.toLevel(value));
+    }
+    return this.borderOfValue;
   }
 
   at(x, y) {
@@ -129,6 +145,45 @@ function paintTable(values, { table, range: [low, high], opacity, ramp }) {
     colours[i] = ((alpha << 24) | (table[entry + 2] << 16) | (table[entry + 1] << 8) | table[entry]) >>> 0;
   }
   return colours;
+}
+
+// ---- outlines: the border of the less real half of the colour range
+
+/** Where the border crosses an edge between two neighbouring values, as a share of the edge; null if it does not. */
+function crossing(first, second, threshold) {
+  return first > threshold === second > threshold ? null : (threshold - first) / (second - first);
+}
+
+/** The pieces of the border within the square of four neighbouring values, as pairs of points (row, column). */
+function piecesOfSquare([topLeft, topRight, bottomLeft, bottomRight], threshold) {
+  const points = [
+    [crossing(topLeft, topRight, threshold), (share) => [0, share]],
+    [crossing(topRight, bottomRight, threshold), (share) => [share, 1]],
+    [crossing(bottomLeft, bottomRight, threshold), (share) => [1, share]],
+    [crossing(topLeft, bottomLeft, threshold), (share) => [share, 0]],
+  ]
+    .filter(([share]) => share !== null)
+    .map(([share, place]) => place(share));
+  return points.length === 4 ? [points.slice(0, 2), points.slice(2)] : points.length ? [points] : [];
+}
+
+/** The border of the values above a level, as a path in units of the values. */
+function borderPath({ levels, rows, columns }, threshold) {
+  const path = new Path2D();
+  for (let row = 0; row + 1 < rows; row++) {
+    for (let column = 0; column + 1 < columns; column++) {
+      const start = row * columns + column;
+      const below = start + columns;
+      const square = [levels[start], levels[start + 1], levels[below], levels[below + 1]];
+      const count = square.filter((level) => level > threshold).length;
+      if (count === 0 || count === 4) continue;
+      for (const [[y0, x0], [y1, x1]] of piecesOfSquare(square, threshold)) {
+        path.moveTo(column + x0 + 0.5, row + y0 + 0.5);
+        path.lineTo(column + x1 + 0.5, row + y1 + 0.5);
+      }
+    }
+  }
+  return path;
 }
 
 /** Draw a coloured map, one canvas pixel for each of its values. */
@@ -376,6 +431,7 @@ class MapView {
       paintMap(this.mapCanvas, this.values, this.look());
       context.imageSmoothingEnabled = true;
       context.drawImage(this.mapCanvas, 0, 0, width, height);
+      if (this.model.get('outline')) this.drawOutline(context, view);
     }
     this.drawMarks(context, view);
     this.updateLegend();
@@ -395,6 +451,20 @@ class MapView {
     };
   }
 
+  /** The outline of the less real half of the colour range. */
+  drawOutline(context, { ratio }) {
+    const [low, high] = this.values.range(this.model.get('image_range'), this.model.get('contrast'));
+    const [scaleX, scaleY] = [
+      context.canvas.width / this.values.columns,
+      context.canvas.height / this.values.rows,
+    ];
+    const path = new Path2D();
+    path.addPath(this.values.border((low + high) / 2), new DOMMatrix([scaleX, 0, 0, scaleY, 0, 0]));
+    context.lineCap = 'round';
+    strokeTwice(context, [3 * ratio, 1.4 * ratio], () => context.stroke(path));
+    context.lineCap = 'butt';
+  }
+
   drawMarks(context, view) {
     const boxes = [...this.model.get('marks')];
     if (this.drag?.box) {
@@ -409,11 +479,14 @@ class MapView {
   updateLegend() {
     this.legend.style.visibility = this.values ? '' : 'hidden';
     if (!this.values) return;
-    const { table, range } = this.look();
+    const { table, range, opacity, ramp } = this.look();
     const context = this.colourBar.getContext('2d');
     const bar = context.createImageData(256, 1);
-    for (let i = 0; i < 256; i++)
-      bar.data.set([table[3 * i], table[3 * i + 1], table[3 * i + 2], 255], 4 * i);
+    for (let i = 0; i < 256; i++) {
+      const unreal = this.values.map.flip ? 255 - i : i;
+      const alpha = 255 * opacity * (ramp ? unreal / 255 : 1); // as transparent as the map
+      bar.data.set([table[3 * i], table[3 * i + 1], table[3 * i + 2], Math.round(alpha)], 4 * i);
+    }
     context.putImageData(bar, 0, 0);
     const labels = [range[0], (range[0] + range[1]) / 2, range[1]];
     for (const [i, value] of labels.entries()) this.ticks[i].textContent = formatNumber(value);

@@ -1,0 +1,207 @@
+/**
+ * What the page around the explorer needs: a state in its address, names for screen readers, and a message while
+ * the connection to the kernel is lost. The Python class `ExplorerPage` documents the traits.
+ *
+ * Message to the kernel: { kind: 'restore', state }, with the state from the address of the page.
+ */
+
+const CHECK_INTERVAL = 3000; // milliseconds between checks whether the server answers again
+const CHECKS_BEFORE_RELOAD = 2; // the connection may come back by itself
+const LOST_DELAY = 1500; // milliseconds; shorter interruptions are not shown
+const GONE = new Set(['dead', 'terminating', 'restarting', 'autorestarting']);
+const TYPED = 'input, textarea, select, button, [role=slider], .rl-canvas';
+const APP_MESSAGE = 'The connection to the explorer is lost. It is restored as soon as the server answers.';
+const CELL_MESSAGE = 'The connection to the kernel is lost. If the kernel has stopped, run the cell again.';
+
+function createElement(tag, className, parent) {
+  const element = document.createElement(tag);
+  element.className = className;
+  parent.append(element);
+  return element;
+}
+
+function setAttribute(element, name, value) {
+  if (element && element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
+}
+
+// ---- names and states for screen readers
+
+function nameSliders(root) {
+  for (const slider of root.querySelectorAll('.widget-slider')) {
+    const handle = slider.querySelector('.noUi-handle');
+    setAttribute(handle, 'aria-label', slider.querySelector('.widget-label')?.textContent || 'value');
+    setAttribute(handle, 'aria-valuetext', slider.querySelector('.widget-readout')?.textContent || '');
+  }
+}
+
+function nameButtons(root) {
+  for (const button of root.querySelectorAll('.widget-toggle-button, .widget-toggle-buttons button')) {
+    setAttribute(button, 'aria-pressed', button.classList.contains('mod-active'));
+    if (!button.textContent.trim() && button.title) setAttribute(button, 'aria-label', button.title);
+  }
+}
+
+function nameInputs(root) {
+  for (const input of root.querySelectorAll('input[type=text], textarea')) {
+    const label = input.parentElement.querySelector('.widget-label')?.textContent;
+    if (!label) setAttribute(input, 'aria-label', input.placeholder || input.title);
+  }
+}
+
+class ExplorerPage {
+  constructor(model, element) {
+    this.model = model;
+    this.root = null; // the element of the explorer
+    this.lost = false;
+    this.gone = false; // the kernel has stopped, so that this page cannot be used again
+    this.listeners = new AbortController();
+    this.banner = createElement('div', 'rl-lost', element);
+    this.banner.setAttribute('role', 'alert');
+    this.banner.hidden = true;
+    this.live = createElement('div', 'rl-live', element);
+    this.live.setAttribute('role', 'status');
+    this.element = element;
+    this.onState = () => this.writeAddress();
+    this.start();
+  }
+
+  start() {
+    this.root = this.element.closest('.rl-app');
+    if (!this.root) {
+      this.startTimer = setTimeout(() => this.start(), 50);
+      return;
+    }
+    this.nameControls();
+    this.observer = new MutationObserver(() => this.nameLater());
+    const watched = { childList: true, subtree: true, attributes: true, attributeFilter: ['class'] };
+    this.observer.observe(this.root, watched);
+    this.listenToSpace();
+    if (this.model.get('app')) this.startApp();
+    this.watchConnection();
+  }
+
+  startApp() {
+    this.root.setAttribute('role', 'main');
+    this.model.on('change:state', this.onState);
+    window.addEventListener('hashchange', () => this.readAddress(), { signal: this.listeners.signal });
+    if (!this.readAddress()) this.writeAddress();
+  }
+
+  destroy() {
+    this.listeners.abort();
+    this.observer?.disconnect();
+    this.model.off('change:state', this.onState);
+    for (const timer of [this.startTimer, this.nameTimer, this.lostTimer, this.checkTimer])
+      clearTimeout(timer);
+  }
+
+  // ---- the state in the address
+
+  /** Send the state in the address to the kernel. Returns whether there is one. */
+  readAddress() {
+    const state = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+    if (!state.image || location.hash === this.written) return false;
+    this.model.send({ kind: 'restore', state });
+    return true;
+  }
+
+  writeAddress() {
+    const state = this.model.get('state');
+    if (!state.image) return;
+    document.title = `${state.image.split('/').pop()} – Heatmap explorer`;
+    this.written = `#${new URLSearchParams(state)}`;
+    history.replaceState(null, '', this.written);
+  }
+
+  // ---- screen readers and keyboard
+
+  nameLater() {
+    clearTimeout(this.nameTimer);
+    this.nameTimer = setTimeout(() => this.nameControls(), 60);
+  }
+
+  nameControls() {
+    nameSliders(this.root);
+    nameButtons(this.root);
+    nameInputs(this.root);
+    this.announceStatus();
+  }
+
+  /** Announce the lines below the maps when they are complete. */
+  announceStatus() {
+    const lines = [...this.root.querySelectorAll('.rl-status')];
+    if (!lines.length || lines.some((line) => line.classList.contains('busy'))) return;
+    const text = lines.map((line) => line.textContent).join('. ');
+    if (this.live.textContent !== text) this.live.textContent = text;
+  }
+
+  /** Space shows the image alone wherever the focus is, unless it is on a control that uses Space. */
+  listenToSpace() {
+    for (const name of ['keydown', 'keyup']) {
+      document.addEventListener(name, (event) => this.onSpace(event), { signal: this.listeners.signal });
+    }
+  }
+
+  onSpace(event) {
+    const { target } = event;
+    const isFree = target === document.body ? this.model.get('app') : this.root.contains(target);
+    if (event.key !== ' ' || !isFree || target.closest(TYPED)) return;
+    event.preventDefault();
+    for (const canvas of this.root.querySelectorAll('.rl-canvas')) {
+      canvas.dispatchEvent(new KeyboardEvent(event.type, { key: ' ' }));
+    }
+  }
+
+  // ---- the connection
+
+  watchConnection() {
+    const kernel = this.model.widget_manager?.kernel;
+    if (!kernel?.connectionStatusChanged) return;
+    const check = () => this.onConnection(kernel);
+    kernel.connectionStatusChanged.connect(check);
+    kernel.statusChanged.connect(check);
+    this.listeners.signal.addEventListener('abort', () => {
+      kernel.connectionStatusChanged.disconnect(check);
+      kernel.statusChanged.disconnect(check);
+    });
+  }
+
+  onConnection(kernel) {
+    if (GONE.has(kernel.status)) this.gone = true;
+    const isLost = this.gone || kernel.connectionStatus !== 'connected';
+    clearTimeout(this.lostTimer);
+    if (isLost && !this.lost)
+      this.lostTimer = setTimeout(() => this.setLost(true), this.gone ? 0 : LOST_DELAY);
+    else if (!isLost && this.lost) this.setLost(false);
+  }
+
+  /** Show the message and disable everything else, because changes would have no effect. */
+  setLost(lost) {
+    this.lost = lost;
+    this.banner.hidden = !lost;
+    this.banner.textContent = lost ? (this.model.get('app') ? APP_MESSAGE : CELL_MESSAGE) : '';
+    for (const part of this.root.children) part.inert = lost && !part.contains(this.element);
+    clearTimeout(this.checkTimer);
+    if (lost && this.model.get('app')) this.checkServer(0);
+  }
+
+  /** Load the page again when the server answers but the connection does not come back. */
+  checkServer(answers) {
+    this.checkTimer = setTimeout(async () => {
+      const answered = await fetch('voila/static/none', { cache: 'no-store' }).then(
+        () => true,
+        () => false,
+      );
+      if (!this.lost) return;
+      if (answered && answers + 1 >= CHECKS_BEFORE_RELOAD) location.reload();
+      else this.checkServer(answered ? answers + 1 : 0);
+    }, CHECK_INTERVAL);
+  }
+}
+
+function render({ model, el }) {
+  const page = new ExplorerPage(model, el);
+  return () => page.destroy();
+}
+
+export default { render };
