@@ -33,6 +33,7 @@ class Job(NamedTuple):
     results: Any  # the `Results`
     label: str = 'working'  # beside the progress bar
     uses_gpu: bool = True  # give each worker a GPU, if there are any
+    largest_block: int = 64  # images; fewer where an image takes long or its row is large
 
 # %% ../nbs/096_cluster.ipynb #298942c5
 class Usage(NamedTuple):
@@ -65,12 +66,9 @@ def unpack_files(
     return folder
 
 # %% ../nbs/096_cluster.ipynb #e6f394d6
-_MAX_BLOCK = 64  # images
-
-
-def _block_size(n: int, workers: int) -> int:
+def _block_size(n: int, workers: int, largest: int) -> int:
     "The number of images in a block: four blocks or more for each worker."
-    return max(1, min(_MAX_BLOCK, n // (4 * workers)))
+    return max(1, min(largest, n // (4 * workers)))
 
 
 def _split(requests: pd.DataFrame, size: int) -> list:
@@ -254,7 +252,7 @@ def _run_on_ray(job, requests, folder, options):
         count = _count_workers(ray, options, job.uses_gpu)
         worker = (job, str(folder.folder.absolute()))
         total = Usage()
-        for size in (_block_size(len(requests), count[0]), 1):
+        for size in (_block_size(len(requests), count[0], job.largest_block), 1):
             blocks = _split(_left(requests, folder), size)
             if blocks:
                 n = sum(len(block) for block in blocks)
@@ -287,7 +285,7 @@ def run_job(
         _add_lost(job, _left(left, folder), folder)
     elif len(left):
         worker = BlockWorker(job, folder.folder)
-        blocks = _split(left, _block_size(len(left), 1))
+        blocks = _split(left, _block_size(len(left), 1, job.largest_block))
         usage = _track_images(_process_blocks(worker, blocks), len(left), job.label)
     folder.finish()
     return usage

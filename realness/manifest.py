@@ -82,14 +82,18 @@ def _list_files(arguments, texts):
     return _add_texts(images, [Location(str(Path(path).absolute())) for _, path in images], texts)
 
 # %% ../nbs/092_manifest.ipynb #a735b1f5
+def _url_parts(url):
+    "The folders and the name in a URL."
+    return PurePosixPath(url.split('://', 1)[-1].strip('/')).parts
+
+
 def _list_url(url, texts):
     "Requests for the images below a URL, or for one image."
     urls = [url] if is_image(url) else list_url(url)
     if not urls:
         raise RealnessError(f'{url}: there is no image here; check the name')
-    folder = url.rstrip('/').rsplit('/', 1)[0] if is_image(url) else url.rstrip('/')
-    start = len(PurePosixPath(folder.split('://', 1)[-1]).parts)
-    names = ['/'.join(PurePosixPath(one.split('://', 1)[-1].lstrip('/')).parts[start:]) for one in urls]
+    start = len(_url_parts(url)) - is_image(url)
+    names = ['/'.join(_url_parts(one)[start:]) for one in urls]
     images = [InputImage(name, Path(name)) for name in names]
     return _add_texts(images, [Location(one) for one in urls], texts, default_table={})
 

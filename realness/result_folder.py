@@ -24,6 +24,7 @@ class Results(NamedTuple):
     source_column: str  # with the source of a row
     source: str  # such as the id of a run; rows of another one raise an error
     compared: tuple = ('description',)  # columns that are equal in a valid row and its request
+    joined: bool = True  # join the parts at the end; False for large rows, which do not fit into memory
 
     @property
     def key(self) -> str:
@@ -161,10 +162,15 @@ class ResultFolder:
         unique = frame[self.results.key].isin(names) & ~frame[self.results.key].duplicated()
         _write_frame(path, frame[unique])
 
+    def change(self, function):
+        "Write every file again with `function(table)`."
+        for path in self.files:
+            _write_frame(path, function(pd.read_parquet(path)))
+
     def finish(self):
-        "Join the parts to few files, sorted by name."
+        "Join the parts to few files, sorted by name, unless the rows are large."
         parts = [file for file in self.files if file.name.startswith('part-')]
-        if not parts:
+        if not (parts and self.results.joined):
             return
         frame = pd.concat([pd.read_parquet(file) for file in parts], ignore_index=True)
         frame = frame.drop_duplicates(self.results.key).sort_values(self.results.key)

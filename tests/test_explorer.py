@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 import time
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from browser import (
     jupyter_env,
     jupyterlab,
     opened,
+    page,  # noqa: F401, a fixture
     run_notebook,
     serious_problems,
     served,
@@ -226,6 +228,48 @@ class ExplorerPage:
         self.clear_marks()
         self.page.mouse.move(5, 5)
         self.page.wait_for_timeout(300)
+
+
+# ---- thumbnails, without a kernel
+
+GRID_PAGE = """<div class="rl-app"><div id="grid"></div></div><script>
+const listeners = {};
+const page = (number) => Array.from({ length: 24 }, (_, i) => ({ id: 24 * number + i, name: `f${i}.png` }));
+const state = { items: page(0), selected: 0, page: 0, per_page: 24, total: 4800 };
+const notify = (name) => (listeners[`change:${name}`] || []).forEach((listener) => listener());
+const model = {
+  get: (name) => state[name],
+  set(name, value) {
+    state[name] = value;
+    notify(name);
+    if (name === 'page') setTimeout(() => { state.items = page(value); notify('items'); }, 50);
+  },
+  on: (events, listener) => events.split(' ').forEach((event) => (listeners[event] ??= []).push(listener)),
+  save_changes() {},
+};
+SCRIPT
+render({ model, el: document.getElementById('grid') });
+</script>"""
+
+
+def test_pages_of_thumbnails(page, tmp_path):
+    "The arrow keys lead from one page to the next and back; a page can be chosen by its number."
+    script = (files('realness.explorer') / 'static' / 'thumbnail_grid.js').read_text(encoding='utf-8')
+    file = tmp_path / 'grid.html'
+    file.write_text(GRID_PAGE.replace('SCRIPT', script.replace('export default { render };', '')), 'utf-8')
+    page.goto(file.as_uri())
+    focused = page.locator('.rl-thumbnail:focus')
+    page.locator('.rl-thumbnail').last.focus()
+    for key, expected in (('ArrowRight', '24'), ('ArrowLeft', '23'), ('PageDown', '24')):
+        page.keyboard.press(key)
+        page.locator(f'.rl-thumbnail:focus[data-id="{expected}"]').wait_for()
+        assert focused.get_attribute('aria-selected') == 'true'
+    number = page.get_by_label('page')
+    number.fill('999')
+    number.press('Enter')
+    page.get_by_text('4777–4800 of 4800').wait_for()
+    assert number.input_value() == '200'
+    assert page.faults == []
 
 
 # ---- JupyterLab

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+from .cluster import ClusterChoice, check_cluster_options, print_summary
 from .commands import PROBLEMS_FOUND, command, exit_with
 from .common import Device, Images, Json, flag, path_option, read_requested
 from .options import Fields
@@ -113,6 +114,8 @@ def describe(  # noqa: PLR0913
     options: Annotated[DescribeOptions, Fields(panel='Requests')],
     coco: path_option('Write the regions to this COCO file too, for annotation tools.', '--coco') = None,
     dry_run: flag('Show what would be sent; send and write nothing.', '--dry-run') = False,
+    out: path_option('With --ray: the folder of Parquet files to write. An existing one is resumed.') = None,
+    cluster: ClusterChoice,
     device: Device = None,
     as_json: Json = False,
 ):
@@ -121,7 +124,11 @@ def describe(  # noqa: PLR0913
     Each answer has a word (No, Somewhat or Yes), a sentence, a rating from 0 to 100 and regions. `predict`
     and `heatmap` read the table. Images are sent at reduced size and without metadata. The exit
     code is 1 if an image has no answer; run the same command again to repeat these requests.
+
+    With --ray, workers on this machine or on a Ray cluster send the requests, --parallel each, or have a
+    model of their own with --local. IMAGES may then also be CSV and Parquet tables, tar archives and URLs.
     """
+    from realness.describe.cluster_describe import DescribeChoice, describe_on_cluster
     from realness.describe.coco import save_coco
     from realness.describe.estimate import plan
     from realness.describe.options import make_describer
@@ -130,6 +137,11 @@ def describe(  # noqa: PLR0913
 
     _check_coco(coco, table)
     requested = read_requested(paths)
+    if cluster.ray or out is not None:
+        check_cluster_options(cluster, out, {'--csv': table, '--coco': coco, '--dry-run': dry_run})
+        choice = DescribeChoice(replace(options, parallel=config.parallel), device)
+        summary = describe_on_cluster(requested, out, config, choice, cluster)
+        return print_summary(summary, out, as_json)
     describer = make_describer(config, device)
     requested = collect(requested, print_error)
     if dry_run:

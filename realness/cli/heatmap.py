@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from .cluster import ClusterChoice, check_cluster_options, print_summary
 from .commands import PROBLEMS_FOUND, command, exit_with
 from .common import ImagesOrNone, Json, TableOrFolder, flag, path_option, read_requested
 from .describe import DescribeMissing, DescriberChoice, check_describe_options, describe_missing
@@ -20,6 +21,7 @@ from .options import Fields, field_options
 from .output import print_error, print_json, print_table, print_warnings
 from ..config import TABLE, RealnessError, base_dir, format_count
 from ..localization.map_request import MapRequest, add_regions, choose_variant
+from ..manifest import TextSources
 from ..map_style import MapStyle
 
 # %% ../../nbs/570_cli_heatmap.ipynb #feda2105
@@ -172,6 +174,21 @@ def save_options(
     on_stage = print_stage if request.engine == 'progressive' else None
     return dict(look=look, overwrite=overwrite, on_stage=on_stage)
 
+# %% ../../nbs/570_cli_heatmap.ipynb #74bb6904
+def _list_conflicts(style, all_images, describe):
+    "Options that do not go with --ray, with their values; see `check_cluster_options`."
+    names = {option.name: option.option for option in field_options(MapStyle, Fields())}
+    drawing = {names[f.name]: getattr(style, f.name) != f.default for f in Fields().select(MapStyle)}
+    return drawing | {'--all': all_images, '--describe': describe}
+
+
+def _find_texts(images, table, text):
+    "(requested images, `TextSources`) of a job on a cluster."
+    if not images:
+        raise RealnessError('no images: name files, folders, tables, tar archives or URLs')
+    table = find_table(table) if table is not None and table.is_dir() else table
+    return read_requested(images), TextSources(table, text)
+
 # %% ../../nbs/570_cli_heatmap.ipynb #431ae8d1
 @command
 def heatmap(  # noqa: PLR0913
@@ -186,6 +203,7 @@ def heatmap(  # noqa: PLR0913
     overwrite: flag('Make existing maps again.', '--overwrite') = False,
     describe: DescribeMissing = False,
     config: DescriberChoice,
+    cluster: ClusterChoice,
     as_json: Json = False,
 ):
     """Map where images look unrealistic: a figure, an array and a JSON file for each image.
@@ -195,14 +213,24 @@ def heatmap(  # noqa: PLR0913
     learned localizer, which needs no download. With a description, a CLIP model compares windows with it;
     `--clip lite-clip`, a trial model, needs no download. `--variant pointed` and `--variant fused` draw the
     regions of `--regions`, of the table, or of `--describe`.
+
+    With --ray, all processors or GPUs of this machine or of a Ray cluster make maps. --out is then a folder
+    of Parquet files with the maps in half precision, and IMAGES may also be CSV and Parquet tables, tar
+    archives and URLs.
     """
     from realness.description_sources import DescriptionSources
     from realness.inputs import collect
     from realness.localization.batch_maps import make_maps
+    from realness.localization.cluster_maps import map_on_cluster
     from realness.localization.map_maker import make_maker
 
     check_describe_options(describe, config, text)
     check_request(request, text, describe)
+    if cluster.ray:
+        check_cluster_options(cluster, out, _list_conflicts(style, all_images, describe))
+        requested, texts = _find_texts(images, table, text)
+        summary = map_on_cluster(requested, out, request, cluster, texts, overwrite)
+        return print_summary(summary, out, as_json)
     requested, table = choose_images(images, all_images, table)
     requested = collect(requested, print_note)
     out = out or base_dir() / 'heatmaps'

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from .cluster import ClusterChoice, check_cluster_options, print_summary
 from .commands import PROBLEMS_FOUND, command, exit_with
 from .common import Device, Images, Json, RunFolder, Runtime, flag, path_option, read_requested
 from .describe import DescribeMissing, DescriberChoice, check_describe_options, describe_missing
@@ -139,8 +140,10 @@ def predict(  # noqa: PLR0913
     ] = True,
     overwrite: flag('Delete an existing table.', '--overwrite') = False,
     describe: DescribeMissing = False,
+    out: path_option('With --ray: the folder of Parquet files to write. An existing one is resumed.') = None,
     *,
     config: DescriberChoice,
+    cluster: ClusterChoice,
     runtime: Runtime = 'torch',
     device: Device = None,
     as_json: Json = False,
@@ -158,15 +161,29 @@ def predict(  # noqa: PLR0913
     from --describe, are part of the score. The
     column `sources` says what was used, and `head_trust` how much the prediction from image and description
     counts; it falls with the distance from the training images.
+
+    With --ray, all processors or GPUs of this machine or of a Ray cluster score. IMAGES may then also be
+    CSV and Parquet tables with the columns path and description, tar archives such as shard-{000..127}.tar
+    (webdataset), and URLs that fsspec opens.
     """
     from realness.cache import VectorCache
     from realness.description_sources import DescriptionSources
     from realness.inputs import collect
+    from realness.manifest import TextSources
+    from realness.regression.cluster_predict import ScoringOptions, predict_on_cluster
     from realness.regression.predict import load
     from realness.regression.predict import predict as score
 
     if description is not None and descriptions is not None:
         raise RealnessError('--description and --descriptions exclude each other: give one')
+    if cluster.ray or out is not None:
+        check_cluster_options(cluster, out, {'--csv': table, '--describe': describe})
+        texts = TextSources(descriptions, description)
+        scoring = ScoringOptions(device, batch_size, runtime)
+        requested = read_requested(paths)
+        return print_summary(
+            predict_on_cluster(run, requested, out, cluster, texts, scoring, overwrite), out, as_json
+        )
     check_describe_options(describe, config, description)
     metric = load(run, device, batch_size, VectorCache() if cache else None, runtime)
     images = collect(read_requested(paths), print_error)

@@ -128,8 +128,11 @@ def train(  # noqa: PLR0913
 
     For a few hundred images: `realness train --best --data DIR --out RUN`. Add `--cv 5 --repeats 3` to
     evaluate the predictor by cross-validation.
+
+    `torchrun --nproc_per_node 4 -m realness.cli train --tune ...` fine-tunes with four processes or GPUs.
     """
     from realness.regression.evaluate import evaluate
+    from realness.regression.parallel_learner import is_first_process
     from realness.regression.runs import train_run
 
     data = data_folder(data)
@@ -140,6 +143,8 @@ def train(  # noqa: PLR0913
         config = replace(config, encoders=encoders or default_encoders())
     out = out or base_dir() / 'runs' / ('best' if best else f'{config.encoders}-{config.head}')
     run = train_run(data, out, config, skip_bad, dataset, overwrite, device, log)
+    if not is_first_process():
+        return
     if config.cv and not as_json:
         print_cross_validation(run)
     table = None

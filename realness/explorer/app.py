@@ -50,7 +50,7 @@ class ExplorerLayout:
             description='Compare',
             icon='columns',
             tooltip='Two descriptions, models or variants side by side',
-            layout=W.Layout(width='auto'),
+            layout=W.Layout(width='auto', flex='none'),
         )
         self.header = W.HBox(
             [self.title, self.compare],

@@ -245,7 +245,16 @@ class Heatmap:
         image=None,  # for figures; anything `load_image` takes
     ):
         "Return a saved map. Raises `RealnessError` if files are missing or do not belong together."
-        array, facts = _read_files(Path(path))
+        return cls.from_facts(*_read_files(Path(path)), image)
+
+    @classmethod
+    def from_facts(
+        cls,
+        array: np.ndarray,  # height x width
+        facts: dict,  # see `facts`
+        image=None,  # for figures; anything `load_image` takes
+    ):
+        "Return the map with these values and facts."
         fields = {name: value for name, value in facts.items() if name in cls.__dataclass_fields__}
         fields['windows'] = tuple(fields.get('windows', ()))
         fields['marked'] = [Region(**region) for region in fields.get('marked', ())]

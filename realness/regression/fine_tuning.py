@@ -18,6 +18,7 @@ from .feature_blocks import FeatureRows
 from .features import ImageFeatures, extract_blocks
 from .learner import Learner, TrainingSettings
 from .mlp_fit import fit_mlp
+from .parallel_learner import make_learner
 
 # %% ../../nbs/150_fine_tuning.ipynb #88e478bb
 def has_image_rows(
@@ -85,7 +86,7 @@ def fine_tune(
     "Fine-tune the encoders with the head of a modality, then fit the image-only head."
     model.image_encoder.shape = 'stretch'
     network = model if modality == 'both' else _ImageOnly(model)
-    learner = Learner(network, *loaders, settings)
+    learner = make_learner(network, *loaders, settings)
     history = learner.fit()
     train = None
     validation = None

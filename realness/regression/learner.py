@@ -132,7 +132,7 @@ class Learner:
     def predict(self, loader):
         "(true MOS, predictions) of all batches of a loader, float64 arrays of the same length."
         self.model.eval()
-        outputs = [self._forward(batch) for batch in loader]
+        outputs = [self._gather(self._forward(batch)) for batch in loader]
         mos = torch.cat([true for _, true in outputs]).cpu().double().numpy()
         predictions = torch.cat([predicted for predicted, _ in outputs]).cpu().double().numpy()
         return mos, predictions
@@ -160,14 +160,28 @@ class Learner:
         self.model.train()
         total, n = 0.0, 0
         for number, batch in enumerate(track(self.train_loader, f'epoch {self.epoch}'), 1):
-            predictions, mos = self._forward(batch)
-            loss = nn.functional.mse_loss(predictions, mos)
-            self._backward(loss, number)
-            total += float(loss.detach()) * len(mos)
-            n += len(mos)
+            loss, size = self._train_batch(batch, number)
+            total += loss * size
+            n += size
+        total, n = self._sum(total, n)
         if not np.isfinite(total):
             raise RealnessError(f'the loss is {total} in epoch {self.epoch}; use a smaller learning rate')
         return total / max(n, 1)
+
+    def _train_batch(self, batch, number):
+        "Add the gradients of a batch; returns its loss and its number of images."
+        predictions, mos = self._forward(batch)
+        loss = nn.functional.mse_loss(predictions, mos)
+        self._backward(loss, number)
+        return float(loss.detach()), len(mos)
+
+    def _gather(self, outputs):
+        "The outputs of all processes; this learner has one."
+        return outputs
+
+    def _sum(self, total, n):
+        "The sums of all processes."
+        return total, n
 
     def _forward(self, batch):
         "(predictions, MOS) of a batch."

@@ -7,6 +7,8 @@ __all__ = ['train_run']
 
 # %% ../../nbs/165_runs.ipynb #675439bc
 import hashlib
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -57,6 +59,7 @@ from .fusion import count_pixels
 from .fusion_fit import MIN_JUDGED, fit_fusion
 from .heads import fit_head
 from .learner import training_settings
+from .parallel_learner import count_processes, is_first_process
 from .realism_dataset import RealismDataset, make_loader, train_transform
 from .regression_model import COREModel
 from .run_config import RunConfig
@@ -384,6 +387,23 @@ def _digest_judgements(df):
     lines = [describe_judgement(judgement) for judgement in table_judgements(df)]
     return hashlib.blake2b('\n'.join(lines).encode(), digest_size=8).hexdigest()
 
+# %% ../../nbs/165_runs.ipynb #bbcb7664
+def _ignore(line):
+    "Do nothing with a line of text."
+
+
+def _check_processes(config):
+    "Raise `RealnessError` for a training that several processes cannot share."
+    if count_processes() > 1 and not config.tune:
+        raise RealnessError('torchrun: only fine-tuning is shared by several processes; add --tune')
+
+
+def _begin(out, settings, overwrite):
+    "(whether the run is finished, the folder that this process writes)."
+    if is_first_process():
+        return is_finished(out, settings, overwrite), out
+    return not overwrite and is_finished(out, settings), Path(tempfile.mkdtemp(prefix='realness-'))
+
 # %% ../../nbs/165_runs.ipynb #26ae7e4c
 def train_run(  # noqa: PLR0913 (a published signature)
     data: Path | str,  # holds train/ (and test/), or is one split
@@ -398,14 +418,16 @@ def train_run(  # noqa: PLR0913 (a published signature)
 ) -> Path:  # the run folder
     "Train on DATA/train and write the run folder. The same call resumes a run that was interrupted."
     config = (cfg or RunConfig()).check()
+    _check_processes(config)
     out = Path(out)
-    log = log or (lambda line: None)
+    log = log if log and is_first_process() else _ignore
     df, info = _load_data(Path(data), skip_bad, dataset, log)
     seek_variants = config.group is None
     config = replace(config, group=choose_group(config.group, info))
     n_groups = _check_groups(df, config, _find_train(Path(data)) / TABLE)
     settings = dict(asdict(config), table=table_digest(df), rows=len(df), judgements=_digest_judgements(df))
-    if is_finished(out, settings, overwrite):
+    finished, folder = _begin(out, settings, overwrite)
+    if finished:
         log(f'{out}: this run is finished already')
         return out
     seed_everything(config.seed)
@@ -418,12 +440,14 @@ def train_run(  # noqa: PLR0913 (a published signature)
             log(f'Note: {note}')
     encoders = [model.image_encoder.fingerprint(), model.text_encoder.fingerprint()]
     model.run = dict(id=make_run_id(settings, df, encoders, info.mos_scale))
-    write_settings(out, settings)
+    write_settings(folder, settings)
     runtime = choose_runtime(model, config.runtime, device)
     if runtime != 'torch':
         model.metrics['runtime'] = runtime
     train = _train_tuned if config.tune else _train_frozen
-    train(_Run(model, df, config, out, device, log, seek_variants and not config.group))
-    model.cpu().eval().save_pretrained(out)
-    remove_leftovers(out)
+    train(_Run(model, df, config, folder, device, log, seek_variants and not config.group))
+    model.cpu().eval().save_pretrained(folder)
+    remove_leftovers(folder)
+    if folder != out:
+        shutil.rmtree(folder)
     return out

@@ -67,6 +67,7 @@ class ThumbnailGrid {
     this.previous = this.createPagerButton('‹', 'previous images', -1);
     this.position = createElement('span', '', this.pager);
     this.position.setAttribute('aria-live', 'polite');
+    this.buildPageInput();
     this.next = this.createPagerButton('›', 'next images', 1);
   }
 
@@ -75,10 +76,48 @@ class ThumbnailGrid {
     button.title = title;
     button.setAttribute('aria-label', title);
     button.addEventListener('click', () => {
-      this.model.set('page', this.model.get('page') + step);
-      this.model.save_changes();
+      this.goTo(this.model.get('page') + step);
     });
     return button;
+  }
+
+  /** An input for the number of the page, which counts from 1. */
+  buildPageInput() {
+    const label = createElement('label', 'rl-page', this.pager, 'page');
+    this.pageInput = createElement('input', '', label);
+    this.pageInput.type = 'number';
+    this.pageInput.min = 1;
+    this.pageInput.addEventListener('change', () => this.goTo(Number(this.pageInput.value) - 1));
+    this.pageInput.addEventListener('keydown', (event) => event.stopPropagation());
+  }
+
+  /** The id of the first image on the page. */
+  get firstId() {
+    return this.grid.firstElementChild?.dataset.id;
+  }
+
+  get lastPage() {
+    return Math.max(0, Math.ceil(this.model.get('total') / this.model.get('per_page')) - 1);
+  }
+
+  /** Show another page; `entry` says which of its images is selected: 'first', 'last' or null for none. */
+  goTo(page, entry = null) {
+    const target = Math.min(this.lastPage, Math.max(0, Math.round(page) || 0));
+    this.pageInput.value = target + 1;
+    if (target === this.model.get('page')) return;
+    this.entry = entry;
+    this.leftId = this.firstId; // the images of the new page arrive later
+    this.model.set('page', target);
+    this.model.save_changes();
+  }
+
+  /** After the arrow keys have left a page: select and focus an image of the new one. */
+  enterPage() {
+    const button = this.entry === 'last' ? this.grid.lastElementChild : this.grid.firstElementChild;
+    this.entry = null;
+    if (!button) return;
+    this.select(Number(button.dataset.id));
+    button.focus();
   }
 
   destroy() {
@@ -94,7 +133,8 @@ class ThumbnailGrid {
     this.urls.releaseUnused();
     this.updatePager();
     this.markSelected();
-    if (hadFocus) this.grid.querySelector('[tabindex="0"]')?.focus();
+    if (this.entry && this.firstId !== this.leftId) this.enterPage();
+    else if (hadFocus) this.grid.querySelector('[tabindex="0"]')?.focus();
   }
 
   createThumbnail(item) {
@@ -122,6 +162,8 @@ class ThumbnailGrid {
     const first = page * size + 1;
     const last = Math.min(total, (page + 1) * size);
     this.position.textContent = total ? `${first}–${last} of ${total}` : 'no image matches';
+    this.pageInput.value = page + 1;
+    this.pageInput.max = this.lastPage + 1;
     this.previous.disabled = page < 1;
     this.next.disabled = last >= total;
     this.pager.style.display = total && total <= size ? 'none' : '';
@@ -146,6 +188,8 @@ class ThumbnailGrid {
     const buttons = [...this.grid.children];
     const focused = buttons.indexOf(document.activeElement);
     const columns = getComputedStyle(this.grid).gridTemplateColumns.split(' ').length;
+    const page = this.model.get('page');
+    const pages = { PageUp: page - 1, PageDown: page + 1 };
     const target = {
       ArrowLeft: focused - 1,
       ArrowRight: focused + 1,
@@ -154,9 +198,16 @@ class ThumbnailGrid {
       Home: 0,
       End: buttons.length - 1,
     }[event.key];
-    if (target === undefined || focused < 0) return;
+    if (focused < 0 || (target === undefined && pages[event.key] === undefined)) return;
     event.preventDefault();
     event.stopPropagation();
+    if (pages[event.key] !== undefined) this.goTo(pages[event.key], 'first');
+    else if (target < 0 && page > 0) this.goTo(page - 1, 'last');
+    else if (target >= buttons.length && page < this.lastPage) this.goTo(page + 1, 'first');
+    else this.focusThumbnail(buttons, target);
+  }
+
+  focusThumbnail(buttons, target) {
     const button = buttons[Math.min(buttons.length - 1, Math.max(0, target))];
     this.select(Number(button.dataset.id));
     button.focus();
