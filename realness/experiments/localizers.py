@@ -182,6 +182,7 @@ def run(photos, data, out, parts=None, n: int = 120, more: tuple = ()) -> pd.Dat
         for method in using:
             lines += _saved_lines(Path(out) / 'parts', name, truths, method)
     command = 'python -m realness.experiments.localizers --photos DIR --data DIR --parts FILE --out FOLDER'
+    command += ' --localizer FOLDER' * len(more)
     table = pd.DataFrame(lines).assign(command=command, seed=seed, folds=0)
     write_results(table, Path(out) / 'localizers.csv')
     return table
