@@ -79,12 +79,18 @@ _DIRECTIONS = {'unrealism': 'higher = less real', 'realness': 'higher = more rea
 _COLUMNS = {
     'path': 'path',
     'sentence_source': 'sentence_source',
+    'made_by': 'made by',
     'mean': 'mean',
     'max': 'max',
     'direction': 'direction',
     'top_box': 'least real box',
     'made': 'made',
 }
+
+
+def _made_by(row: dict) -> str:
+    "The variant of a map and the name of its model."
+    return f'{row["variant"]}, {row["model"].partition("@")[0]}'
 
 
 def print_maps(
@@ -100,7 +106,7 @@ def print_maps(
         for row in rows:
             print_json(row)
     else:
-        good = pd.DataFrame([row for row in rows if not row['error']])
+        good = pd.DataFrame([row | {'made_by': _made_by(row)} for row in rows if not row['error']])
         if len(good):
             table = good[list(_COLUMNS)].replace({'direction': _DIRECTIONS})
             print_table(table.rename(columns=_COLUMNS))

@@ -85,7 +85,10 @@ def command_page(
     usage = ' '.join([PROGRAM, name, *command.collect_usage_pieces(context)])
     parts = [f'---\ntitle: {PROGRAM} {name}\n---', f'> {summary}', f'```sh\n{usage}\n```', *details]
     for heading, parameters in _headings(command).items():
-        parts += [f'## {heading}', '\n'.join(_entry(parameter, context) for parameter in parameters)]
+        parts += [
+            f'## {escape_markdown(heading)}',
+            '\n'.join(_entry(parameter, context) for parameter in parameters),
+        ]
     return '\n\n'.join(parts) + '\n'
 
 # %% ../../nbs/592_cli_reference.ipynb #521edc17

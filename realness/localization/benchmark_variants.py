@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TEXT_SETTINGS', 'PROMPT_SETTINGS', 'RequestVariant', 'dream_variants', 'learned_variant', 'load_held_out',
-           'Contestants', 'package_variants', 'uncached_seconds']
+           'fit_held_out', 'Contestants', 'package_variants', 'uncached_seconds']
 
 # %% ../../nbs/314_benchmark_variants.ipynb #d2acb7aa
 from dataclasses import replace
@@ -17,7 +17,7 @@ from ..config import RealnessError
 from ..defects.kinds import DEFECTS
 from .benchmark_rows import timed_call
 from .heatmap import heatmap
-from .localizer import Localizer
+from .localizer import Localizer, TrainingCells, leave_kinds_out, make_training_cells
 from .map_controls import check_result
 from .map_request import MapRequest
 
@@ -114,9 +114,22 @@ def load_held_out(
     if missing:
         raise RealnessError(
             f'{folder}: no localizer in this folder was fitted without {", ".join(missing)}; '
-            'fit some with `leave_kinds_out` and save them there'
+            'fit some with `fit_held_out`'
         )
     return held_out
+
+# %% ../../nbs/314_benchmark_variants.ipynb #cf32a659
+def fit_held_out(
+    folder: Path | str,  # for folders, each a saved `Localizer`
+    cells: TrainingCells | None = None,  # of `make_training_cells`; by default those of `cells`
+):
+    "Fit localizers without some kinds, and save them for `load_held_out`."
+    cells = cells or make_training_cells(per=20, seed=1)
+    kinds = set(cells.about['kinds'])
+    for localizer in leave_kinds_out(cells).values():
+        left_out = kinds - set(localizer.about['kinds'])
+        if not (Path(folder) / min(left_out)).exists():
+            localizer.save(Path(folder) / min(left_out))
 
 # %% ../../nbs/314_benchmark_variants.ipynb #31acdd27
 class Contestants(NamedTuple):

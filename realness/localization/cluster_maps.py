@@ -57,7 +57,8 @@ def pack_map(
     array: np.ndarray,  # height x width
 ) -> bytes:
     "The values of a map in half precision. Raises `RealnessError` for values above 65,504."
-    half = array.astype('<f2')
+    with np.errstate(over='ignore'):
+        half = array.astype('<f2')
     if not np.isfinite(half).all():
         raise RealnessError('the map has values above 65,504, which half precision does not have')
     return half.tobytes()

@@ -209,6 +209,7 @@ def check_encoder(
 class Localizer:
     "Maps where an image looks unreal: frozen features and a small learned head."
 
+    architecture = 'cells'
     bounds = (0.3, 1.0)  # colour range of its maps
     label = 'learned chance of a defect (photographs: 0.3 on average)'
 

@@ -27,6 +27,7 @@ from realness.localization.benchmark_variants import (
     PROMPT_SETTINGS,
     TEXT_SETTINGS,
     Contestants,
+    fit_held_out,
     package_variants,
     uncached_seconds,
 )
@@ -173,6 +174,11 @@ def _parse(argv):
     )
     parser.add_argument('--clip', default='lite-clip', help='the CLIP model')
     parser.add_argument('--held-out', help='a folder of localizers, each fitted without some kinds')
+    parser.add_argument(
+        '--fit-held-out',
+        action='store_true',
+        help='first fit the localizers of --held-out and save them there',
+    )
     parser.add_argument('--data', help='a folder with images/ and masks/ instead of planted defects')
     parser.add_argument(
         '--out',
@@ -207,6 +213,13 @@ _PRINTED_COLUMNS = [
     'seconds',
 ]
 
+# %% ../../nbs/315_map_benchmark.ipynb #0d4ac319
+def _fit_for(options):
+    "Fit the localizers of --held-out."
+    if not options.held_out:
+        raise SystemExit('error: --fit-held-out needs a folder; name it with --held-out DIR')
+    fit_held_out(options.held_out)
+
 # %% ../../nbs/315_map_benchmark.ipynb #1155f505
 def main(argv: list | None = None):
     "Run the benchmark and write its tables."
@@ -214,6 +227,8 @@ def main(argv: list | None = None):
 
     options = _parse(argv)
     clip = load_clip(options.clip)
+    if options.fit_held_out:
+        _fit_for(options)
     contestants = package_variants(clip, options.held_out)
     images = read_folder(options.data) if options.data else make_benchmark(per_kind=options.per_kind, clean=1)
     table, differences, _ = full_table(contestants, images, progress=_show_progress)

@@ -21,6 +21,8 @@ MAP_COLUMNS = {
     'path': 'the image, as it was named',
     'map': 'the figure, relative to the output folder',
     'sentence_source': 'where the description came from',
+    'variant': 'what made the map; if the variant auto was requested, the one that it chose',
+    'model': 'name and weights of the network, or regions',
     'mean': 'mean of the map',
     'max': 'largest value',
     'direction': 'what a higher value means: unrealism or realness',
@@ -38,6 +40,8 @@ def _map_facts(heatmap):
     "Return the columns that come from a map, as a dict."
     boxes = heatmap.boxes()
     return {
+        'variant': heatmap.variant,
+        'model': heatmap.model,
         'mean': heatmap.mean(),
         'max': float(heatmap.array.max()),
         'direction': heatmap.direction,

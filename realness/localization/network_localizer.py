@@ -81,6 +81,7 @@ def _mean_map(maps, size):
 class NetworkLocalizer:
     "Maps where an image looks unreal, with a network on the lite tower."
 
+    architecture = 'network'
     bounds = (0.0, 1.0)  # colour range of its maps
     label = 'learned chance that a person would mark the place'
 

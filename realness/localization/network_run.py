@@ -133,8 +133,15 @@ def add_whole_head(
     settings = WholeSettings(views=run.whole_views, painter=painter)
     features = WholeFeatures(localizer.early, localizer.network)
     pixels = tuple([photo.pixels for photo in part] for part in photos)
-    localizer.network.whole_head = train_whole_head(features, pixels, settings, run.seed)
-    localizer.about['whole'] = {'kinds': settings.kinds(), 'without': list(settings.without)}
+    localizer.network.whole_head = train_whole_head(
+        features, pixels, settings, run.seed, Path(run.work) / 'whole.pt'
+    )
+    localizer.about['whole'] = {
+        'kinds': settings.kinds(),
+        'without': list(settings.without),
+        'crops': settings.crops,
+        'false_alarms': settings.false_alarms,
+    }
 
 # %% ../../nbs/233_network_run.ipynb #6f4e21bc
 def fit_network_localizer(

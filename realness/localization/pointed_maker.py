@@ -133,7 +133,7 @@ class PointedMaker(MapMaker):
             hi,
             variant=self.request.variant,
             score='regions' if regions else '',
-            model=f'localizer@{self.learned.fingerprint()[:8]}' if regions is None else 'regions',
+            model=self.learned.model if regions is None else 'regions',
             source=item.source,
             image=item.image,
             notes=[note] if note else [],

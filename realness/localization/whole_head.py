@@ -4,19 +4,23 @@
 
 # %% auto #0
 __all__ = ['WHOLE_SIDE', 'pool_stages', 'resize_to_blocks', 'WholeFeatures', 'WholeHead', 'random_photograph_view',
-           'WholeSettings', 'whole_view', 'photograph_features', 'fit_whole_head', 'calibrate_whole_head',
-           'train_whole_head', 'held_out_features']
+           'WholeSettings', 'whole_view', 'photograph_features', 'small_crop_view', 'crop_features', 'fit_whole_head',
+           'FeatureStore', 'WholeRows', 'training_rows', 'cross_fitted_logits', 'calibrate_whole_head',
+           'train_whole_head']
 
 # %% ../../nbs/231_whole_head.ipynb #fe1c4544
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..config import track
+from ..config import atomic_write, track
 from ..defects.whole_copies import WHOLE_KINDS, whole_copy
 from .localizer_data import degrade_image
 
@@ -138,7 +142,8 @@ class WholeSettings:
     views: int = 3  # untouched views and copies of each photograph, each
     painter: Callable | None = None  # `Painter.repaint`; without it, there is no `latent`
     decay: float = 3e-5  # penalty on the norm of the function
-    false_alarms: float = 0.02  # share of held-out photographs above one half
+    crops: float = 0.6  # share of the photographs that add a small crop; of half of these, a copy as well
+    false_alarms: float = 0.03  # share of photographs above one half
 
     def kinds(self) -> list:
         "Names of the kinds used for training."
@@ -173,6 +178,54 @@ def photograph_features(
     rows = [extract(whole_view(pixels, kind, rng, settings.painter)) for kind in kinds]
     return torch.stack(rows), kinds
 
+# %% ../../nbs/231_whole_head.ipynb #4903e4fb
+def _small_crop(pixels, rng):
+    "An eighth to two fifths of the sides of an image; one of the three flattest of five crops."
+    share, aspect = rng.uniform(0.12, 0.4), np.exp(rng.uniform(-0.5, 0.5))
+    height, width = (
+        int(np.clip(round(side * share * factor), min(16, side), side))
+        for side, factor in zip(pixels.shape[:2], (1 / aspect, aspect), strict=True)
+    )
+    crops = []
+    for _ in range(5):
+        y, x = (
+            int(rng.integers(0, a - b + 1)) for a, b in zip(pixels.shape[:2], (height, width), strict=True)
+        )
+        crops.append(pixels[y : y + height, x : x + width])
+    return sorted(crops, key=lambda crop: crop[::4, ::4].std())[rng.integers(3)]
+
+# %% ../../nbs/231_whole_head.ipynb #3c22d9b4
+def small_crop_view(
+    pixels: np.ndarray,  # H x W x 3 uint8
+    rng: np.random.Generator,
+) -> np.ndarray:  # h x w x 3 uint8
+    "A small crop, enlarged at most twice, with other colours."
+    from PIL import Image
+
+    crop = Image.fromarray(np.ascontiguousarray(_small_crop(pixels, rng)))
+    factor = min(2.0, rng.uniform(224, 512) / max(crop.size))
+    enlarged = crop.resize([max(8, round(factor * side)) for side in crop.size], Image.Resampling.LANCZOS)
+    return _change_colours(np.asarray(enlarged), rng)
+
+# %% ../../nbs/231_whole_head.ipynb #38994a59
+def crop_features(
+    extract: WholeFeatures,
+    pixels: np.ndarray,  # H x W x 3 uint8
+    seed: tuple,  # integers
+    settings: WholeSettings = WholeSettings(),
+) -> tuple:  # features (n x width), kinds (n names; '' = untouched); n is 1 to 3
+    "Features of the photograph as it is, and perhaps of a small crop and of a copy of a small crop."
+    rng = np.random.default_rng((*seed, 7000))
+    rows, kinds = [extract(pixels)], ['']
+    if rng.random() < settings.crops:
+        rows.append(extract(degrade_image(small_crop_view(pixels, rng), rng)))
+        kinds.append('')
+        if rng.random() < 0.5:
+            kind = str(rng.choice(settings.kinds()))
+            rows.append(extract(whole_copy(small_crop_view(pixels, rng), kind, rng, settings.painter)))
+            kinds.append(kind)
+    return torch.stack(rows), kinds
+
 # %% ../../nbs/231_whole_head.ipynb #7f2b3b39
 def _kernel_weights(kernel, flawed, decay):
     "Weights of the landmarks and the bias, by full-batch L-BFGS from zero."
@@ -204,15 +257,87 @@ def fit_whole_head(
     head.weights, head.bias = weights.half().float(), bias.float()
     return head.eval()
 
+# %% ../../nbs/231_whole_head.ipynb #6f0155d0
+class FeatureStore:
+    "Features in one file, so that an interrupted run continues."
+
+    def __init__(
+        self,
+        file: Path | None = None,  # None: store nothing
+    ):
+        self.file = file
+        self.saved = torch.load(file, weights_only=True) if file and Path(file).is_file() else {}
+
+    def get(
+        self,
+        key: str,
+        make: Callable,  # called without arguments if the file has no such key
+    ):
+        "What was stored for a key."
+        if key not in self.saved:
+            self.saved[key] = make()
+            if self.file:
+                with atomic_write(self.file) as unfinished:
+                    torch.save(self.saved, unfinished)
+        return self.saved[key]
+
+# %% ../../nbs/231_whole_head.ipynb #9ad1178e
+class WholeRows(NamedTuple):
+    "Features of views of photographs."
+
+    features: torch.Tensor  # n x width
+    flawed: torch.Tensor  # n: 1 for copies, 0 for untouched views
+    photograph: torch.Tensor  # n: number of the photograph
+    as_it_is: torch.Tensor  # n: whether the view is the photograph itself
+
+# %% ../../nbs/231_whole_head.ipynb #a8a73d40
+def training_rows(
+    extract: WholeFeatures,
+    photos: list,  # H x W x 3 uint8
+    settings: WholeSettings = WholeSettings(),
+    seed: int = 0,
+    store: FeatureStore | None = None,
+) -> WholeRows:
+    "Features of random views of photographs."
+    store, features, marks = store or FeatureStore(), [], []
+    kinds_key = ' '.join(settings.kinds())
+    for number, pixels in enumerate(track(photos, 'whole images')):
+        for name, make, size in (
+            ('views', photograph_features, settings.views),
+            ('crops', crop_features, settings.crops),
+        ):
+            job = partial(make, extract, pixels, (seed, number), settings)
+            rows, kinds = store.get(f'{name} {seed} {number} {size} {kinds_key}', job)
+            features.append(rows)
+            marks += [(kind != '', number, name == 'crops' and i == 0) for i, kind in enumerate(kinds)]
+    flawed, photograph, as_it_is = (torch.tensor(column) for column in zip(*marks, strict=True))
+    return WholeRows(torch.cat(features), flawed.float(), photograph, as_it_is)
+
+# %% ../../nbs/231_whole_head.ipynb #09912ed5
+def cross_fitted_logits(
+    rows: WholeRows,
+    decay: float,
+    folds: int = 4,
+) -> torch.Tensor:  # one logit for each photograph as it is
+    "Logits of photographs by heads that were fitted without them."
+    fold = torch.from_numpy(np.random.default_rng(0).permutation(int(rows.photograph.max()) + 1) % folds)
+    fold = fold[rows.photograph]
+    logits = []
+    for number in range(folds):
+        inside, tested = fold != number, (fold == number) & rows.as_it_is
+        if inside.any() and tested.any():
+            head = fit_whole_head(rows.features[inside], rows.flawed[inside], decay)
+            logits.append(head(rows.features[tested]))
+    return torch.cat(logits) if logits else torch.zeros(0)
+
 # %% ../../nbs/231_whole_head.ipynb #ec1a0a52
 def calibrate_whole_head(
     head: WholeHead,
-    untouched: torch.Tensor,  # n x width: features of held-out photographs
-    share: float = 0.02,  # of them that may lie above one half
+    logits: torch.Tensor,  # of photographs to which the head was not fitted
+    share: float = 0.03,  # of them that may lie above one half
 ):
     "Lower the bias until at most a share of photographs lies above one half."
-    highest = torch.quantile(head(untouched), 1 - share).item()
-    head.bias = head.bias - max(0.0, highest)
+    head.bias = head.bias - max(0.0, torch.quantile(logits, 1 - share).item())
 
 # %% ../../nbs/231_whole_head.ipynb #0d9ee219
 def train_whole_head(
@@ -220,27 +345,14 @@ def train_whole_head(
     photos: tuple,  # (training, held out): lists of H x W x 3 uint8
     settings: WholeSettings = WholeSettings(),
     seed: int = 0,
+    file: Path | None = None,  # for features; an interrupted run continues from it
 ) -> WholeHead:
     "Make views, fit the head, and calibrate it."
     train, held_out = photos
-    made = [
-        photograph_features(extract, pixels, (seed, i), settings)
-        for i, pixels in enumerate(track(train, 'whole images'))
-    ]
-    flawed = torch.tensor([float(kind != '') for _, kinds in made for kind in kinds])
-    head = fit_whole_head(torch.cat([rows for rows, _ in made]), flawed, settings.decay)
-    calibrate_whole_head(head, held_out_features(extract, held_out, seed), settings.false_alarms)
+    store = FeatureStore(file)
+    rows = training_rows(extract, train, settings, seed, store)
+    head = fit_whole_head(rows.features, rows.flawed, settings.decay)
+    untouched = store.get(f'{seed} held out', lambda: torch.stack([extract(pixels) for pixels in held_out]))
+    logits = torch.cat([head(untouched), cross_fitted_logits(rows, settings.decay)])
+    calibrate_whole_head(head, logits, settings.false_alarms)
     return head
-
-
-def held_out_features(
-    extract: WholeFeatures,
-    photos: list,  # H x W x 3 uint8
-    seed: int = 0,
-) -> torch.Tensor:  # 2 n x width
-    "Features of each photograph as it is and of one untouched view."
-    rows = []
-    for i, pixels in enumerate(photos):
-        rng = np.random.default_rng((seed, 9000, i))
-        rows += [extract(pixels), extract(whole_view(pixels, '', rng))]
-    return torch.stack(rows)

@@ -37,7 +37,7 @@ def _tfidf_ridge(train, test):
     tfidf = TfidfVectorizer(ngram_range=(1, 2), min_df=min_count, sublinear_tf=True)
     x = tfidf.fit_transform(train.description).toarray()
     ridge = RidgeCV(np.logspace(-2, 2, 9)).fit(x, train.MOS)
-    return ridge.predict(tfidf.transform(test.description).toarray())
+    return ridge.predict(tfidf.transform(test.description).toarray()).round(6)
 
 # %% ../../nbs/172_baselines.ipynb #85006b7d
 def baseline_predictions(
