@@ -122,7 +122,7 @@ def test_the_expert_ranks_degraded_copies_below_their_originals(rows):
 
 @pytest.mark.parametrize('degraded', [-1, -120])
 def test_a_negative_number_of_degraded_copies_is_refused(degraded):
-    with pytest.raises(RealnessError, match=f'degraded is {degraded}; it must be 0 or more'):
+    with pytest.raises(RealnessError, match=f'degraded is {degraded}; it must be at least 0'):
         RunConfig('lite', degraded=degraded).check()
 
 

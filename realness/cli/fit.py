@@ -132,8 +132,8 @@ def localizer_fit(  # noqa: PLR0913
         typer.Option(
             min=0,
             metavar='STEPS',
-            help='Architecture network: train the later stages of the lite tower as well, for so many steps '
-            'after the 1000 of the decoder.',
+            help='Architecture network: also fine-tune the later stages of the lite tower: number of '
+            'steps, after the 1000 steps of the decoder.',
         ),
     ] = 0,
     device: Annotated[
