@@ -12,7 +12,7 @@ from typing import Annotated
 from .commands import PROBLEMS_FOUND, exit_with
 from .options import Fields
 from .output import print_json
-from ..cluster import ClusterOptions
+from ..cluster_options import ClusterOptions
 from ..config import RealnessError, format_count
 
 # %% ../../nbs/550_cli_cluster.ipynb #91cb234f

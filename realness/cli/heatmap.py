@@ -21,7 +21,6 @@ from .options import Fields, field_options
 from .output import print_error, print_json, print_table, print_warnings
 from ..config import TABLE, RealnessError, base_dir, format_count
 from ..localization.map_request import MapRequest, add_regions, choose_variant
-from ..manifest import TextSources
 from ..map_style import MapStyle
 
 # %% ../../nbs/570_cli_heatmap.ipynb #feda2105
@@ -190,6 +189,8 @@ def _list_conflicts(style, all_images, describe):
 
 def _find_texts(images, table, text):
     "(requested images, `TextSources`) of a job on a cluster."
+    from realness.manifest import TextSources
+
     if not images:
         raise RealnessError('no images: name files, folders, tables, tar archives or URLs')
     table = find_table(table) if table is not None and table.is_dir() else table

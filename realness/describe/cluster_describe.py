@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ..cluster import ClusterOptions, Job, run_job
+from ..cluster import Job, run_job
+from ..cluster_options import ClusterOptions
 from ..config import RealnessError
 from .boxes import BoxConvention
 from .description_table import COLUMNS, FAILED

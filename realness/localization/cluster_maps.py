@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from ..cluster import ClusterOptions, Job, run_job
+from ..cluster import Job, run_job
+from ..cluster_options import ClusterOptions
 from ..config import RealnessError
 from ..images import load_image
 from .heatmap_object import Heatmap

@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from ..cluster import ClusterOptions, Job, pack_files, run_job, unpack_files
+from ..cluster import Job, pack_files, run_job, unpack_files
+from ..cluster_options import ClusterOptions
 from ..config import RealnessError
 from ..judgement_columns import JUDGEMENT_COLUMNS, describe_judgement, read_judgement
 from ..locations import local_file
