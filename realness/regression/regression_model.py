@@ -232,9 +232,9 @@ class _ModelEntries:
     heads: dict[str, dict]
     data: DatasetInfo
     metrics: dict
-    intervals: dict[str, dict]
-    calibration: dict[str, dict]
-    domain: dict | None
+    intervals: dict[str, dict] | None = None  # these three are missing in models that were saved without them
+    calibration: dict[str, dict] | None = None
+    domain: dict | None = None
 
 
 def _check_entries(config, folder):
