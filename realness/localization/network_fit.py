@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from ..config import atomic_write
+from ..device import pick_device
 from .map_network import MapNetwork
 from .network_data import Shards
 
@@ -67,7 +68,7 @@ class FitSettings:
 
     def pick_device(self) -> torch.device:
         "Where the network is trained."
-        return torch.device(self.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        return pick_device(self.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
 
 # %% ../../nbs/229_network_fit.ipynb #f927679c
 def _rate_factor(step, steps):
