@@ -119,7 +119,7 @@ def test_sidebar_lists_every_page(site, page):
     links = page.locator('#quarto-sidebar a[href]').evaluate_all('links => links.map(link => link.href)')
     listed = [link.removeprefix(site) for link in links]
     assert set(page_names()) - set(listed) == set()
-    assert listed[:2] == ['index.html', 'tutorials/ten_minutes.html']
+    assert listed[:3] == ['index.html', 'live_demo.html', 'tutorials/ten_minutes.html']
     for_readers = {'how_good.html', 'how_good_maps.html', 'how_it_works.html', 'howto/read_a_heatmap.html'}
     assert for_readers <= set(listed[:12])
 
@@ -228,6 +228,7 @@ KINDS_OF_PAGES = [
     'commands/train',
     'train',
     'explorer',
+    'live_demo',
 ]
 
 
@@ -253,6 +254,7 @@ def test_pages_are_accessible(site, browser, width):
         'how_it_works',
         'explorer',
         'commands/train',
+        'live_demo',
     ],
 )
 def test_page_fits_a_phone(site, browser, name):
