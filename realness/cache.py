@@ -6,15 +6,16 @@
 __all__ = ['VectorCache']
 
 # %% ../nbs/020_cache.ipynb #8466d22a
+import logging
 import os
 import sqlite3
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
-from .config import RealnessError, cache_dir
+from .config import RealnessError, cache_path
 
 # %% ../nbs/020_cache.ipynb #7e84cf93
 _SCHEMA = """
@@ -42,21 +43,24 @@ def _connect(path: Path):
 
     Raises `RealnessError` if the file cannot be used or is damaged.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(path, timeout=120)) as db:
             db.executescript(_SCHEMA)
             with db:
                 yield db
-    except sqlite3.OperationalError as error:
+    except (sqlite3.OperationalError, OSError) as error:
+        reason = getattr(error, 'strerror', None) or error
         raise RealnessError(
-            f'{path}: the cache cannot be used ({error}); set REALNESS_CACHE to a writable folder'
+            f'{path}: the cache cannot be used ({reason}); set REALNESS_CACHE to a writable folder'
         ) from error
     except sqlite3.DatabaseError as error:
         damaged = path.with_suffix('.damaged')
-        os.replace(path, damaged)
+        with suppress(FileNotFoundError):  # another process may have renamed it
+            os.replace(path, damaged)
         raise RealnessError(
-            f'{path}: the cache was damaged and has been renamed to {damaged.name}; run the command again'
+            f'{path}: the cache was damaged and has been renamed to {damaged.name}; '
+            'the next use creates an empty one'
         ) from error
 
 # %% ../nbs/020_cache.ipynb #354bf250
@@ -72,21 +76,48 @@ def _to_rows(
 
 # %% ../nbs/020_cache.ipynb #78aaa4dc
 def _find_values(db: sqlite3.Connection, keys: list) -> dict:  # key -> bytes
-    "Look up keys and update the time of their last use."
+    "Look up keys."
     values = {}
     for start in range(0, len(keys), 500):
         batch = keys[start : start + 500]
         placeholders = ','.join('?' * len(batch))
         query = f'select key, value from vectors where key in ({placeholders})'
         values.update(db.execute(query, batch).fetchall())
-    db.executemany('update vectors set used = ? where key = ?', [(time.time(), key) for key in values])
     return values
+
+# %% ../nbs/020_cache.ipynb #525e14e0
+def _record_use(db: sqlite3.Connection, keys: list):
+    "Update the time of the last use, where the file can be written."
+    used = time.time()
+    with suppress(sqlite3.OperationalError), db:
+        db.executemany('update vectors set used = ? where key = ?', [(used, key) for key in keys])
+
+# %% ../nbs/020_cache.ipynb #c6f7920d
+_PAUSE = 60.0  # seconds without a further attempt
+_failures = {}  # path -> time of the latest failure
+
+
+@contextmanager
+def _optional(path: Path):
+    "Inside the `with` block, a cache that cannot be used is a warning, once for each file."
+    try:
+        yield
+    except RealnessError as error:
+        if path not in _failures:
+            logging.getLogger('realness').warning('warning: %s; continuing without it', error)
+        _failures[path] = time.monotonic()
+
+
+def _is_paused(path: Path) -> bool:
+    "Whether the cache failed a moment ago."
+    return path in _failures and time.monotonic() - _failures[path] < _PAUSE
 
 # %% ../nbs/020_cache.ipynb #653efde4
 class VectorCache:
     """Vectors by key in one SQLite file, for threads and processes at once.
 
-    The size is bounded; the least recently used vectors are deleted first.
+    The size is bounded; the least recently used vectors are deleted first. Where the file cannot be used,
+    `get` and `put` print a warning and do nothing.
     """
 
     def __init__(
@@ -95,7 +126,7 @@ class VectorCache:
         max_bytes: int = 4 << 30,  # maximum total size of keys and vectors, 4 GiB by default
         dtype: str = 'float32',  # numpy type of all vectors in this file
     ):
-        self.path = Path(path) if path else cache_dir() / 'features.db'
+        self.path = Path(path) if path else cache_path('features.db')
         self.max_bytes = max_bytes
         self.dtype = np.dtype(dtype)
 
@@ -104,8 +135,11 @@ class VectorCache:
         keys: list,  # texts
     ) -> dict:  # key -> vector, a flat array
         "Look up vectors; keys that are not stored are left out."
-        with _connect(self.path) as db:
-            values = _find_values(db, list(dict.fromkeys(keys)))
+        values = {}
+        if keys and not _is_paused(self.path):
+            with _optional(self.path), _connect(self.path) as db:
+                values = _find_values(db, list(dict.fromkeys(keys)))
+                _record_use(db, list(values))
         return {key: np.frombuffer(value, self.dtype).copy() for key, value in values.items()}
 
     def put(
@@ -113,10 +147,10 @@ class VectorCache:
         vectors: dict,  # key -> vector
     ):
         "Store vectors in one transaction: if the process is killed, none of them is stored."
-        if not vectors:
+        if not vectors or _is_paused(self.path):
             return
         rows = _to_rows(vectors, self.dtype)
-        with _connect(self.path) as db:
+        with _optional(self.path), _connect(self.path) as db:
             db.executemany('insert or replace into vectors values (?, ?, ?, ?)', rows)
             _delete_oldest(db, self.max_bytes)
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['IMAGE_SIZE', 'MAX_TOKENS', 'SEED', 'TABLE', 'ENCODERS', 'CHECK_NAME', 'RealnessError', 'base_dir', 'split_dir',
-           'cache_dir', 'default_encoders', 'track', 'use_progress_bar', 'atomic_write', 'format_count']
+           'cache_path', 'cache_dir', 'default_encoders', 'track', 'use_progress_bar', 'atomic_write', 'format_count']
 
 # %% ../nbs/000_config.ipynb #919aff4d
 import os
@@ -64,16 +64,23 @@ def split_dir(
     data = Path(data) if data else base_dir() / 'datasets'
     return data / split
 
+# %% ../nbs/000_config.ipynb #6a4bdbcd
+def cache_path(
+    *parts: str,  # names of nested folders or a file inside the cache folder
+) -> Path:
+    "A path inside the cache folder, which may not exist."
+    from platformdirs import user_cache_path
+
+    root = os.environ.get('REALNESS_CACHE')
+    cache = Path(root).expanduser() if root else user_cache_path('realness')
+    return cache.joinpath(*parts)
+
 # %% ../nbs/000_config.ipynb #37d02097
 def cache_dir(
     *parts: str,  # names of nested folders inside the cache folder
 ) -> Path:
     "A folder inside the cache folder. It is created if it does not exist."
-    from platformdirs import user_cache_path
-
-    root = os.environ.get('REALNESS_CACHE')
-    cache = Path(root).expanduser() if root else user_cache_path('realness')
-    folder = cache.joinpath(*parts)
+    folder = cache_path(*parts)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -9,7 +9,7 @@ __all__ = ['MAX_ENTRY', 'window_cache', 'WindowStore', 'WindowVectors']
 import numpy as np
 
 from ..cache import VectorCache
-from ..config import cache_dir, track
+from ..config import cache_path, track
 from ..images import image_digest, load_image
 from .clip_model import CLIP
 from .cut_windows import image_tensor
@@ -37,7 +37,7 @@ def _unpack(data):
 # %% ../../nbs/211_window_vectors.ipynb #082f41af
 def window_cache() -> VectorCache:
     "Return the shared cache of window vectors, `windows.db` in the cache folder."
-    return VectorCache(cache_dir() / 'windows.db', dtype='uint8')
+    return VectorCache(cache_path('windows.db'), dtype='uint8')
 
 # %% ../../nbs/211_window_vectors.ipynb #28220f03
 MAX_ENTRY = 256 << 20  # bytes of an entry; larger ones are not stored
