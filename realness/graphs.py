@@ -108,6 +108,50 @@ def _record(graph, path):
             opset_version=17,
         )
 
+# %% ../nbs/052_graphs.ipynb #9c0b2835
+def _pads_as_tensorflow(module):
+    "Whether a module has convolutions whose padding depends on the size of the image."
+    from timm.layers import Conv2dSame
+
+    return any(isinstance(part, Conv2dSame) for part in module.modules())
+
+# %% ../nbs/052_graphs.ipynb #3b6d98d5
+def _find_padding(node, makers):
+    "The node `Pad` with zeros whose output a unpadded convolution reads, or None."
+    pad = makers.get(node.input[0]) if node.op_type == 'Conv' else None
+    if pad is None or pad.op_type != 'Pad':
+        return None
+    mode = [attribute.s for attribute in pad.attribute if attribute.name == 'mode']
+    pads = [size for attribute in node.attribute if attribute.name == 'pads' for size in attribute.ints]
+    return None if any(pads) or mode not in ([], [b'constant']) else pad
+
+
+def _pad_in_convolutions(nodes):
+    "Let convolutions pad their inputs in place of the nodes before them. Return how many do."
+    from onnx.helper import make_attribute
+
+    makers = {name: node for node in nodes for name in node.output}
+    pairs = [(node, _find_padding(node, makers)) for node in nodes if node.input]
+    pairs = [(convolution, pad) for convolution, pad in pairs if pad is not None]
+    for convolution, pad in pairs:
+        convolution.input[0] = pad.input[0]
+        others = [attribute for attribute in convolution.attribute if attribute.name != 'pads']
+        del convolution.attribute[:]
+        convolution.attribute.extend([*others, make_attribute('auto_pad', 'SAME_UPPER')])
+    return len(pairs)
+
+# %% ../nbs/052_graphs.ipynb #6d5e696c
+def _drop_unused(graph):
+    "Remove the nodes of a graph that no output needs."
+    needed = {output.name for output in graph.output}
+    used = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            used.append(node)
+    del graph.node[:]
+    graph.node.extend(reversed(used))
+
 # %% ../nbs/052_graphs.ipynb #8354de8b
 def write_graph(
     graph: nn.Module,  # `ImageGraph`, `TextGraph` or another module with their attributes
@@ -116,3 +160,10 @@ def write_graph(
     "Write a module as an ONNX file."
     with atomic_write(path) as partial:
         _record(graph, partial)
+        if _pads_as_tensorflow(graph):
+            import onnx
+
+            model = onnx.load(partial)
+            _pad_in_convolutions(model.graph.node)
+            _drop_unused(model.graph)
+            onnx.save(model, partial)

@@ -31,8 +31,8 @@ def _find_shape(ratio):
 
 # %% ../nbs/040_scene.ipynb #c033e029
 def _moments(x):
-    "(mean |x|)² and mean x² of an array."
-    return float(np.mean(np.abs(x))) ** 2, float(np.mean(x * x))
+    "(mean |x|)² and mean x² of a flat array."
+    return float(np.abs(x).sum() / x.size) ** 2, float(np.dot(x, x) / x.size)
 
 # %% ../nbs/040_scene.ipynb #b8e65a45
 def fit_ggd(
@@ -43,11 +43,14 @@ def fit_ggd(
     return _find_shape(absolute / max(variance, 1e-12)), variance
 
 # %% ../nbs/040_scene.ipynb #57f4fa96
-def _one_sided_moments(side):
-    "(root mean square, sum, sum of squares) of the values other than 0; a small root if there are none."
-    n = np.count_nonzero(side)
-    square = float(np.dot(side, side))
-    return (square / n) ** 0.5 if n else 1e-6, float(side.sum()), square
+def _root_mean_squares(x):
+    "Root mean squares of the negative and of the positive values of a flat array; a small root if none."
+    both, difference = float(np.dot(x, x)), float(np.dot(x, np.abs(x)))
+    sides = (
+        ((both - difference) / 2, np.count_nonzero(x < 0)),
+        ((both + difference) / 2, np.count_nonzero(x > 0)),
+    )
+    return [(max(square, 0) / n) ** 0.5 if n else 1e-6 for square, n in sides]
 
 # %% ../nbs/040_scene.ipynb #7ad040f5
 def fit_aggd(
@@ -57,35 +60,75 @@ def fit_aggd(
     from scipy.special import gamma
 
     x = np.ravel(x)
-    left, negative, left_square = _one_sided_moments(np.minimum(x, 0))
-    right, positive, right_square = _one_sided_moments(np.maximum(x, 0))
+    left, right = _root_mean_squares(x)
     skew = left / max(right, 1e-9)
-    absolute, square = ((positive - negative) / len(x)) ** 2, (left_square + right_square) / len(x)
+    absolute, square = _moments(x)
     ratio = absolute / max(square, 1e-12) * (skew**3 + 1) * (skew + 1) / (skew * skew + 1) ** 2
     shape = _find_shape(ratio)
     spread = gamma(2 / shape) / gamma(1 / shape) * np.sqrt(gamma(1 / shape) / gamma(3 / shape))
     return shape, (right - left) * spread, left * left, right * right
 
+# %% ../nbs/040_scene.ipynb #88039a0b
+_SIGMA = 7 / 6  # pixels
+_OFFSETS = np.arange(-5, 6)  # the Gaussian is cut off beyond 5 pixels
+_WEIGHTS = np.exp(-0.5 * (_OFFSETS / _SIGMA) ** 2)
+_WEIGHTS /= _WEIGHTS.sum()
+
+
+@lru_cache(maxsize=16)
+def _smoothing_matrix(n):
+    "The sparse n x n matrix that smooths columns of n pixels, mirrored at the edges."
+    from scipy.sparse import csr_matrix
+
+    pixels = (np.arange(n)[:, None] + _OFFSETS) % (2 * n)
+    pixels = np.minimum(pixels, 2 * n - 1 - pixels)
+    rows = np.repeat(np.arange(n), len(_OFFSETS))
+    return csr_matrix((np.tile(_WEIGHTS, n), (rows, pixels.ravel())), (n, n))
+
+# %% ../nbs/040_scene.ipynb #70d730ec
+def _smooth(grey):
+    "Smooth an image (float32) with a Gaussian."
+    from scipy.ndimage import correlate1d
+
+    columns = _smoothing_matrix(len(grey)) @ grey.astype(np.float64)
+    return correlate1d(columns.astype(np.float32), _WEIGHTS, 1)
+
 # %% ../nbs/040_scene.ipynb #ebdb73f1
 def _normalise_brightness(grey):
     "MSCN coefficients of a brightness image (0-255), and its local standard deviation."
-    from scipy.ndimage import gaussian_filter
-
-    mean = gaussian_filter(grey, 7 / 6)
-    sd = np.sqrt(np.maximum(gaussian_filter(grey * grey, 7 / 6) - mean * mean, 0))
+    mean = _smooth(grey)
+    sd = np.sqrt(np.maximum(_smooth(grey * grey) - mean * mean, 0))
     return (grey - mean) / (sd + 1), sd
 
-# %% ../nbs/040_scene.ipynb #a6c79ab8
+# %% ../nbs/040_scene.ipynb #97e655ab
 _NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  # rows, columns
 
 
+def _neighbour_products(mscn):
+    "Yield the products of coefficients with their neighbours in each direction, flat, wrapped at the edges."
+    height, width = mscn.shape
+    padded = np.pad(mscn, 1, 'wrap')
+    for rows, columns in _NEIGHBOURS:
+        neighbours = padded[1 - rows : 1 - rows + height, 1 - columns : 1 - columns + width]
+        yield (mscn * neighbours).ravel()
+
+# %% ../nbs/040_scene.ipynb #c0de1456
+def _mean_and_sd(values):
+    "Mean and standard deviation of an array."
+    values = values.ravel()
+    mean = values.mean()
+    deviations = values - mean
+    return mean, np.sqrt(np.dot(deviations, deviations) / deviations.size)
+
+# %% ../nbs/040_scene.ipynb #a6c79ab8
 def _brightness_statistics(grey):
     "20 numbers of a brightness image at one size."
     mscn, sd = _normalise_brightness(grey)
     fits = []
-    for shift in _NEIGHBOURS:
-        fits += fit_aggd(mscn * np.roll(mscn, shift, (0, 1)))
-    return [*fit_ggd(mscn), *fits, np.log(sd.mean() + 0.1), sd.std() / (sd.mean() + 0.1)]
+    for product in _neighbour_products(mscn):
+        fits += fit_aggd(product)
+    mean, spread = _mean_and_sd(sd)
+    return [*fit_ggd(mscn), *fits, np.log(mean + 0.1), spread / (mean + 0.1)]
 
 # %% ../nbs/040_scene.ipynb #f7f62e90
 _RINGS = (0.01, 0.03, 0.06, 0.12, 0.2, 0.3, 0.4, 0.5)  # limits in cycles per pixel
@@ -107,25 +150,26 @@ def _spectrum_statistics(grey):
     rings = [amplitude[places] for places in _ring_places(*grey.shape)]
     return [np.log((ring.mean() if ring.size else 0) + 1) for ring in rings]
 
-# %% ../nbs/040_scene.ipynb #84b0a3bc
-def _mean_and_sd(values):
-    "Mean and standard deviation of an array."
-    mean = values.mean()
-    deviations = (values - mean).ravel()
-    return mean, np.sqrt(np.dot(deviations, deviations) / deviations.size)
-
-# %% ../nbs/040_scene.ipynb #7c55b382
-def _colour_statistics(pixels):
-    "9 numbers of height x width x 3 pixels in 0-255: means and deviations, and colourfulness."
+# %% ../nbs/040_scene.ipynb #1ce16f48
+def _colour_channels(pixels):
+    "Saturation (0-1), brightness (0-255), red against green, twice yellow against blue: float32 each."
     red, green, blue = np.ascontiguousarray(np.moveaxis(pixels, 2, 0))
     brightest = np.maximum(np.maximum(red, green), blue)
     darkest = np.minimum(np.minimum(red, green), blue)
-    saturation = (brightest - darkest) / np.maximum(brightest, 1)
-    channels = (saturation, brightest / 255, red - green, (red + green) / 2 - blue)
-    moments = [_mean_and_sd(channel) for channel in channels]
+    saturation = np.subtract(brightest, darkest, dtype=np.float32) / np.maximum(brightest, 1)
+    red, green, blue = red.astype(np.int16), green.astype(np.int16), blue.astype(np.int16)
+    channels = saturation, brightest, red - green, red + green - 2 * blue
+    return [channel.astype(np.float32) for channel in channels]
+
+# %% ../nbs/040_scene.ipynb #7c55b382
+def _colour_statistics(pixels):
+    "9 numbers of height x width x 3 pixels (uint8): means and deviations, and colourfulness."
+    scales = (1, 1 / 255, 1, 1 / 2)
+    channels = _colour_channels(pixels)
+    moments = [np.multiply(_mean_and_sd(part), scale) for part, scale in zip(channels, scales, strict=True)]
     (red_green, red_green_sd), (yellow_blue, yellow_blue_sd) = moments[2:]
     colourfulness = np.hypot(red_green_sd, yellow_blue_sd) + 0.3 * np.hypot(red_green, yellow_blue)
-    return [number for pair in moments for number in pair] + [colourfulness]
+    return [*np.concatenate(moments), colourfulness]
 
 # %% ../nbs/040_scene.ipynb #1652f6f6
 SCENE_WIDTH = 3 * 20 + 7 + 9
@@ -137,8 +181,8 @@ def scene_statistics(
     "Natural-scene statistics of an image, without resizing it first."
     from PIL import Image
 
-    pixels = np.asarray(load_image(image), np.float32)
-    grey = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
+    pixels = np.asarray(load_image(image))
+    grey = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     statistics = []
     scaled = grey
     for _ in range(3):

@@ -30,7 +30,7 @@ from realness.runtimes import (
 )
 
 # %% ../nbs/053_use_runtime.ipynb #f3d013c4
-_FORMAT = 1  # changes with the content of the graphs
+_FORMAT = 2  # changes with the content of the graphs
 
 
 def _graph_key(encoder):

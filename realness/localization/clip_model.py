@@ -186,7 +186,7 @@ class CLIP:
             raise RealnessError(f'the runtime {name} computes on the CPU; add --device cpu, or use torch')
 
         def open_runtime(name):
-            key, noun = f'clip1-{self.fingerprint()}', f'the CLIP model {self.name}'
+            key, noun = f'clip2-{self.fingerprint()}', f'the CLIP model {self.name}'
             return open_verified(ClipGraph(self), key, name, noun, torch.get_num_threads())
 
         if name == AUTO:
