@@ -24,6 +24,8 @@ from io import StringIO
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from live_demo import add_to as add_live_demo
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / '_site_src'
 SITE = ROOT / '_site'
@@ -169,9 +171,10 @@ def input_files() -> list[Path]:
         *(ROOT / 'nbs').rglob('*.qmd'),
         *(ROOT / 'nbs').glob('*.css'),
         *(ROOT / 'nbs').glob('*.html'),
+        *(ROOT / 'nbs' / 'live').iterdir(),
         *(ROOT / 'realness').rglob('*.py'),
     ]
-    files += [ROOT / '_quarto.yml', ROOT / 'settings.ini', Path(__file__)]
+    files += [ROOT / '_quarto.yml', ROOT / 'settings.ini', Path(__file__), ROOT / '.ci' / 'live_demo.py']
     return sorted(path for path in files if '.ipynb_checkpoints' not in path.parts)
 
 
@@ -217,6 +220,7 @@ def render() -> int:
     shutil.rmtree(SITE, ignore_errors=True)
     shutil.move(folder / config.doc_path.name, SITE)
     shutil.rmtree(folder)
+    print(add_live_demo(SITE))
     for path in SITE.rglob('*.html'):
         path.write_text(draw_formulas(path.read_text(encoding='utf-8')), encoding='utf-8')
     return len(done.stderr.splitlines())

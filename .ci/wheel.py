@@ -65,7 +65,7 @@ def run(*command, **settings) -> None:
 
 def tracked_files() -> list[str]:
     """The files of the working tree that belong to the project, also those that are not committed."""
-    command = 'git ls-files --cached --others --exclude-standard'.split()
+    command = ['git', 'ls-files', '--cached', '--others', '--exclude-standard']
     return subprocess.check_output(command, cwd=ROOT, text=True).splitlines()
 
 

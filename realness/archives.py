@@ -6,6 +6,7 @@
 __all__ = ['MAX_UNPACKED', 'MAX_ENTRIES', 'UNPACKED_SUFFIXES', 'opened_folder']
 
 # %% ../nbs/082_archives.ipynb #867d86f2
+import re
 import shutil
 import stat
 import tarfile
@@ -14,7 +15,7 @@ import zlib
 from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from .config import RealnessError
 from .data import name_problem
@@ -31,7 +32,7 @@ class _ArchiveEntry:
 
 # %% ../nbs/082_archives.ipynb #6e5b5941
 def _zip_entry(member: zipfile.ZipInfo) -> _ArchiveEntry:
-    kind = 'folder' if member.is_dir() else 'file'
+    kind = 'folder' if member.filename.endswith('/') else 'file'
     if stat.S_ISLNK(member.external_attr >> 16):
         kind = 'link'
     return _ArchiveEntry(member, member.filename, member.file_size, kind)
@@ -59,6 +60,20 @@ def _is_data(entry: _ArchiveEntry) -> bool:
     is_hidden = any(part.startswith(('.', '__MACOSX')) for part in path.parts)
     return entry.kind == 'file' and path.suffix.lower() in UNPACKED_SUFFIXES and not is_hidden
 
+# %% ../nbs/082_archives.ipynb #80deafc1
+_DEVICE = re.compile(r'(con|prn|aux|nul|com\d|lpt\d)( *\..*)?', re.I)
+
+
+def _odd_part(name: str) -> str:
+    "What makes a name dangerous on some system; '' if nothing does."
+    if not name.isprintable():
+        return 'contains a control character'
+    if ':' in name:
+        return 'contains a colon'
+    if any(_DEVICE.fullmatch(part.strip()) for part in PureWindowsPath(name).parts):
+        return 'is the name of a device on Windows'
+    return ''
+
 # %% ../nbs/082_archives.ipynb #42d44bc9
 def _select(
     entries: Iterable,  # of `_ArchiveEntry`; may be a generator
@@ -71,6 +86,8 @@ def _select(
         size += entry.size
         if problem := name_problem(entry.name, folder):
             raise RealnessError(f'its entry {entry.name!r}: {problem[0]}')
+        if odd := _odd_part(entry.name):
+            raise RealnessError(f'its entry {entry.name!r} {odd}')
         if entry.kind not in ('file', 'folder'):
             raise RealnessError(
                 f'its entry {entry.name!r} is a {entry.kind}; only files and folders are allowed'

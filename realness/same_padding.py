@@ -24,14 +24,13 @@ def same_padding(
 
 # %% ../nbs/043_same_padding.ipynb #33d001a3
 class SameConvolution(nn.Conv2d):
-    "A convolution with the padding `SAME` of TensorFlow. On a GPU and in a graph it is that of timm."
+    "A convolution with the padding `SAME` of TensorFlow. On a GPU and in a graph it copies its input."
+
+    copying = None  # the class whose `forward` copies
 
     def forward(self, images):
         if images.device.type != 'cpu' or torch.onnx.is_in_onnx_export() or self.dilation != (1, 1):
-            from timm.layers.conv2d_same import conv2d_same
-
-            options = self.stride, self.padding, self.dilation, self.groups
-            return conv2d_same(images, self.weight, self.bias, *options)
+            return self.copying.forward(self, images)
         axes = zip(images.shape[-2:], self.kernel_size, self.stride, strict=True)
         (top, bottom), (left, right) = [same_padding(*axis) for axis in axes]
         weight = functional.pad(self.weight, (right - left, 0, bottom - top, 0))
@@ -49,7 +48,8 @@ def pads_as_tensorflow(
 def use_same_convolutions(
     network: nn.Module,  # changed in place; its weights stay the same
 ):
-    "Let the convolutions of timm that pad as TensorFlow does pad without a copy on a CPU."
+    "Let convolutions that pad as TensorFlow does pad without a copy on a CPU."
     for module in network.modules():
         if type(module).__name__ == 'Conv2dSame':
+            module.copying = type(module)
             module.__class__ = SameConvolution

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from browser import browser, opened, page, serious_problems  # noqa: F401, fixtures
+from browser import accessibility_problems, browser, opened, page  # noqa: F401, fixtures
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / '_site'
@@ -119,7 +119,7 @@ def test_sidebar_lists_every_page(site, page):
     links = page.locator('#quarto-sidebar a[href]').evaluate_all('links => links.map(link => link.href)')
     listed = [link.removeprefix(site) for link in links]
     assert set(page_names()) - set(listed) == set()
-    assert listed[:2] == ['index.html', 'tutorials/ten_minutes.html']
+    assert listed[:3] == ['index.html', 'live_demo.html', 'tutorials/ten_minutes.html']
     for_readers = {'how_good.html', 'how_good_maps.html', 'how_it_works.html', 'howto/read_a_heatmap.html'}
     assert for_readers <= set(listed[:12])
 
@@ -228,18 +228,32 @@ KINDS_OF_PAGES = [
     'commands/train',
     'train',
     'explorer',
+    'live_demo',
 ]
 
 
-@pytest.mark.parametrize('width', [1280, 390])
-def test_pages_are_accessible(site, browser, width):
-    "axe-core finds no serious problem on any kind of page."
+@pytest.mark.parametrize(
+    ('width', 'scheme'), [(1280, 'light'), (390, 'light'), (1280, 'dark'), (390, 'dark')]
+)
+def test_pages_are_accessible(site, browser, width, scheme):
+    "axe-core finds no problem on any kind of page, in light and in dark colours."
     found = {}
-    with opened(browser, width, 800) as page:
+    with opened(browser, width, 800, scheme) as page:
         for name in KINDS_OF_PAGES:
             page.goto(f'{site}{name}.html')
-            found[name] = serious_problems(page)
+            background = page.evaluate('getComputedStyle(document.body).backgroundColor')
+            assert background == ('rgb(255, 255, 255)' if scheme == 'light' else 'rgb(22, 25, 29)')
+            found[name] = accessibility_problems(page)
     assert found == {name: [] for name in KINDS_OF_PAGES}
+
+
+def test_colour_scheme_can_be_switched(site, browser):
+    "A reader chooses dark colours, which stay on the next page."
+    with opened(browser, 1280, 800) as page:
+        page.goto(site)
+        page.locator('.quarto-color-scheme-toggle').first.click()
+        page.goto(f'{site}how_good.html')
+        page.wait_for_function("getComputedStyle(document.body).backgroundColor === 'rgb(22, 25, 29)'")
 
 
 @pytest.mark.parametrize(
@@ -253,6 +267,7 @@ def test_pages_are_accessible(site, browser, width):
         'how_it_works',
         'explorer',
         'commands/train',
+        'live_demo',
     ],
 )
 def test_page_fits_a_phone(site, browser, name):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['find_shared_images', 'find_group_problems', 'find_shared_groups', 'find_variants', 'check_data', 'count_level',
-           'checked_record', 'print_checked', 'data_check', 'data_demo', 'data_fetch']
+           'checked_record', 'print_checked', 'data_check', 'data_demo', 'data_fetch', 'data_spreadsheet']
 
 # %% ../../nbs/552_cli_data.ipynb #a4918e5c
 import shlex
@@ -257,3 +257,15 @@ def data_fetch(
     if name != 'raise':
         raise RealnessError(f'data set {name!r}: only raise can be downloaded')
     print(fetch_raise(out, accept_licence, source, log=print_error))
+
+# %% ../../nbs/552_cli_data.ipynb #29ccc095
+@command
+def data_spreadsheet(
+    table: Annotated[Path, typer.Argument(metavar='TABLE', help='A CSV table of any command.')],
+    out: Annotated[Path, typer.Option(help='The CSV file to write.')],
+):
+    "Copy a table so that a spreadsheet shows cells that begin with `=`, `+`, `-` or `@` and runs none."
+    from realness.spreadsheet import copy_for_spreadsheet
+
+    changed = copy_for_spreadsheet(table, out)
+    print(f'{out}: {format_count(changed, "cell")} with an apostrophe')

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..config import RealnessError
 from .describer import Describer, Question, RejectedImageError, Reply, RetryableError
-from .transfer import SIDE, Key, check_url, is_loopback, small_jpeg
+from .transfer import SIDE, Key, check_url, is_link_local, is_loopback, small_jpeg
 from ..limits import check_limits, limited
 from ..registry import Registry
 
@@ -32,6 +32,12 @@ class EndpointSettings:
     def __post_init__(self):
         check_limits(self)
 
+# %% ../../nbs/420_endpoints.ipynb #693f0fff
+def _refuse_link_local(request):
+    "Raise `RealnessError` if a request of httpx would go to a link-local address."
+    if is_link_local(request.url.host, resolve=True):
+        raise RealnessError(f'{request.url.host}: leads to a link-local address; give another address')
+
 # %% ../../nbs/420_endpoints.ipynb #82e26008
 def _make_client(url, key, timeout):
     "OpenAI's client."
@@ -41,7 +47,12 @@ def _make_client(url, key, timeout):
         raise RealnessError(
             'requests to an endpoint need the openai client: pip install "realness[describe]"'
         ) from None
-    http = DefaultHttpxClient(follow_redirects=False, trust_env=not is_loopback(url), timeout=timeout)
+    http = DefaultHttpxClient(
+        follow_redirects=False,
+        trust_env=not is_loopback(url),
+        timeout=timeout,
+        event_hooks=dict(request=[_refuse_link_local]),
+    )
     return OpenAI(
         base_url=url,
         api_key=key.value or 'none',
@@ -133,6 +144,8 @@ def _translate_error(e, endpoint):
     text = scrub(' '.join(str(getattr(e, 'message', e) or type(e).__name__).split()))[:300]
     if isinstance(e, openai.APITimeoutError):
         return RetryableError(f'{url}: no response within {endpoint.settings.timeout:g} s')
+    if isinstance(e.__cause__, RealnessError):
+        return e.__cause__
     if isinstance(e, openai.APIConnectionError):
         return RetryableError(f'{url}: the connection failed ({scrub(str(e.__cause__ or e))[:200]})')
     error = _status_error(getattr(e, 'status_code', None) or 0, text, e, endpoint)

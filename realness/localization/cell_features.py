@@ -40,7 +40,7 @@ def _gaussian_blur(
 ) -> torch.Tensor:  # the same shape
     "Blur with a Gaussian; border pixels are repeated outwards."
     weights = _gaussian_weights(sigma, x)
-    radius, channels = len(weights) // 2, x.shape[1]
+    radius, channels = len(weights) // 2, int(x.shape[1])  # constants of a graph
     x = F.pad(x, (radius, radius, 0, 0), mode='replicate')
     x = F.conv2d(x, weights.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
     x = F.pad(x, (0, 0, radius, radius), mode='replicate')

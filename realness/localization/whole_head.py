@@ -23,6 +23,7 @@ from torch import nn
 from ..config import atomic_write, track
 from ..defects.whole_copies import WHOLE_KINDS, whole_copy
 from .localizer_data import degrade_image
+from .network_pixels import network_pixels
 
 # %% ../../nbs/231_whole_head.ipynb #9ff212ab
 WHOLE_SIDE = 320  # longer side of the image, in pixels
@@ -37,23 +38,13 @@ def pool_stages(
     means = [stage.mean((2, 3)) for stage in stages]
     return torch.cat(means + [stage.std((2, 3), correction=0) for stage in stages], 1)
 
-# %% ../../nbs/231_whole_head.ipynb #589aea30
-def _network_size(size, side):
-    "Height and width for the network, multiples of 32, with `side` pixels on the longer side."
-    factor = side / max(size)
-    return [max(32, round(length * factor / 32) * 32) for length in size]
-
 # %% ../../nbs/231_whole_head.ipynb #cf48ed24
 def resize_to_blocks(
     image,  # a Pillow image, mode RGB
     side: int,  # pixels of the longer side
 ) -> torch.Tensor:  # 1 x 3 x H x W in 0-1
     "An image resized for the network."
-    from PIL import Image
-
-    height, width = _network_size(image.size[::-1], side)
-    resized = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2)
-    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None].float() / 255
+    return torch.from_numpy(network_pixels(image, side))
 
 # %% ../../nbs/231_whole_head.ipynb #96970ed3
 class WholeFeatures:
