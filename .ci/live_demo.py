@@ -4,7 +4,7 @@
     python .ci/live_demo.py FOLDER   # to another rendered site, such as _docs of `nbdev_docs`
 
 The scripts of the demo are in `nbs/live/`. This command adds the exported localizer, ONNX Runtime for the web
-(npm package onnxruntime-web) and three examples. They are cached, because they change rarely. Without npm, the
+(npm package onnxruntime-web) and three examples. They are cached, as they change rarely. Without npm, the
 network or the extra `onnx` the page says that it was built without the demo.
 """
 
