@@ -4,7 +4,10 @@ from importlib import import_module
 from importlib.util import find_spec
 
 # module -> packages that only an extra installs, and the extra
-EXTRAS = {'realness.explorer.app': (('ipywidgets', 'anywidget'), 'notebook')}
+EXTRAS = {
+    'realness.explorer.app': (('ipywidgets', 'anywidget'), 'notebook'),
+    'realness.integrations.torchmetrics': (('torchmetrics',), 'torchmetrics'),
+}
 
 
 def missing_package(module: str) -> str | None:

@@ -15,6 +15,7 @@ from torch import nn
 
 from .config import IMAGE_SIZE, RealnessError
 from .encoder_registry import IMAGE_ENCODERS, EncoderInfo, ImageEncoderSpec
+from .lite_network import LiteNetwork
 from .network_weights import DeferredNetwork, fingerprint_weights, load_weight_file, load_weights
 from .pretrained import lite_file, missing_weights, quiet_hub, reachable
 from .registry import list_names, load_function
@@ -69,13 +70,11 @@ def build_lite_network(
     weights: str = 'default',  # 'default', 'random' or a file
     classifier: bool = False,  # include the layer for the 1,000 classes of ImageNet
 ) -> nn.Module:
-    "timm's EfficientNet-Lite0 with the weights of the `lite` extra."
-    import timm
-
-    network = timm.create_model('tf_efficientnet_lite0')
+    "EfficientNet-Lite0 with the weights of the `lite` extra."
+    network = LiteNetwork()
     _load_chosen(network, weights, _load_default_lite)
     if not classifier:
-        network.reset_classifier(0)
+        network.remove_classifier()
     return network
 
 # %% ../nbs/048_image_encoders.ipynb #e3a5c2d5

@@ -71,13 +71,13 @@ def launched():
 
 
 @contextmanager
-def opened(browser, width=1440, height=1050):
-    """Open a page that cannot reach other hosts.
+def opened(browser, width=1440, height=1050, scheme='light'):
+    """Open a page that cannot reach other hosts. `scheme` is the colour scheme of the system, light or dark.
 
     `page.outside` lists the addresses on other hosts that the page asked for; they are blocked. `page.faults`
     lists its uncaught JavaScript errors.
     """
-    context = browser.new_context(viewport={'width': width, 'height': height})
+    context = browser.new_context(viewport={'width': width, 'height': height}, color_scheme=scheme)
     page = context.new_page()
     page.outside = []
     page.faults = []
@@ -114,20 +114,28 @@ def page(browser):
 
 # ---- accessibility
 
-RUN_AXE = """async (part) => {
+RUN_AXE = """async ([part, impacts]) => {
   const root = part ? document.querySelector(part) : document;
   const found = await axe.run(root, { resultTypes: ['violations'] });
   return found.violations
-    .filter(rule => ['serious', 'critical'].includes(rule.impact))
+    .filter(rule => impacts.includes(rule.impact))
     .map(rule => `${rule.id}: ${rule.nodes.map(node => node.html.slice(0, 120)).slice(0, 3).join(' ')}`);
 }"""
 
 
-def serious_problems(page, part=None):
-    "Serious findings of axe-core on a page, or on the part that a selector names; skipped without axe-core."
+SERIOUS = ('serious', 'critical')
+
+
+def accessibility_problems(page, part=None, impacts=('minor', 'moderate', *SERIOUS)):
+    "Findings of axe-core on a page, or on the part that a selector names; skipped without axe-core."
     package = pytest.importorskip('axe_playwright_python', reason='needs axe-core: pip install -e ".[dev]"')
     page.evaluate((Path(package.__path__[0]) / 'axe.min.js').read_text(encoding='utf-8'))
-    return page.evaluate(RUN_AXE, part)
+    return page.evaluate(RUN_AXE, [part, list(impacts)])
+
+
+def serious_problems(page, part=None):
+    "The serious findings alone."
+    return accessibility_problems(page, part, SERIOUS)
 
 
 # ---- servers

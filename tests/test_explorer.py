@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from browser import (
+    accessibility_problems,
     browser,  # noqa: F401, a fixture
     copy_notebook,
     free_port,
@@ -25,7 +26,6 @@ from browser import (
     opened,
     page,  # noqa: F401, a fixture
     run_notebook,
-    serious_problems,
     served,
 )
 from PIL import Image
@@ -574,7 +574,13 @@ def test_app(browser, data, tmp_path):
             explorer.drag_slider('Contrast', 60)
             explorer.wait_for_change(with_description)
             assert 'http' not in page.locator('.rl-app').inner_text()
-            assert serious_problems(page) == []
+            for scheme in ('dark', 'light'):
+                page.emulate_media(color_scheme=scheme)
+                assert (
+                    page.evaluate('document.documentElement.dataset.jpThemeLight')
+                    == str(scheme == 'light').lower()
+                )
+                assert accessibility_problems(page) == []
             use_state_of_address(explorer)
             restore_after_crash(explorer, app.pid)
             assert page.outside == []

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import pytest
-from browser import browser, serious_problems  # noqa: F401
+from browser import accessibility_problems, browser  # noqa: F401
 from system import Job, environment, write_split, write_table
 
 # a page that does not escape these texts would run them
@@ -142,9 +142,12 @@ def test_in_a_browser(hostile, browser, width):
     assert page.locator('figure.card img').count() == 6
     assert page.get_by_text(DESCRIPTION).count() >= 1
 
-    assert serious_problems(page) == []
+    for scheme, background in (('light', 'rgb(255, 255, 255)'), ('dark', 'rgb(22, 25, 29)')):
+        page.emulate_media(color_scheme=scheme)
+        assert page.evaluate('getComputedStyle(document.body).backgroundColor') == background
+        assert accessibility_problems(page) == []
     page.set_viewport_size({'width': 390, 'height': 800})
-    assert serious_problems(page) == []
+    assert accessibility_problems(page) == []
     messages.clear()
 
     script = 'Object.assign(document.createElement("script"), {textContent: "alert(9)"})'

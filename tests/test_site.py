@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from browser import browser, opened, page, serious_problems  # noqa: F401, fixtures
+from browser import accessibility_problems, browser, opened, page  # noqa: F401, fixtures
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / '_site'
@@ -232,15 +232,28 @@ KINDS_OF_PAGES = [
 ]
 
 
-@pytest.mark.parametrize('width', [1280, 390])
-def test_pages_are_accessible(site, browser, width):
-    "axe-core finds no serious problem on any kind of page."
+@pytest.mark.parametrize(
+    ('width', 'scheme'), [(1280, 'light'), (390, 'light'), (1280, 'dark'), (390, 'dark')]
+)
+def test_pages_are_accessible(site, browser, width, scheme):
+    "axe-core finds no problem on any kind of page, in light and in dark colours."
     found = {}
-    with opened(browser, width, 800) as page:
+    with opened(browser, width, 800, scheme) as page:
         for name in KINDS_OF_PAGES:
             page.goto(f'{site}{name}.html')
-            found[name] = serious_problems(page)
+            background = page.evaluate('getComputedStyle(document.body).backgroundColor')
+            assert background == ('rgb(255, 255, 255)' if scheme == 'light' else 'rgb(22, 25, 29)')
+            found[name] = accessibility_problems(page)
     assert found == {name: [] for name in KINDS_OF_PAGES}
+
+
+def test_colour_scheme_can_be_switched(site, browser):
+    "A reader chooses dark colours, which stay on the next page."
+    with opened(browser, 1280, 800) as page:
+        page.goto(site)
+        page.locator('.quarto-color-scheme-toggle').first.click()
+        page.goto(f'{site}how_good.html')
+        page.wait_for_function("getComputedStyle(document.body).backgroundColor === 'rgb(22, 25, 29)'")
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ class FindingsPanel(W.VBox):
         self.export = _button('Export CSV + PNG', '160px', icon='download', disabled=True)
         self.table = W.HTML()
         self.message = W.HTML()
-        heading = W.HTML('<h4>Findings</h4>')
+        heading = W.HTML('<h2>Findings</h2>')
         controls = W.HBox(
             [heading, self.note, self.save, self.remove, self.folder, self.export],
             layout=W.Layout(flex_flow='row wrap', align_items='center', grid_gap='4px'),

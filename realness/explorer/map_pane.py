@@ -37,7 +37,7 @@ _checkbox = functools.partial(W.Checkbox, indent=False, layout=W.Layout(width='a
 # %% ../../nbs/525_explorer_pane.ipynb #6f08496c
 def _panel(title, *widgets):
     "Return a box with a heading and widgets."
-    panel = W.VBox([W.HTML(f'<h4>{title}</h4>'), *widgets], layout=W.Layout(flex='1 1 230px'))
+    panel = W.VBox([W.HTML(f'<h2>{title}</h2>'), *widgets], layout=W.Layout(flex='1 1 230px'))
     panel.add_class('rl-panel')
     return panel
 

@@ -84,8 +84,8 @@ def _clauses_html(clauses) -> str:
         for i, (clause, score) in enumerate(clauses)
     ]
     return (
-        '<h4>Nearest clause <small>(similarity to this window, '
-        'in standard deviations above the mean of ordinary windows)</small></h4>'
+        '<h2>Nearest clause <small>(similarity to this window, '
+        'in standard deviations above the mean of ordinary windows)</small></h2>'
         f'<ol class="rl-clauses">{"".join(items)}</ol>'
     )
 
@@ -101,7 +101,7 @@ def location_html(
     return (
         f'<div class="rl-location">'
         f'<img alt="window at {x}, {y}" src="{image_uri(location.crop)}">'
-        f'<div><h4>{title}: x {location.x}, y {location.y}</h4>'
+        f'<div><h2>{title}: x {location.x}, y {location.y}</h2>'
         f'<p><b class="rl-value">{format_score(location.value)}</b> {escape(quantity)}<br>'
         f'window {width} × {height} at {x}, {y}</p></div></div>'
         f'{_clauses_html(location.clauses)}'
@@ -128,7 +128,7 @@ def box_html(
     "Return the scores of a box on one or two maps."
     x, y, width, height = box
     scores = ''.join(_box_score_html(heatmap, box, letter) for letter, heatmap in heatmaps)
-    return f'<h4>Box {width} × {height} at {x}, {y}</h4><div class="rl-location"><div>{scores}</div></div>'
+    return f'<h2>Box {width} × {height} at {x}, {y}</h2><div class="rl-location"><div>{scores}</div></div>'
 
 # %% ../../nbs/524_explorer_markup.ipynb #36d57f9c
 _FINDING_HEADINGS = (
@@ -202,7 +202,7 @@ def warning_html(messages: list) -> str:
 
 # %% ../../nbs/524_explorer_markup.ipynb #69b5b37d
 HINT = (
-    '<h4>Location</h4><p class="rl-muted">Rest the pointer on a location to see its score, its window and '
+    '<h2>Location</h2><p class="rl-muted">Rest the pointer on a location to see its score, its window and '
     'the nearest clause. Click to pin the location, or drag to draw a box.</p>'
     '<p class="rl-muted">Keyboard: arrow keys move the pointer, Enter pins the location, '
     'Shift + arrow keys draw a box, Escape clears both. Hold Space to hide the map.</p>'
@@ -215,7 +215,7 @@ def waiting_html(
 ) -> str:
     "Return a message about a location that is pinned as soon as there is a map."
     return (
-        f'<h4>Location: x {x}, y {y}</h4>'
+        f'<h2>Location: x {x}, y {y}</h2>'
         '<p class="rl-muted">The map is being made. The location is pinned when it is ready.</p>'
     )
 

@@ -20,6 +20,7 @@ import time
 import webbrowser
 from collections.abc import Callable
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 
 from ..config import RealnessError
@@ -87,8 +88,14 @@ def voila_command(
 _TEMPLATE = """{%- extends 'voila/templates/lab/index.html.j2' -%}
 {%- block notebook_css -%}
 {{ super() | replace('href="https://', 'href="data:text/css,') | safe }}
+DARK
 {%- endblock notebook_css -%}
 """
+
+# %% ../../nbs/535_explorer_server.ipynb #f63b8f61
+def _dark_head() -> str:
+    "Return the part of the page's head that makes the app dark where the system is."
+    return (files('realness.explorer') / 'static' / 'dark_page.html').read_text(encoding='utf-8')
 
 # %% ../../nbs/535_explorer_server.ipynb #2f67325d
 def write_template(
@@ -98,7 +105,7 @@ def write_template(
     template = Path(folder) / 'voila' / 'templates' / 'realness'
     template.mkdir(parents=True)
     (template / 'conf.json').write_text('{"base_template": "lab"}', encoding='utf-8')
-    (template / 'index.html.j2').write_text(_TEMPLATE, encoding='utf-8')
+    (template / 'index.html.j2').write_text(_TEMPLATE.replace('DARK', _dark_head()), encoding='utf-8')
     return template
 
 # %% ../../nbs/535_explorer_server.ipynb #70a358d7

@@ -191,7 +191,8 @@ def _fixed_params(blocks, recipe):
 def fit_kernel(
     rows: FeatureRows,  # training rows, with the blocks of one modality
     kind: str = 'svr',  # the name of a kernel head in `HEADS`
-    params: dict | None = None,  # all hyper-parameters; None chooses them by inner cross-validation
+    params: dict
+    | None = None,  # hyper-parameters; those that are missing are chosen by inner cross-validation
     recipe: KernelRecipe | None = None,  # by default the recipe of the entry in `HEADS`
     seed: int = 0,  # of the inner folds
 ) -> KernelHead:
@@ -202,12 +203,14 @@ def fit_kernel(
     target = blend_with_ranks(rows.mos, recipe.rank_share)
     blocks = stack_copies(rows).blocks
     geometry = _measure_blocks(blocks)
-    fixed = dict(params) if params else _fixed_params(blocks, recipe)
+    given = dict(params or {})
+    grid = {name: values for name, values in HEADS[kind].grid.items() if name not in given}
+    fixed = _fixed_params(blocks, recipe) | given if grid else given
     matrix, gammas = _kernel_matrix(geometry, fixed, recipe)
     problem = _KernelProblem(
         recipe.solver, matrix, np.tile(target, 1 + n_copies), n_copies, recipe.copy_share
     )
-    params = fixed if params else _choose_params(problem, fixed, HEADS[kind].grid, _inner_folds(rows, seed))
+    params = _choose_params(problem, fixed, grid, _inner_folds(rows, seed)) if grid else fixed
     dual, intercept = problem.solve(params)
     curve = inverse_knots(rows.mos, target)
     head = KernelHead(get_widths(blocks), int((dual != 0).sum()), curve.shape[1], recipe)

@@ -28,6 +28,11 @@ def _row(values, classes: list):
     cells = [Td(_cell_text(value), cls=name) for value, name in zip(values, classes, strict=True)]
     return Tr(*cells)
 
+# %% ../../nbs/501_report_elements.ipynb #843bf292
+def _heading(name, css_class):
+    "Return the heading of a column; an empty cell for ''."
+    return Th(name, scope='col', cls=css_class) if name else Td(cls=css_class)
+
 # %% ../../nbs/501_report_elements.ipynb #12d16347
 def table_element(
     df: pd.DataFrame,
@@ -39,7 +44,7 @@ def table_element(
         df = df.reset_index()
         headings = ['', *headings]
     classes = ['num' if df[column].dtype.kind in 'iuf' else 'text' for column in df]
-    head = Tr(*(Th(heading, scope='col', cls=name) for heading, name in zip(headings, classes, strict=True)))
+    head = Tr(*(_heading(name, css_class) for name, css_class in zip(headings, classes, strict=True)))
     body = [_row(values, classes) for values in df.itertuples(index=False)]
     return Div(Table(Thead(head), Tbody(*body)), cls='wide', tabindex=0)
 
