@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['processor_seconds', 'Ratio', 'paired_ratio', 'make_predictor', 'scoring_ratio', 'window_ratio', 'Usage',
-           'child_usage', 'predict_command', 'start_ratio', 'predict_memory', 'print_ratios']
+           'child_usage', 'predict_command', 'start_ratio', 'print_ratios']
 
 # %% ../nbs/359_benchmark_ratios.ipynb #95c1d219
 import os
@@ -144,16 +144,6 @@ def start_ratio(
         child_usage(command)  # writes the graphs of another runtime
         ratios = [child_usage(command).seconds / child_usage(plain).seconds for _ in range(pairs)]
     return Ratio(statistics.median(ratios), min(ratios), max(ratios), pairs)
-
-# %% ../nbs/359_benchmark_ratios.ipynb #2193ac35
-def predict_memory(
-    folders: list,  # of images
-    runtime: str = 'torch',  # a name in `RUNTIMES`
-) -> list:  # bytes, one number for each folder
-    "The peak memory of `realness predict` for the images of each folder."
-    with tempfile.TemporaryDirectory() as tmp:
-        make_predictor('torch').model.save_pretrained(Path(tmp) / 'run')
-        return [child_usage(predict_command(f'{tmp}/run', [folder], runtime)).peak for folder in folders]
 
 # %% ../nbs/359_benchmark_ratios.ipynb #442c0302
 def print_ratios(

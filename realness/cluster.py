@@ -102,6 +102,7 @@ _ENVIRONMENT = {
     'RAY_USAGE_STATS_ENABLED': '0',
     'RAY_worker_niceness': '0',  # 15 by default
     'RAY_IGNORE_UNHANDLED_ERRORS': '1',  # in Ray's own statistics
+    'RAY_BACKEND_LOG_LEVEL': 'fatal',  # a warning about the arguments of workers at each start
 }
 _OWN_ENVIRONMENT = 'install "realness[lite,ray]" into an environment of its own, without JupyterLab'
 

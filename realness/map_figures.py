@@ -17,6 +17,23 @@ from .config import RealnessError
 from .figures import add_caption, add_title, new_figure, style, wrap_caption
 from .map_style import LOOKS, MapStyle
 
+# %% ../nbs/064_map_figures.ipynb #0913d806
+_MOST_PIXELS = 2048  # of a drawn map, along a side
+
+
+def _fewer_pixels(heatmap):
+    "A large map with the mean values of areas, and its image as small; other maps as they are."
+    from PIL import Image
+
+    size = min(heatmap.width, _MOST_PIXELS), min(heatmap.height, _MOST_PIXELS)
+    if size == (heatmap.width, heatmap.height):
+        return heatmap
+    array = Image.fromarray(np.asarray(heatmap.array, np.float32)).resize(size, Image.Resampling.BOX)
+    image = heatmap.image
+    if isinstance(image, Image.Image):
+        image = image.resize(size, Image.Resampling.BOX)
+    return replace(heatmap, array=np.asarray(array), image=image)
+
 # %% ../nbs/064_map_figures.ipynb #b40945f6
 def _colours(heatmap, map_style):
     "The colours of a map with their opacity, height x width x 4."
@@ -39,9 +56,10 @@ def draw_overlay(
 ):
     "Draw a map on axes in pixel coordinates."
     extent = (0, heatmap.width, heatmap.height, 0)
-    if heatmap.image is not None:
-        axes.imshow(heatmap.image, extent=extent)
-    axes.imshow(_colours(heatmap, map_style or MapStyle()), extent=extent)
+    drawn = _fewer_pixels(heatmap)
+    if drawn.image is not None:
+        axes.imshow(drawn.image, extent=extent)
+    axes.imshow(_colours(drawn, map_style or MapStyle()), extent=extent)
 
 # %% ../nbs/064_map_figures.ipynb #51315694
 _LINES = (('black', 1.8), ('white', 0.9))  # colour and width; the white line lies on the black one
@@ -49,10 +67,12 @@ _LINES = (('black', 1.8), ('white', 0.9))  # colour and width; the white line li
 # %% ../nbs/064_map_figures.ipynb #10f1c928
 def _draw_contour(axes, heatmap, share):
     "Outline the least real share of the pixels."
-    region = heatmap.top(share)
-    if not region.any() or min(heatmap.width, heatmap.height) < 2:
+    drawn = _fewer_pixels(heatmap)
+    region = drawn.top(share)
+    if not region.any() or min(drawn.width, drawn.height) < 2:
         return
-    x, y = np.arange(heatmap.width) + 0.5, np.arange(heatmap.height) + 0.5
+    x = (np.arange(drawn.width) + 0.5) * (heatmap.width / drawn.width)
+    y = (np.arange(drawn.height) + 0.5) * (heatmap.height / drawn.height)
     for colour, width in _LINES:
         axes.contour(x, y, region, levels=[0.5], colors=colour, linewidths=width)
 
@@ -146,7 +166,7 @@ def _draw_panels(panels, heatmap, map_style):
     *image_panels, panel = panels
     for axes in image_panels:
         if heatmap.image is not None:
-            axes.imshow(heatmap.image)
+            axes.imshow(_fewer_pixels(heatmap).image)
     over_image = LOOKS[map_style.look].over_image
     draw_overlay(panel, heatmap if over_image else replace(heatmap, image=None), map_style)
     share = map_style.contour or 0.05

@@ -4,14 +4,22 @@ Ray needs an environment without JupyterLab, so these tests are skipped in the e
 CONTRIBUTING.md has the commands.
 """
 
+import base64
+import hashlib
+import io
+import json
 import os
 import signal
 import tarfile
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 pytest.importorskip('ray')
 pytestmark = pytest.mark.slow
@@ -177,3 +185,85 @@ def test_descriptions(launch, scored, tmp_path):
     rows = pd.read_parquet(tmp_path / 'out')
     assert sorted(rows.filename) == scored.rows.index[:20].tolist()
     assert rows.error.str.contains('the connection failed|not an image|truncated').all()
+
+
+class DescribingServer(ThreadingHTTPServer):
+    """Describes images by their brightness. While `busy`, it refuses about a third of them."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(('127.0.0.1', 0), DescribingHandler)
+        self.busy = True
+        self.asked = Counter()  # answered images, by the digest of what was sent
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def answer(self, body):
+        """(status, body) of the response."""
+        [url] = [part['image_url']['url'] for part in body['messages'][0]['content'] if 'image_url' in part]
+        jpeg = base64.b64decode(url.split(',', 1)[1])
+        digest = hashlib.sha256(jpeg).hexdigest()
+        if self.busy and int(digest, 16) % 3 == 0:
+            return 503, dict(error=dict(message='busy'))
+        self.asked[digest] += 1
+        with Image.open(io.BytesIO(jpeg)) as image:
+            grey = image.convert('L').resize((1, 1)).getpixel((0, 0))
+        text = json.dumps(dict(answer='Yes', description=f'The mean is {grey}.', rating=50, regions=[]))
+        choice = dict(index=0, finish_reason='stop', message=dict(role='assistant', content=text))
+        usage = dict(prompt_tokens=100, completion_tokens=20, total_tokens=120)
+        return 200, dict(
+            id='1', object='chat.completion', created=0, model='m', choices=[choice], usage=usage
+        )
+
+
+class DescribingHandler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers['content-length'])))
+        status, content = self.server.answer(body)
+        raw = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header('content-type', 'application/json')
+        self.send_header('content-length', str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def describing():
+    server = DescribingServer()
+    yield server
+    server.shutdown()
+
+
+def test_descriptions_from_a_server(launch, scored, tmp_path, describing):
+    """Refused images are rows with an error; the same command asks for them alone, as one machine does."""
+    from realness.describe.endpoints import Endpoint
+    from realness.describe.run import describe
+
+    paths = [scored.images / name for name in scored.rows.index[:40]]
+    address = f'http://127.0.0.1:{describing.server_port}/v1'
+    command = ('describe', *paths, '--base-url', address, '--model', 'm', '--retries', '0')
+    result = launch(*command).end()
+    assert result.code == 0, result.err
+    rows = pd.read_parquet(tmp_path / 'out').set_index('filename').sort_index()
+    refused = rows.index[rows.error.str.contains('busy|503')].tolist()
+    damaged = ['007.png', '008.png']
+    assert len(rows) == 40 and 5 < len(refused) < 25
+    assert rows.index[rows.error != ''].tolist() == sorted([*refused, *damaged])
+    assert f'40 rows in {tmp_path / "out"}, {len(refused) + 2} with an error' in result.out
+    assert describing.asked.total() == 38 - len(refused)
+
+    describing.busy = False
+    result = launch(*command).end()
+    assert result.code == 0, result.err
+    rows = pd.read_parquet(tmp_path / 'out').set_index('filename').sort_index()
+    assert rows.index[rows.error != ''].tolist() == damaged
+    assert set(describing.asked.values()) == {1}  # nothing was asked twice
+    assert rows.tokens_in.sum() == 100 * 38
+
+    alone = describe(paths[:6], Endpoint(address, 'm')).rows
+    for row in alone:
+        assert rows.loc[Path(row['filename']).name, 'description'] == row['description']

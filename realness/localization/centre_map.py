@@ -15,7 +15,8 @@ def centre_prior(
 ) -> np.ndarray:  # height x width float32
     "The logarithm of a Gaussian in the middle, a quarter of the sides wide: 0 in the centre."
     x, y = [((np.arange(n) + 0.5) / n - 0.5) / 0.25 for n in (width, height)]
-    return (-(x**2 + y[:, None] ** 2) / 2).astype(np.float32)
+    across, down = [(-(offsets**2) / 2).astype(np.float32) for offsets in (x, y)]
+    return across + down[:, None]
 
 # %% ../../nbs/206_centre_map.ipynb #e6808ab8
 def centre_map(

@@ -74,8 +74,10 @@ def _salience_weight(
 # %% ../../nbs/232_network_localizer.ipynb #55c68cf3
 def _mean_map(maps, size):
     "Mean of maps 1 x 1 x h x w, enlarged to a size: H x W."
-    large = [F.interpolate(m, size=size, mode='bilinear', align_corners=False)[0, 0] for m in maps]
-    return torch.stack(large).mean(0)
+    mean = torch.zeros(size)
+    for values in maps:
+        mean += F.interpolate(values, size=size, mode='bilinear', align_corners=False)[0, 0]
+    return mean.div_(len(maps))
 
 # %% ../../nbs/232_network_localizer.ipynb #82202d8b
 class NetworkLocalizer:
@@ -109,12 +111,14 @@ class NetworkLocalizer:
         image = load_image(image)
         size = image.size[::-1]
         flaws, strengths = zip(*(self._maps(image, side) for side in self.about['sides']), strict=True)
-        logits = self.about.get('slope', 1.0) * _mean_map(flaws, size) + self.about.get('shift', 0.0)
+        logits = _mean_map(flaws, size).mul_(self.about.get('slope', 1.0)).add_(self.about.get('shift', 0.0))
         if salience := self.about.get('salience'):
             weight = _salience_weight(_mean_map(flaws, flaws[-1].shape[2:]), salience)
-            strength = _mean_map(strengths, size)
-            logits += weight * (strength - salience['mean']) / salience['spread']
-        return logits.numpy() + self.about.get('centre', 0.0) * centre_prior(*size[::-1])
+            strength = _mean_map(strengths, size).sub_(salience['mean'])
+            logits.add_(strength, alpha=weight / salience['spread'])
+        if centre := self.about.get('centre', 0.0):
+            logits.add_(torch.from_numpy(centre_prior(*size[::-1])), alpha=centre)
+        return logits.numpy()
 
     def strength(self, image, side: int) -> torch.Tensor:  # 1 x 1 x h x w
         "Strength of the features of an image with `side` pixels on the longer side."
@@ -128,7 +132,7 @@ class NetworkLocalizer:
 
     def map(self, image) -> np.ndarray:  # H x W float32 in 0-1, higher = less real
         "Chance at every pixel that a person would mark the place as unreal."
-        return (1 / (1 + np.exp(-self.logits(image)))).astype(np.float32)
+        return torch.from_numpy(self.logits(image)).sigmoid_().numpy()
 
     @torch.inference_mode()
     def whole(self, image) -> float:

@@ -78,6 +78,16 @@ class _SharedLoader:
         self.loader.set_epoch(epoch)
         self.shard.set_epoch(epoch)
 
+# %% ../../nbs/146_parallel_learner.ipynb #80d15791
+def _count_rows(
+    total: int,  # rows of the batch, in all processes
+    accelerator,  # its number of processes, and which one this is
+    size: int,  # rows of a full batch
+) -> tuple:  # (rows of this process, rows of all)
+    "How many rows of a batch belong to this process."
+    share = size // accelerator.num_processes
+    return min(share, max(0, total - share * accelerator.process_index)), total
+
 # %% ../../nbs/146_parallel_learner.ipynb #6bf6eee6
 def _find_checkpoint(folder):
     "The newest complete checkpoint in a folder; None if there is none."
@@ -141,8 +151,14 @@ class ParallelLearner(Learner):
         return network(*inputs).float(), mos
 
     def _train_batch(self, batch, number):
+        "As one process does: rows that fill up the last batch do not count."
+        n, size = len(self.train_loader.loader.dataset), self.train_loader.loader.batch_size
         with self.accelerator.accumulate(self.network):
-            return super()._train_batch(batch, number)
+            predictions, mos = self._forward(batch)
+            own, total = _count_rows(min(size, n - (number - 1) * size), self.accelerator, size)
+            errors = nn.functional.mse_loss(predictions[:own], mos[:own], reduction='sum')
+            self._backward(errors * self.accelerator.num_processes / total, number)
+        return float(errors.detach()) / max(own, 1), own
 
     def _backward(self, loss, number):
         self.accelerator.backward(loss)
