@@ -5,8 +5,10 @@ __version__ = "0.1.0"
 import os
 
 from realness._lazy import lazy_names
+from realness.script import shorten_errors
 
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # waiting threads of torch leave the cores to others
+shorten_errors()
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,

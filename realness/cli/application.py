@@ -62,7 +62,7 @@ def _program(
     datasets/ or settings.ini, else the current folder.
 
     Exit codes: 0 done, 1 problems found, 2 an error that you can fix, 3 an unexpected error, 130 stopped with
-    Ctrl-C.
+    Ctrl-C, 143 ended with SIGTERM.
     """
     if debug:
         os.environ[DEBUG] = '1'

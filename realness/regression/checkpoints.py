@@ -125,7 +125,7 @@ def read_run_id(
     "The id of the run; a digest of the weights for a model that is not, or not exactly, that of a run."
     run = _read_config(folder).get('run') or {}
     weights = file_digest(folder / 'model.safetensors')
-    return run['id'] if run.get('weights') == weights else weights[:12]
+    return run['id'] if 'id' in run and run.get('weights') == weights else weights[:12]
 
 # %% ../../nbs/132_checkpoints.ipynb #a3b3a182
 def add_prefix(prefix: str, tensors: dict) -> dict:

@@ -7,6 +7,8 @@ __all__ = ['COREModel', 'save_model', 'load_model']
 
 # %% ../../nbs/135_regression_model.ipynb #d3d2b51d
 import copy
+import warnings
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -198,13 +200,10 @@ def save_model(model: COREModel, folder: Path):
 def _rebuild_model(config, folder, deferred=False):
     "The model that config.json describes, without the tensors of its heads and stored encoders."
     encoders = config['encoders']
-    model = COREModel(
-        restore_encoder('image', encoders['image'], folder, deferred),
-        restore_encoder('text', encoders['text'], folder, deferred),
-        hidden=tuple(config['hidden']),
-        freeze_image=encoders['image']['frozen'],
-        freeze_text=encoders['text']['frozen'],
-    )
+    parts = {kind: restore_encoder(kind, encoders[kind], folder, deferred) for kind in ('image', 'text')}
+    frozen = {f'freeze_{kind}': encoders[kind]['frozen'] for kind in ('image', 'text')}
+    with torch.device('meta'):  # its own heads are replaced, so they need no memory
+        model = COREModel(parts['image'], parts['text'], tuple(config['hidden']), **frozen)
     model.heads = nn.ModuleDict({modality: build_head(part) for modality, part in config['heads'].items()})
     model.run = config.get('run', {})
     model.data = DatasetInfo(**config['data'])
@@ -235,6 +234,7 @@ class _ModelEntries:
     intervals: dict[str, dict] | None = None  # these three are missing in models that were saved without them
     calibration: dict[str, dict] | None = None
     domain: dict | None = None
+    run: dict | None = None
 
 
 def _check_entries(config, folder):
@@ -250,6 +250,41 @@ def _check_finite(tensors, folder):
                 f'{folder / "model.safetensors"}: {name} contains NaN; train again, or copy it again'
             )
 
+# %% ../../nbs/135_regression_model.ipynb #432d0d72
+def _check_widths(config, tensors, folder):
+    "Raise `RealnessError` if the tensors do not fit the heads that config.json describes."
+    try:
+        with torch.device('meta'), warnings.catch_warnings():
+            warnings.filterwarnings('ignore', message='Initializing zero-element')
+            heads = nn.ModuleDict({modality: build_head(part) for modality, part in config['heads'].items()})
+    except (NotImplementedError, RuntimeError) as error:
+        if 'meta' in str(error):  # a head that computes while it is built
+            return
+        raise
+    if heads.state_dict() and not tensors:
+        raise RealnessError(f'{folder / "model.safetensors"}: has no head; train again, or copy it again')
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', message='.*is a no-op')
+        load_tensors(heads, tensors, folder)
+
+# %% ../../nbs/135_regression_model.ipynb #24e61299
+_DAMAGE = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
+
+
+@contextmanager
+def _read_as_damage(folder):
+    "Inside the `with` block, an entry of config.json from which nothing can be built is a `RealnessError`."
+    try:
+        yield
+    except RealnessError:
+        raise
+    except _DAMAGE as error:
+        reason = ' '.join(str(error).split())[:200]
+        raise RealnessError(
+            f'{folder / "config.json"}: does not describe a model ({type(error).__name__}: {reason}); '
+            'train again, or copy it again'
+        ) from error
+
 # %% ../../nbs/135_regression_model.ipynb #92024bb6
 def load_model(
     folder: Path,  # as `save_model` wrote it
@@ -259,11 +294,14 @@ def load_model(
     folder = Path(folder)
     config, tensors = read_checkpoint(folder)
     _check_entries(config, folder)
-    _check_finite(take_prefix('heads', tensors), folder)
-    model = _rebuild_model(config, folder, deferred)
-    load_tensors(model.heads, take_prefix('heads', tensors), folder)
-    for prefix, encoder in {'image': model.image_encoder, 'text': model.text_encoder}.items():
-        if not encoder.is_deferred:
-            load_tensors(encoder.net, take_prefix(prefix, tensors), folder)
-    restore_uncertainty(model, config, tensors, folder)
+    head_tensors = take_prefix('heads', tensors)
+    _check_finite(head_tensors, folder)
+    with _read_as_damage(folder):
+        _check_widths(config, head_tensors, folder)
+        model = _rebuild_model(config, folder, deferred)
+        load_tensors(model.heads, head_tensors, folder)
+        for prefix, encoder in {'image': model.image_encoder, 'text': model.text_encoder}.items():
+            if not encoder.is_deferred:
+                load_tensors(encoder.net, take_prefix(prefix, tensors), folder)
+        restore_uncertainty(model, config, tensors, folder)
     return model.eval()
