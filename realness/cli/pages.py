@@ -8,7 +8,7 @@ __all__ = ['report', 'explore']
 # %% ../../nbs/579_cli_pages.ipynb #857dca62
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -48,6 +48,28 @@ def report(  # noqa: PLR0913
         return print_json(dict(report=str(path), bytes=size))
     print(f'The report is in {path} ({size / 1e6:.1f} MB)')
 
+# %% ../../nbs/579_cli_pages.ipynb #cc321956
+class _GallerySource(NamedTuple):
+    "What `realness explore` shows."
+
+    folder: Path
+    run: Path | None = None
+    clip: str | None = None
+    regions: Path | None = None
+    localizer: str | None = None
+
+
+def _share(options: _GallerySource, out: Path):
+    "Write a gallery."
+    from realness.explorer.collection import ImageCollection
+    from realness.explorer.gallery import write_gallery
+    from realness.localization.map_request import MapRequest
+
+    images = ImageCollection(
+        options.folder, options.run, localizer=options.localizer, regions=options.regions
+    )
+    write_gallery(images, out, MapRequest(clip=options.clip or 'lite-clip'))
+
 # %% ../../nbs/579_cli_pages.ipynb #96839b1c
 @command
 def explore(  # noqa: PLR0913
@@ -83,14 +105,19 @@ def explore(  # noqa: PLR0913
             'hub, or network (the default) or cells, which are in the package.'
         ),
     ] = None,
+    share_dir: path_option(
+        'Write a read-only gallery to this folder in place of the app: images, maps and scores as plain HTML.'
+    ) = None,
 ):
     """Explore images in the browser: change the description and see where an image looks unrealistic.
 
     Needs `pip install "realness[explore]"`. The explorer is served on this machine only, until you press
-    Ctrl-C.
+    Ctrl-C. With --share-dir, no server is started, and `pip install realness` suffices.
     """
+    clip = clip or os.environ.get('REALNESS_CLIP')
+    if share_dir:
+        return _share(_GallerySource(folder, run, clip, regions, localizer), share_dir)
     from realness.explorer import serve
 
-    clip = clip or os.environ.get('REALNESS_CLIP')
     if serve(folder, clip, run, out, port, browser, regions=regions, localizer=localizer):
         exit_with(PROBLEMS_FOUND)
