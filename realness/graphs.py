@@ -16,6 +16,7 @@ from torch import nn
 
 from .config import atomic_write
 from .encoders import ImageEncoder, TextEncoder
+from .same_padding import pads_as_tensorflow
 
 # %% ../nbs/052_graphs.ipynb #d3ec1aea
 class ImageGraph(nn.Module):
@@ -108,13 +109,6 @@ def _record(graph, path):
             opset_version=17,
         )
 
-# %% ../nbs/052_graphs.ipynb #9c0b2835
-def _pads_as_tensorflow(module):
-    "Whether a module has convolutions whose padding depends on the size of the image."
-    from timm.layers import Conv2dSame
-
-    return any(isinstance(part, Conv2dSame) for part in module.modules())
-
 # %% ../nbs/052_graphs.ipynb #3b6d98d5
 def _find_padding(node, makers):
     "The node `Pad` with zeros whose output a unpadded convolution reads, or None."
@@ -160,7 +154,7 @@ def write_graph(
     "Write a module as an ONNX file."
     with atomic_write(path) as partial:
         _record(graph, partial)
-        if _pads_as_tensorflow(graph):
+        if pads_as_tensorflow(graph):
             import onnx
 
             model = onnx.load(partial)

@@ -19,6 +19,7 @@ from .lite_network import LiteNetwork
 from .network_weights import DeferredNetwork, fingerprint_weights, load_weight_file, load_weights
 from .pretrained import lite_file, missing_weights, quiet_hub, reachable
 from .registry import list_names, load_function
+from .same_padding import use_same_convolutions
 
 # %% ../nbs/048_image_encoders.ipynb #96a084be
 def _load_chosen(network, weights, load_default):
@@ -134,9 +135,12 @@ def _build_image_network(name, weights):
     "(network, registry entry) of an image encoder; a name without an entry is looked up in timm."
     if name in IMAGE_ENCODERS:
         spec = IMAGE_ENCODERS[name]
-        return load_function(spec.build)(weights), spec
-    network = _build_timm(name, weights)
-    return network, _timm_spec(name, network)
+        network = load_function(spec.build)(weights)
+    else:
+        network = _build_timm(name, weights)
+        spec = _timm_spec(name, network)
+    use_same_convolutions(network)
+    return network, spec
 
 # %% ../nbs/048_image_encoders.ipynb #95e11ec7
 @contextmanager

@@ -71,6 +71,9 @@ def image_sizes(
     return np.array([image_size(source) for source in sources], np.float32).reshape(-1, 2)
 
 # %% ../nbs/073_native.ipynb #4fba744b
+_MOST_COMPUTED = 1024  # images
+
+
 class NativeFeatures:
     "The block `native` of images, or of degraded copies, cached."
 
@@ -83,6 +86,14 @@ class NativeFeatures:
         self.cache = cache
         self.copy = copy
         self.workers = workers or os.cpu_count() or 1
+        self._precomputed = {}  # key -> vector, see `precompute`
+
+    def precompute(self, source, image):
+        "Compute the block of an image that is decoded already, for the next call with its source."
+        if image.size != IMAGE_SIZE[::-1]:
+            if len(self._precomputed) >= _MOST_COMPUTED:
+                self._precomputed.clear()
+            self._precomputed[self._find_key(source)] = self._compute(image)
 
     def __call__(self, sources, label='', scene=None):
         """Blocks `native` (n x 76), `size` (n x 2) and, of degraded copies, `strength` (n x 1).
@@ -104,10 +115,13 @@ class NativeFeatures:
         "Statistics and strength of the degradation of each image, cached: n x 77."
         with ThreadPoolExecutor(self.workers) as executor:
             keys = list(executor.map(self._find_key, sources))
-            vectors = self.cache.get(keys) if self.cache else {}
+            precomputed = {key: self._precomputed.pop(key, None) for key in dict.fromkeys(keys)}
+            new = {key: vector for key, vector in precomputed.items() if vector is not None}
+            vectors = self.cache.get([key for key in keys if key not in new]) if self.cache else {}
+            vectors |= new
             missing = {key: source for key, source in zip(keys, sources, strict=True) if key not in vectors}
             computed = executor.map(self._compute, missing.values())
-            new = dict(zip(missing, track(computed, label, len(missing)), strict=True))
+            new |= dict(zip(missing, track(computed, label, len(missing)), strict=True))
         if self.cache:
             self.cache.put(new)
         vectors |= new

@@ -11,7 +11,7 @@ import csv
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
@@ -53,6 +53,7 @@ class Region:
     label: str = ''  # what looks unreal
     severity: float = CLEAR  # 1 (slight) to 3 (severe)
     outline: tuple = ()  # polygons (x, y, x, y, ...) as fractions; empty = the box
+    note: str = field(default='', repr=False)  # of the person who marked it
 
     def __post_init__(self):
         _check_box(self.box)
@@ -69,6 +70,11 @@ class Region:
     def area(self) -> float:
         "The area of the box as a fraction of the image."
         return (self.x1 - self.x0) * (self.y1 - self.y0)
+
+    def pixels(self, width: int, height: int) -> tuple:  # left, top, width, height
+        "The box in whole pixels of an image of a size."
+        left, top = round(self.x0 * width), round(self.y0 * height)
+        return left, top, round(self.x1 * width) - left, round(self.y1 * height) - top
 
 # %% ../nbs/036_regions.ipynb #70383306
 @dataclass(frozen=True)
@@ -91,12 +97,17 @@ def _round_all(values, digits: int = 4) -> list:
     return [round(float(value), digits) for value in values]
 
 # %% ../nbs/036_regions.ipynb #46d368ec
+def _note_of(region: Region) -> dict:
+    "The note of a region as a key of a JSON object; no key without a note."
+    return {'note': region.note} if region.note else {}
+
+
 def _to_entry(region: Region) -> dict:
     "A region as an entry of the JSON list."
     entry = {'box': _round_all(region.box), 'label': region.label, 'severity': region.severity}
     if region.outline:
         entry['outline'] = [_round_all(polygon) for polygon in region.outline]
-    return entry
+    return entry | _note_of(region)
 
 # %% ../nbs/036_regions.ipynb #fa5ac152
 def regions_to_cell(
@@ -126,7 +137,13 @@ def _from_entry(entry) -> Region:
     outline = entry.get('outline') or ()
     severity = entry.get('severity')
     severity = CLEAR if severity is None else severity
-    return Region(*_to_box(entry.get('box')), str(entry.get('label') or ''), severity, outline)
+    return Region(
+        *_to_box(entry.get('box')),
+        str(entry.get('label') or ''),
+        severity,
+        outline,
+        str(entry.get('note') or ''),
+    )
 
 # %% ../nbs/036_regions.ipynb #08421d70
 def regions_from_cell(
@@ -247,7 +264,9 @@ def _from_annotation(annotation: dict, category: str, size: tuple) -> Region:
     "The region of a COCO annotation."
     outline = _find_outline(annotation, size)
     box = _find_box(annotation, outline, size)
-    return Region(*box, *_describe_annotation(annotation, category), outline)
+    facts = {**annotation, **(annotation.get('attributes') or {})}
+    note = str(facts.get('note') or '')
+    return Region(*box, *_describe_annotation(annotation, category), outline, note)
 
 # %% ../nbs/036_regions.ipynb #79530467
 def _load_coco(path: Path) -> dict:
@@ -372,7 +391,7 @@ def _to_annotation(region: Region, image: RegionImage) -> dict:
         'iscrowd': 0,
         'label': region.label,
         'severity': region.severity,
-        'attributes': {'label': region.label, 'severity': region.severity},
+        'attributes': {'label': region.label, 'severity': region.severity, **_note_of(region)},
     }
 
 # %% ../nbs/036_regions.ipynb #84e4d561

@@ -35,6 +35,7 @@ from realness.config import RealnessError
 from realness.data import write_split
 from realness.explorer import HeatmapExplorer
 from realness.explorer.server import voila_command
+from realness.regions import read_regions
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_DELAY = 100  # milliseconds from a slider to a new image
@@ -433,6 +434,49 @@ def test_keyboard(lab):
     lab.wait_for_change(image_only)
 
 
+def test_regions_are_marked(lab, data, realness_here):
+    "Regions are drawn by mouse and by keyboard, changed and removed; `evaluate-maps` reads their file."
+    page = lab.page
+    panel = page.locator('.rl-panel').filter(has=page.get_by_role('heading', name='Regions'))
+    regions = panel.get_by_role('listbox').get_by_role('option')
+    add = panel.get_by_role('button', name='Add region')
+    assert add.is_disabled()
+    lab.draw_box((0.2, 0.2), (0.6, 0.7))
+    panel.get_by_label('Label').fill('noise')
+    add.click()
+    regions.filter(has_text='1. noise · clear').wait_for()
+    lab.canvas.first.focus()
+    page.keyboard.down('Shift')
+    for key in 3 * ['ArrowDown', 'ArrowRight']:
+        page.keyboard.press(key)
+    page.keyboard.up('Shift')
+    lab.wait_for_text(re.compile('^Box '))
+    panel.get_by_label('Label').fill('edge')
+    panel.get_by_label('Severity').select_option('severe')
+    add.press('Enter')
+    regions.nth(1).filter(has_text='2. edge · severe').wait_for()
+    panel.get_by_role('listbox').select_option('1. noise · clear')
+    panel.get_by_label('Note').fill('the whole square')
+    panel.get_by_role('button', name='Change').click()
+    regions.first.filter(has_text='the whole square').wait_for()
+    path = Path(re.search(r'in (/.*regions\.json)\.', panel.inner_text())[1])
+    marked = read_regions(path)['images/f0.png']
+    assert [(region.label, region.severity, region.note) for region in marked] == [
+        ('noise', 2, 'the whole square'),
+        ('edge', 3, ''),
+    ]
+    arguments = ('evaluate-maps', data / 'split' / 'images' / 'f0.png', '--truth', path, '--json')
+    table = json.loads(realness_here(*arguments, cache=data / 'cache').out)
+    assert (table[0]['variant'], table[0]['n']) == ('learned', 1)
+    for _ in marked:
+        panel.get_by_role('listbox').press('Home')
+        panel.get_by_role('button', name='Remove').click()
+        page.wait_for_timeout(300)
+    panel.get_by_role('button', name='Nothing looks unreal').click()
+    lab.wait_for_text(re.compile('^0 regions in 1 judged image'))
+    assert read_regions(path) == {'images/f0.png': ()}
+
+
 def test_comparison(lab):
     "Two maps are shown side by side, each with its description and variant."
     lab.compare.click()
@@ -633,3 +677,18 @@ def test_app_without_voila(monkeypatch):
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(RealnessError, match=r'pip install "realness\[explore\]"'):
         voila_command('explorer.ipynb')
+
+
+def test_predictions_of_earlier_sessions_are_restored(trained, monkeypatch, tmp_path):
+    "The second session scores nothing that the first one has scored."
+    monkeypatch.setenv('REALNESS_CACHE', str(tmp_path / 'cache'))
+    first = HeatmapExplorer(trained.data / 'test', run=trained.run)
+    first.wait().close()
+    second = HeatmapExplorer(trained.data / 'test', run=trained.run)
+    try:
+        second.collection.predict = None  # a call is an error
+        assert second.wait().error == ''
+        np.testing.assert_array_equal(second.collection.rows.predicted, first.collection.rows.predicted)
+        assert second.browser.scoring.value == ''
+    finally:
+        second.close()

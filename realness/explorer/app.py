@@ -23,6 +23,7 @@ from .image_browser import ImageBrowser
 from .inspector import Inspector
 from .map_pane import MapControls, MapPane
 from .markup import error_html, escape, facts_html, is_final, title_html, warning_html
+from .regions_panel import RegionsPanel
 from .widgets import ExplorerPage
 from ..localization.heatmap_object import Heatmap
 
@@ -135,16 +136,18 @@ class MapLoader:
 
 # %% ../../nbs/530_explorer.ipynb #7b365525
 def _predict_all(collection: ImageCollection, is_busy: Callable):
-    "Return a job that predicts the MOS of all images, pausing while `is_busy()`, and yields row numbers."
+    "Return a job that predicts the MOS of all images, pausing while `is_busy()`, and yields new row numbers."
 
     def job(token):
-        for i in range(len(collection)):
+        restored = collection.restore_predictions()
+        yield restored
+        for i in sorted(set(range(len(collection))) - set(restored)):
             while is_busy():
                 token.check()
                 time.sleep(0.05)
             token.check()
             collection.predict(i)
-            yield i
+            yield [i]
 
     return job
 
@@ -229,6 +232,7 @@ class HeatmapExplorer(BackgroundWidget):
         browser: the `ImageBrowser`
         inspector: the `Inspector`
         findings_panel: the `FindingsPanel`
+        regions_panel: the `RegionsPanel`
     """
 
     def __init__(  # noqa: PLR0913
@@ -255,6 +259,9 @@ class HeatmapExplorer(BackgroundWidget):
         self.inspector = Inspector(self.panes, self.queues['locations'], self._on_marks, self.show_error)
         self.findings_panel = FindingsPanel(
             out, self.save_finding, self.show_error, _store_folder(out, folder_or_df) if app else None
+        )
+        self.regions_panel = RegionsPanel(
+            Path(out).expanduser().absolute() / 'regions.json', lambda: self.panes[0].box, self.show_error
         )
         panels = [self.controls.map_options, self.controls.display, self.inspector]
         self.page = ExplorerPage(app=app)
@@ -329,10 +336,38 @@ class HeatmapExplorer(BackgroundWidget):
         self.findings_panel.refresh()
         return self
 
+    def add_region(self, label: str = '', severity: int = 2, note: str = ''):
+        "Save the box as a region that looks unreal; severity is 1 to 3. Returns the explorer."
+        if self.panes[0].box is None:
+            raise RealnessError('there is no box; draw one first, for example with draw_box')
+        self.regions_panel.add_region(self.panes[0].box, label, severity, note)
+        return self
+
+    def _show_regions(self, regions):
+        "Draw the regions that the user has marked, numbered as in the list."
+        for pane in self.panes:
+            pane.drawn = regions
+            pane.show_marks()
+
+    def _show_box(self, box):
+        "Show the box of a region, or remove the box for None."
+        if box is None:
+            self.inspector.clear()
+        else:
+            self.draw_box(*box)
+
     def _arrange(self):
         "Place the rows of the explorer below each other."
         parts = self.layout_parts
-        self.children = [self.page, parts.header, self.message, parts.body, parts.below, self.findings_panel]
+        self.children = [
+            self.page,
+            parts.header,
+            self.message,
+            parts.body,
+            parts.below,
+            self.findings_panel,
+            self.regions_panel,
+        ]
         self.layout.grid_gap = '8px'
         self.add_class('rl-app')
 
@@ -351,6 +386,8 @@ class HeatmapExplorer(BackgroundWidget):
         self.compare.observe(self._on_compare, 'value')
         self.browser.grid.observe(self._on_select, 'selected')
         self.page.on_msg(self._on_page_message)
+        self.regions_panel.on_change = self._show_regions
+        self.regions_panel.on_choose = self._show_box
 
     @report_errors
     def _open(self, source, run, options):
@@ -380,6 +417,7 @@ class HeatmapExplorer(BackgroundWidget):
             self.clear_error()
 
     def _start_predictions(self):
+        self._predicted = 0  # images
         job = _predict_all(self.collection, self._is_busy)
         self.queues['scores'].submit('predict', job, self._on_prediction, self.show_error)
 
@@ -396,11 +434,13 @@ class HeatmapExplorer(BackgroundWidget):
                 pane.view.image = b''
                 pane.view.placeholder = 'this image cannot be read'
                 pane.show_status('no map')
+            self.regions_panel.show_image('', (1, 1))
             self.show_error(error)
             return False
         self.clear_error()
         for pane in self.panes:
             pane.show_image(jpeg, self.collection.image(i).size, self.collection.row(i)['name'])
+        self.regions_panel.show_image(self.collection.row(i)['name'], self.collection.image(i).size)
         return True
 
     def _set_descriptions(self, previous):
@@ -469,6 +509,7 @@ class HeatmapExplorer(BackgroundWidget):
     def _on_marks(self):
         "Enable the button that saves a finding if there is a box or a pinned location."
         self.findings_panel.save.disabled = not self.inspector.marked
+        self.regions_panel.update_buttons()
 
     def _on_description(self, pane, change):
         if not self._silent:
@@ -497,11 +538,12 @@ class HeatmapExplorer(BackgroundWidget):
         self._load_map(second)
         self.inspector.update(first)
 
-    def _on_prediction(self, i):
-        "Show a new prediction; sort again after every eight, and at the end."
-        if i == self.selected:
-            self.layout_parts.facts.value = facts_html(self.collection.row(i))
-        count = i + 1
-        if count % 8 == 0 or count == len(self.collection):
+    def _on_prediction(self, new):
+        "Show new predictions (row numbers); sort again after every eight, and at the end."
+        self._predicted += len(new)
+        self.browser.show_scoring(self._predicted, len(self.collection))
+        if self.selected in new:
+            self.layout_parts.facts.value = facts_html(self.collection.row(self.selected))
+        if len(new) > 1 or self._predicted % 8 == 0 or self._predicted == len(self.collection):
             self.browser.update_orders()
             self.browser.refresh()

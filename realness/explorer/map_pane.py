@@ -41,7 +41,7 @@ def _panel(title, *widgets):
     panel.add_class('rl-panel')
     return panel
 
-# %% ../../nbs/525_explorer_pane.ipynb #24d13a93
+# %% ../../nbs/525_explorer_pane.ipynb #2a1be7be
 def _reason_html(unused: list, variant: str = '') -> str:
     "Return why a control is disabled; empty if nothing is unused."
     if not unused:
@@ -178,9 +178,13 @@ def _mark(box, kind, label=''):
 # %% ../../nbs/525_explorer_pane.ipynb #58687a5b
 def _region_mark(region: Region, heatmap: Heatmap):
     "Return a region of a map in the form that `MapView` shows."
-    left, top = round(region.x0 * heatmap.width), round(region.y0 * heatmap.height)
-    right, bottom = round(region.x1 * heatmap.width), round(region.y1 * heatmap.height)
-    return _mark((left, top, right - left, bottom - top), 'region', region.label)
+    return _mark(region.pixels(heatmap.width, heatmap.height), 'region', region.label)
+
+# %% ../../nbs/525_explorer_pane.ipynb #f7753a78
+def _drawn_mark(number, region: Region, size):
+    "Return a region that the user has marked in the form that `MapView` shows; `size` is that of the image."
+    label = f'{number} {region.label}'.strip()
+    return _mark(region.pixels(*size), 'region', label)
 
 # %% ../../nbs/525_explorer_pane.ipynb #61f85aa2
 class MapPane(W.VBox):
@@ -196,6 +200,7 @@ class MapPane(W.VBox):
         self.made_with = None  # its description and `MapRequest`
         self.location = None  # a pinned `LocationInfo`
         self.box = None  # x, y, w, h in pixels
+        self.drawn = ()  # the `Region`s that the user has marked
         self.heading = W.HTML()
         self.reset = W.Button(
             description='Reset', tooltip='Restore the description of the table', layout=W.Layout(width='70px')
@@ -291,6 +296,7 @@ class MapPane(W.VBox):
     def show_marks(self):
         "Show the marked regions, the window of the pinned location, and the box with its mean."
         marks = self._region_marks()
+        marks += [_drawn_mark(n, region, self.view.size) for n, region in enumerate(self.drawn, 1)]
         if self.location:
             marks.append(_mark(self.location.box, 'window'))
         if self.box and self.heatmap is None:

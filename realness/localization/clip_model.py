@@ -23,6 +23,7 @@ from .clip_checkpoint import ACTIVATIONS, find_activation, split_activation
 from .inference import bfloat16_is_fast, fold_batchnorm
 from ..network_weights import fingerprint_weights
 from ..runtimes import AUTO, RUNTIMES
+from ..same_padding import use_same_convolutions
 from ..use_runtime import first_verified, open_verified
 
 # %% ../../nbs/202_clip_model.ipynb #76dc0c74
@@ -148,6 +149,7 @@ class CLIP:
         self._plain_visual = None if self.trunk is None else copy.deepcopy(self.model.visual)
         if self.device.type == 'cpu':
             fold_batchnorm(self.model.visual, example)
+            use_same_convolutions(self.model.visual)
         self.model.to(self.device)
         self.model.visual.to(memory_format=torch.channels_last)
         self.mean = self.mean.to(self.device)

@@ -53,6 +53,16 @@ def image_tensor(
     "Return the pixels of an image as a tensor."
     return torch.from_numpy(np.array(load_image(image))).permute(2, 0, 1).float()
 
+# %% ../../nbs/207_cut_windows.ipynb #ff899ba4
+def _resize_columns(matrix, crops):
+    "Resize windows (3 x height x width each) along their height: n x 3 x size x width, float32, 0-1."
+    if matrix.device.type != 'cpu':
+        return _round_grey(matrix @ torch.stack(crops)).float() / 255
+    windows = torch.empty(len(crops), 3, len(matrix), crops[0].shape[2])
+    for window, crop in zip(windows, crops, strict=True):
+        window.copy_(_round_grey(matrix @ crop))
+    return windows.div_(255)
+
 # %% ../../nbs/207_cut_windows.ipynb #25bcf596
 def _check_inside(corners, window_shape, image_shape):
     "Raise `RealnessError` for a window outside the image."
@@ -87,8 +97,7 @@ class WindowCutter:
             while len(column):
                 part, column = np.split(column, [space])
                 offsets = (corners[part, 0] - top).tolist()
-                crops = torch.stack([strip[:, y : y + height] for y in offsets])
-                yield part, _round_grey(resize_height @ crops).float() / 255
+                yield part, _resize_columns(resize_height, [strip[:, y : y + height] for y in offsets])
                 space = (space - len(part)) or self.batch
 
     def cut(

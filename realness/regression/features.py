@@ -109,7 +109,7 @@ def _read_image(
     copy: int | None,  # number of a re-encoded copy to use in place of the image
     shape: str,  # of the encoder: 'own' preserves the aspect ratio, 'stretch' does not
 ) -> tuple:  # (tensor 3 x height x width, scene statistics)
-    "Read an image, or make a re-encoded copy of it, as input of an encoder."
+    "Prepare an image, or a re-encoded copy of it, as input of an encoder."
     image = load_image(source)
     if copy is not None:
         image = reencode(image, np.random.default_rng([copy, int(image_digest(image)[:8], 16)]))
@@ -125,6 +125,8 @@ def _use_one_thread():
 # %% ../../nbs/105_features.ipynb #5b2c35dd
 class ImageFeatures:
     "Feature blocks of images by a frozen encoder, cached and read ahead."
+
+    each_image = None  # a function of each source and its image, called in the threads that decode
 
     def __init__(
         self,
@@ -192,7 +194,10 @@ class ImageFeatures:
         if key in self._cached:
             return _Read(key, vector=self._cached[key])
         try:
-            tensor, scene = _read_image(source, self.copy, self.encoder.shape)
+            image = load_image(source)
+            tensor, scene = _read_image(image, self.copy, self.encoder.shape)
+            if self.each_image is not None:
+                self.each_image(source, image)
         except RealnessError as error:
             return _Read(error=error)
         except OSError as error:

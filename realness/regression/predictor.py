@@ -163,6 +163,7 @@ class Predictor:
         self.model.heads.double()
         self.images = ImageFeatures(model.image_encoder.to(self.device), cache, batch_size)
         self.native = NativeFeatures(cache) if _reads_native(model) else None
+        self.images.each_image = self.native and self.native.precompute
         self.texts = TextFeatures(model.text_encoder.to(self.device), cache)
         self.main = next((modality for modality in ('both', 'text') if modality in model.heads), 'image')
 
