@@ -67,6 +67,22 @@ def test_the_explorer_names_its_extra(started):
     assert lines == ['HeatmapExplorer: needs ipywidgets; pip install "realness[notebook]"'] * 2
 
 
+def test_the_metric_names_its_extra(started):
+    code = """
+import sys
+sys.modules['torchmetrics'] = None
+import realness.integrations
+try:
+    realness.integrations.RealnessScore
+except realness.RealnessError as error:
+    print(error)
+print('RealnessScore' in realness.integrations.__all__)
+"""
+    result = started('-c', code).end()
+    message = 'RealnessScore: needs torchmetrics; pip install "realness[torchmetrics]"'
+    assert result.out.splitlines() == [message, 'False'], result.err
+
+
 def test_commands_work(started, trained):
     image = trained.data / 'test/images/f1.png'
     paths = f'DATA, IMAGE = {str(trained.data)!r}, {str(image)!r}\n'
