@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / 'README.md'
 SUFFIXES = {'image/png': '.png', 'image/jpeg': '.jpg', 'image/svg+xml': '.svg'}
-RELATIVE_LINK = re.compile(r'(\]\()((?!\w+:)[^)\s#]*\.(?:ipynb|qmd|jpg|png))')
+RELATIVE_LINK = re.compile(r'(\]\()((?!\w+:)[^)\s#]*\.(?:ipynb|qmd|jpg|png|webp))')
 
 
 def find_command(word: str, text: str) -> str:
