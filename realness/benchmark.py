@@ -11,7 +11,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -129,15 +128,12 @@ def measure_ratios(
     encoders: str = 'lite',  # an encoder pair
     weights: str = 'default',  # see `make_predictor`
     clips: str = 'lite-clip',  # CLIP models, separated by commas
-) -> list:  # of `RatioRow`
-    "Measure and print the ratios of all runtimes that are installed."
-    rows = []
-    parts = [scoring_rows(paths, encoders, weights)]
-    parts += [window_rows(paths[0], clip) for clip in clips.split(',')]
-    for row in chain(*parts, start_rows(paths[0])):
-        print(row, flush=True)
-        rows.append(row)
-    return rows
+):
+    "Yield a `RatioRow` for each comparison: scoring, start of a command, windows."
+    yield from scoring_rows(paths, encoders, weights)
+    yield from start_rows(paths[0])
+    for clip in clips.split(','):
+        yield from window_rows(paths[0], clip)
 
 # %% ../nbs/360_benchmark.ipynb #6f3347d2
 def main(
@@ -161,9 +157,12 @@ def main(
             numbers = ', '.join(f'{key} {value:.3g}' for key, value in measure(model, paths).items())
             print(f'{name} ({encoders}, {torch.get_num_threads()} threads): {numbers}')
         if int(n) >= 24:
-            rows = measure_ratios(paths[:12], encoders, weights, clips)
-            if out:
-                write_ratios(rows, out, f'python -m realness.benchmark {n} {encoders} {weights} {clips}')
+            rows = []
+            for row in measure_ratios(paths[:6], encoders, weights, clips):
+                print(row, flush=True)
+                rows.append(row)
+                if out:
+                    write_ratios(rows, out, f'python -m realness.benchmark {n} {encoders} {weights} {clips}')
 
 
 if __name__ == '__main__' and '__file__' in globals():
