@@ -7,6 +7,7 @@ __all__ = ['print_cross_validation', 'best_config', 'train']
 
 # %% ../../nbs/558_cli_train.ipynb #e7426b8c
 import json
+import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -90,10 +91,45 @@ def best_config(
     changes = BEST | dict(encoders=encoders or BEST['encoders'], copies=config.copies or BEST['copies'])
     return replace(config, **changes)
 
+# %% ../../nbs/558_cli_train.ipynb #df8db407
+def _test_score(table) -> str | None:
+    "The SROCC of the trained predictor on the test images; None without them."
+    if table is None:
+        return None
+    row = table[(table.metric == 'srocc') & (table.fitted == 'unfitted') & (table.part == 'all')].iloc[0]
+    return f'{row.value:.3f} [{row.lo:.3f}, {row.hi:.3f}] on {row.n} test images ({row.model})'
+
+
+def _held_out_score(run) -> str | None:
+    "The SROCC of the main head in the cross-validation; None if there was none."
+    import pandas as pd
+
+    if not (Path(run) / 'cv.csv').is_file():
+        return None
+    cv = pd.read_csv(Path(run) / 'cv.csv')
+    row = cv[cv.metric == 'srocc'].iloc[0]
+    score = f'{row.pooled:.3f} [{row.pooled_lo:.3f}, {row.pooled_hi:.3f}]'
+    return f'{score} on {row.n} held-out training images ({row.modality})'
+
+
+def _score_line(run, table=None) -> str:
+    "The SROCC with its interval as a line; how to get one if nothing was evaluated."
+    score = _test_score(table) or _held_out_score(run)
+    if score is None:
+        return 'Nothing was evaluated: add --cv 5, or put rated images into DATA/test'
+    return f'SROCC {score}; 95 % interval over images'
+
+# %% ../../nbs/558_cli_train.ipynb #c7e1f75c
+def _announce(data, config):
+    "Print what is trained at once, because libraries and encoders take seconds to load."
+    if os.environ.get('RANK', '0') == '0':  # the first process of torchrun
+        print(f'Training on {Path(data).name}: encoders {config.encoders}, head {config.head}')
+
 # %% ../../nbs/558_cli_train.ipynb #19382fe3
-def _print_next_steps(run):
-    "Print where the run is, and commands that use it."
+def _print_next_steps(run, table=None):
+    "Print the main result, where the run is, and commands that use it."
     name = shlex.quote(str(run))
+    print(_score_line(run, table))
     print(f'The run is in {run}')
     print('Next steps:')
     print(f'  realness evaluate {name} --data DATA    # on other rated images')
@@ -131,10 +167,6 @@ def train(  # noqa: PLR0913
 
     `torchrun --nproc_per_node 4 -m realness.cli train --tune ...` fine-tunes with four processes or GPUs.
     """
-    from realness.regression.evaluate import evaluate
-    from realness.regression.parallel_learner import is_first_process
-    from realness.regression.runs import train_run
-
     data = data_folder(data)
     log = choose_log(as_json)
     if best:
@@ -142,6 +174,13 @@ def train(  # noqa: PLR0913
     else:
         config = replace(config, encoders=encoders or default_encoders())
     out = out or base_dir() / 'runs' / ('best' if best else f'{config.encoders}-{config.head}')
+    if not as_json:
+        _announce(data, config)
+
+    from realness.regression.evaluate import evaluate
+    from realness.regression.parallel_learner import is_first_process
+    from realness.regression.runs import train_run
+
     run = train_run(data, out, config, skip_bad, dataset, overwrite, device, log)
     if not is_first_process():
         return
@@ -155,4 +194,4 @@ def train(  # noqa: PLR0913
         return print_json(dict(run=str(run), metrics=_read_json(run / 'config.json')['metrics'], test=rows))
     if table is not None:
         print_evaluation(table, 'test')
-    _print_next_steps(run)
+    _print_next_steps(run, table)

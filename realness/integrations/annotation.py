@@ -70,14 +70,40 @@ def _read_maps(folder: Path | str | None) -> dict:
     return {} if folder is None else _read_rows(Path(folder) / 'index.csv')
 
 
+def _read_regions(regions) -> dict:
+    "Regions of a file, or those that were read already."
+    if regions is None:
+        return {}
+    return regions if isinstance(regions, dict) else read_regions(regions)
+
+
 def _read_all(scores, regions, maps) -> dict:
     "All tables, by name."
     return dict(
         scores=_read_rows(scores),
-        regions={} if regions is None else read_regions(regions),
+        regions=_read_regions(regions),
         maps=_read_maps(maps),
         folder=None if maps is None else Path(maps),
     )
+
+# %% ../../nbs/585_integrations_annotation.ipynb #a67f9848
+def _map_regions(path: Path) -> tuple:  # of `Region`s
+    "The boxes of the least real pixels of a saved map."
+    heatmap = Heatmap.read(path)
+    regions = []
+    for part in heatmap.boxes():
+        x, y, width, height = part['box']
+        x0, x1 = x / heatmap.width, (x + width) / heatmap.width
+        y0, y1 = y / heatmap.height, (y + height) / heatmap.height
+        regions.append(Region(x0, y0, x1, y1, 'least real in the map'))
+    return tuple(regions)
+
+
+def _add_map_regions(finding: Finding) -> Finding:
+    "Add the boxes of the map, if there are no regions."
+    if finding.regions is not None or finding.map is None:
+        return finding
+    return replace(finding, regions=_map_regions(finding.map))
 
 # %% ../../nbs/585_integrations_annotation.ipynb #9819e8e0
 _CLASSES = [f'severity {severity}' for severity in SEVERITIES]
@@ -97,7 +123,7 @@ def _severity_of(names: list) -> int:
 LABEL_CONFIG = """<View>
   <Header value="Mark what looks unreal. $note"/>
   <Image name="image" value="$image" zoom="true"/>
-  <RectangleLabels name="box" toName="image">
+  <RectangleLabels name="box" toName="image" canRotate="false">
     <Label value="severity 1"/><Label value="severity 2"/><Label value="severity 3"/>
   </RectangleLabels>
   <PolygonLabels name="outline" toName="image">
@@ -307,12 +333,15 @@ class Findings:
         cls,
         requested: list,  # images and folders
         scores: Path | str | None = None,  # table of `realness predict`, .csv or .parquet
-        regions: Path | str | None = None,  # table with the columns filename and regions, or a COCO file
+        # table with the columns filename and regions, or a COCO file, or what `read_label_studio` returns
+        regions: Path | str | dict | None = None,
         maps: Path | str | None = None,  # output folder of `realness heatmap`
+        map_boxes: bool = False,  # use the boxes of the map for images without regions
     ):
         "Collect scores, regions and maps of images. Raises `RealnessError` for files that cannot be read."
         tables = _read_all(scores, regions, maps)
-        return cls(tuple(_gather(image, tables) for image in collect(requested)))
+        images = [_gather(image, tables) for image in collect(requested)]
+        return cls(tuple(map(_add_map_regions, images) if map_boxes else images))
 
     def frame(self) -> pd.DataFrame:
         "One row for each image: name, MOS, number of regions, and whether there is a map."
