@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pandas as pd
 from PIL import Image
@@ -179,6 +180,11 @@ class Urls:
     images: str = '/data/local-files/?d=images/'
     maps: str = '/data/local-files/?d=maps/'
 
+# %% ../../nbs/585_integrations_annotation.ipynb #ea230248
+def _address(prefix: str, name: str) -> str:
+    "The address of a file."
+    return prefix + (quote(name) if prefix.startswith(('http:', 'https:', '/')) else name)
+
 # %% ../../nbs/585_integrations_annotation.ipynb #9b76b478
 _SCORES = ('mos', 'mos_100', 'mos_lo', 'mos_hi', 'domain_score', 'out_of_domain')
 
@@ -195,9 +201,9 @@ def _note(finding: Finding) -> str:
 # %% ../../nbs/585_integrations_annotation.ipynb #7792908b
 def _task(finding: Finding, urls: Urls) -> dict:
     "The task of one image."
-    image = f'{urls.images}{finding.name}'
+    image = _address(urls.images, finding.name)
     figure = finding.map_facts.get('map')
-    data = dict(image=image, map=f'{urls.maps}{figure}' if figure else image, note=_note(finding))
+    data = dict(image=image, map=_address(urls.maps, figure) if figure else image, note=_note(finding))
     data |= {name: finding.scores[name] for name in _SCORES if name in finding.scores}
     if finding.regions is None:
         return dict(data=data)
@@ -251,7 +257,7 @@ def read_label_studio(
             annotations = task.get('annotations', [])
             done = [annotation for annotation in annotations if not annotation.get('was_cancelled')]
             if done:
-                marked[task['data']['image']] = _read_results(done[-1]['result'])
+                marked[unquote(task['data']['image'])] = _read_results(done[-1]['result'])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RealnessError(f'{path}: is no export of Label Studio ({error}); export it as JSON') from None
     return marked
@@ -273,7 +279,7 @@ def _sample_fields(finding: Finding) -> dict:
 def _write_grey(finding: Finding, folder: Path) -> Path:
     "Write the map of an image as a grey image, white where it is least real; returns its path."
     position = Heatmap.read(finding.map).position()
-    path = Path(folder).absolute() / f'{Path(finding.map).stem}.png'
+    path = Path(folder).absolute() / Path(finding.map_facts['map']).with_suffix('.png')
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as partial:
         Image.fromarray((255 * position).round().astype('uint8')).save(partial, format='png')
