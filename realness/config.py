@@ -7,6 +7,7 @@ __all__ = ['IMAGE_SIZE', 'MAX_TOKENS', 'SEED', 'TABLE', 'ENCODERS', 'CHECK_NAME'
            'cache_path', 'cache_dir', 'default_encoders', 'track', 'use_progress_bar', 'atomic_write', 'format_count']
 
 # %% ../nbs/000_config.ipynb #919aff4d
+import errno
 import os
 import shutil
 import sys
@@ -135,13 +136,17 @@ def _remove(path: Path):
         path.unlink(missing_ok=True)
 
 # %% ../nbs/000_config.ipynb #d27d078b
+_DISK_ERRORS = ('inline_container', '(os error ')  # in the messages of torch and of safetensors
+
+
 @contextmanager
 def atomic_write(
     path: Path | str,  # a file, or a folder that does not exist or is empty
 ):
     """Yield a temporary path in the same folder; rename it to `path` at the end of the `with` block.
 
-    If the block raises, the temporary file or folder is deleted and `path` stays as it was.
+    If the block raises, the temporary file or folder is deleted and `path` stays as it was. Errors of a full
+    disk in torch and safetensors, which have classes of their own, are raised as `OSError`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,6 +154,10 @@ def atomic_write(
     try:
         yield partial
         os.replace(partial, path)
+    except Exception as error:
+        if any(words in str(error) for words in _DISK_ERRORS):
+            raise OSError(errno.EIO, 'cannot be written completely; is the disk full?', str(path)) from error
+        raise
     finally:
         _remove(partial)
 

@@ -696,3 +696,18 @@ def test_app_without_voila(monkeypatch):
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(RealnessError, match=r'pip install "realness\[explore\]"'):
         voila_command('explorer.ipynb')
+
+
+def test_predictions_of_earlier_sessions_are_restored(trained, monkeypatch, tmp_path):
+    "The second session scores nothing that the first one has scored."
+    monkeypatch.setenv('REALNESS_CACHE', str(tmp_path / 'cache'))
+    first = HeatmapExplorer(trained.data / 'test', run=trained.run)
+    first.wait().close()
+    second = HeatmapExplorer(trained.data / 'test', run=trained.run)
+    try:
+        second.collection.predict = None  # a call is an error
+        assert second.wait().error == ''
+        np.testing.assert_array_equal(second.collection.rows.predicted, first.collection.rows.predicted)
+        assert second.browser.scoring.value == ''
+    finally:
+        second.close()

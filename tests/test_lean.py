@@ -57,7 +57,7 @@ def run_without_notebook(started, code: str, **settings) -> list:
 
 def test_all_modules_but_those_of_widgets_import(started):
     [failed] = run_without_notebook(started, IMPORT_ALL)
-    widgets = {'app', 'findings_panel', 'image_browser', 'inspector', 'map_pane', 'widgets'}
+    widgets = {'app', 'findings_panel', 'image_browser', 'inspector', 'map_pane', 'regions_panel', 'widgets'}
     renderer = {'realness.documentation'}  # a renderer for nbdev
     assert set(json.loads(failed)) == renderer | {f'realness.explorer.{name}' for name in widgets}
 
@@ -65,6 +65,22 @@ def test_all_modules_but_those_of_widgets_import(started):
 def test_the_explorer_names_its_extra(started):
     lines = run_without_notebook(started, ASK_FOR_THE_EXPLORER)
     assert lines == ['HeatmapExplorer: needs ipywidgets; pip install "realness[notebook]"'] * 2
+
+
+def test_the_metric_names_its_extra(started):
+    code = """
+import sys
+sys.modules['torchmetrics'] = None
+import realness.integrations
+try:
+    realness.integrations.RealnessScore
+except realness.RealnessError as error:
+    print(error)
+print('RealnessScore' in realness.integrations.__all__)
+"""
+    result = started('-c', code).end()
+    message = 'RealnessScore: needs torchmetrics; pip install "realness[torchmetrics]"'
+    assert result.out.splitlines() == [message, 'False'], result.err
 
 
 def test_commands_work(started, trained):

@@ -21,6 +21,7 @@ from .evaluate import evaluate
 from .evaluate_maps import evaluate_maps
 from .export import export
 from .fit import clip_fit, localizer_fit
+from .gradio import one_image_app
 from .heatmap import heatmap
 from .lab import LabCommand, lab
 from .pages import explore, report
@@ -74,6 +75,7 @@ DATA = 'Data and cache'
 
 for function in (predict, heatmap, describe, explore):
     app.command(rich_help_panel=IMAGES)(function)
+app.command('app', rich_help_panel=IMAGES)(one_image_app)
 for function in (train, evaluate, calibrate, export, report):
     app.command(rich_help_panel=MODELS)(function)
 app.command('evaluate-maps', rich_help_panel=MODELS)(evaluate_maps)

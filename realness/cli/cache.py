@@ -21,19 +21,20 @@ def cache(
     action: Annotated[str, typer.Argument(help='info shows the size; clear deletes all entries.')] = 'info',
     as_json: Json = False,
 ):
-    "Show how much the cache holds (features of images, vectors of windows), or clear it."
+    "Show how much the cache holds (features of images, vectors of windows, predicted MOS), or clear it."
     from realness.cache import VectorCache
+    from realness.explorer.predictions import prediction_cache
     from realness.localization.window_vectors import window_cache
 
     if action not in ('info', 'clear'):
         raise RealnessError(f'cache {action!r}: choose info or clear')
-    caches = dict(features=VectorCache(), windows=window_cache())
+    caches = dict(features=VectorCache(), windows=window_cache(), predictions=prediction_cache())
     if action == 'clear':
         for vectors in caches.values():
             vectors.clear()
     info = {name: vectors.info() for name, vectors in caches.items()}
     if as_json:
-        return print_json(info['features'] | dict(windows=info['windows']))
+        return print_json(info.pop('features') | info)
     for name, facts in info.items():
         size = f'{facts["vectors"]:,} entries, {facts["bytes"]:,} bytes of at most {facts["max_bytes"]:,}'
         print(f'{name}: {size}, in {facts["path"]}')

@@ -7,9 +7,11 @@ __all__ = ['PROBLEMS_FOUND', 'USER_ERROR', 'UNEXPECTED', 'INTERRUPTED', 'TERMINA
 
 # %% ../../nbs/546_cli_commands.ipynb #63d632b7
 import functools
+import inspect
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 import typer
@@ -17,7 +19,7 @@ import typer
 from .options import expand_options
 from .output import print_error, show_progress
 from ..config import RealnessError
-from ..limits import check_device_name
+from ..limits import check_device_name, check_writable
 from ..script import RESUME, Terminated, sigterm_raises
 
 # %% ../../nbs/546_cli_commands.ipynb #fb17c9bc
@@ -54,6 +56,25 @@ def _file_error(e):
     "A message for an `OSError`."
     return f'error: {e.filename or "a file"}: {e.strerror or e}; fix that and run the command again'
 
+# %% ../../nbs/546_cli_commands.ipynb #08456a63
+_OUTPUTS = ('out', 'coco', 'onnx', 'suggest')  # parameters
+
+
+def _is_output(parameter):
+    "Whether a parameter of a command names a file or folder to write."
+    options = getattr(parameter.annotation, '__metadata__', ())
+    names = [
+        (getattr(each, 'default', None), *(getattr(each, 'param_decls', None) or ())) for each in options
+    ]
+    return parameter.name in _OUTPUTS or any('--csv' in group for group in names)
+
+
+def _check_outputs(signature, values):
+    "Raise `RealnessError` if the results cannot be written."
+    for name, value in values.items():
+        if isinstance(value, Path) and _is_output(signature.parameters[name]):
+            check_writable(value)
+
 # %% ../../nbs/546_cli_commands.ipynb #43663ddd
 DEBUG = 'REALNESS_DEBUG'  # environment variable: print the traceback of an unexpected error
 
@@ -77,6 +98,7 @@ def command(function: Callable) -> Callable:
         _prepare_process()
         try:
             check_device_name(values.get('device'))
+            _check_outputs(inspect.signature(function), values)
             with sigterm_raises(), show_progress():
                 return function(**values)
         except RealnessError as e:

@@ -28,6 +28,18 @@ def _print_localizer(facts, folder):
     print(f'{facts["file"]} ({facts["megabytes"]} MB) and model.json in {folder}')
     print(f'largest difference of a chance over three images: {facts["largest_difference"]:.1g}')
 
+# %% ../../nbs/568_cli_export.ipynb #f8ff7a17
+def _export_space(run, folder, as_json):
+    "Write the folder of a Space."
+    from realness.space import write_space
+
+    if run is None:
+        raise RealnessError('--space needs a run folder: realness export RUN --space DIR')
+    write_space(run, folder)
+    if as_json:
+        return print_json(dict(space=str(folder)))
+    print(f'The Space is in {folder}; push it to https://huggingface.co/spaces/YOU/NAME')
+
 # %% ../../nbs/568_cli_export.ipynb #7ff926f7
 @command
 def export(
@@ -41,6 +53,10 @@ def export(
         str | None,
         typer.Option(help='Write a learned localizer in place of a run: network, or the folder of a fit.'),
     ] = None,
+    space: Annotated[
+        Path | None,
+        typer.Option(help='Write the folder of a Space on Hugging Face that serves the run (realness app).'),
+    ] = None,
     as_json: Json = False,
 ):
     """Write a run as ONNX files, to score images without torch.
@@ -52,8 +68,10 @@ def export(
     """
     if (run is None) == (localizer is None):
         raise RealnessError('name a run folder or --localizer, one of them')
-    if onnx is None:
-        raise RealnessError('name a new folder for the files: --onnx DIR')
+    if (onnx is None) == (space is None):
+        raise RealnessError('name a new folder for the files: --onnx DIR or --space DIR')
+    if space:
+        return _export_space(run, space, as_json)
     if localizer:
         from realness.localization.export_localizer import export_localizer
 

@@ -136,16 +136,18 @@ class MapLoader:
 
 # %% ../../nbs/530_explorer.ipynb #7b365525
 def _predict_all(collection: ImageCollection, is_busy: Callable):
-    "Return a job that predicts the MOS of all images, pausing while `is_busy()`, and yields row numbers."
+    "Return a job that predicts the MOS of all images, pausing while `is_busy()`, and yields new row numbers."
 
     def job(token):
-        for i in range(len(collection)):
+        restored = collection.restore_predictions()
+        yield restored
+        for i in sorted(set(range(len(collection))) - set(restored)):
             while is_busy():
                 token.check()
                 time.sleep(0.05)
             token.check()
             collection.predict(i)
-            yield i
+            yield [i]
 
     return job
 
@@ -415,6 +417,7 @@ class HeatmapExplorer(BackgroundWidget):
             self.clear_error()
 
     def _start_predictions(self):
+        self._predicted = 0  # images
         job = _predict_all(self.collection, self._is_busy)
         self.queues['scores'].submit('predict', job, self._on_prediction, self.show_error)
 
@@ -546,11 +549,12 @@ class HeatmapExplorer(BackgroundWidget):
         self._load_map(second)
         self.inspector.update(first)
 
-    def _on_prediction(self, i):
-        "Show a new prediction; sort again after every eight, and at the end."
-        if i == self.selected:
-            self.layout_parts.facts.value = facts_html(self.collection.row(i))
-        count = i + 1
-        if count % 8 == 0 or count == len(self.collection):
+    def _on_prediction(self, new):
+        "Show new predictions (row numbers); sort again after every eight, and at the end."
+        self._predicted += len(new)
+        self.browser.show_scoring(self._predicted, len(self.collection))
+        if self.selected in new:
+            self.layout_parts.facts.value = facts_html(self.collection.row(self.selected))
+        if len(new) > 1 or self._predicted % 8 == 0 or self._predicted == len(self.collection):
             self.browser.update_orders()
             self.browser.refresh()

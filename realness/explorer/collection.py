@@ -14,6 +14,7 @@ from ..config import TABLE
 from .image_list import ImageList, RecentValues
 from .locations import LocationInfo, locate, score_clauses
 from .map_factory import MapFactory, report_progress
+from .predictions import StoredPredictions
 from ..inputs import images_folder
 from ..localization.heatmap_object import Heatmap
 from ..localization.map_maker import MapInput
@@ -64,8 +65,10 @@ class ImageCollection(ImageList):
         self.run = run
         self.device = device
         self.factory = MapFactory(cache, device, localizer, regions)
+        self.stores_predictions = cache is True
         self._predictor = None
-        self._maps = RecentValues(48)
+        self._stored = None
+        self._maps = RecentValues(48, max_bytes=96 << 20)
 
     def maps(
         self,
@@ -124,6 +127,19 @@ class ImageCollection(ImageList):
         prediction = predict_mos(self._predictor, self.row(i).path, self.row(i).description)
         for column, value in prediction.items():
             self.rows.loc[i, column] = value
+        if self._stored:
+            self._stored.put(self.row(i), prediction)
+
+    def restore_predictions(self) -> list:  # row numbers
+        "Fill in the predictions of earlier sessions, and store those of this one; without a cache, none."
+        if self.run is None or not self.stores_predictions:
+            return []
+        from realness.regression.checkpoints import read_run_id
+
+        self._stored = StoredPredictions(read_run_id(Path(self.run)))
+        stored = self._stored.get(self.rows)
+        self.rows.loc[stored.index, stored.columns] = stored
+        return stored.index.tolist()
 
     def _input(self, i, description=''):
         row = self.row(i)

@@ -16,7 +16,7 @@ from .background_queue import BackgroundQueue
 from .events import report_errors
 from .image_list import ImageList
 from .image_table import available_orders, number_counts, order_images
-from .markup import format_score
+from .markup import format_score, scoring_html
 from .widgets import ThumbnailGrid
 
 # %% ../../nbs/526_explorer_browser.ipynb #87543856
@@ -164,9 +164,10 @@ class ImageBrowser(W.VBox):
             layout=W.Layout(width='auto'),
         )
         self.filter = NumberFilter(self._on_filter)
+        self.scoring = W.HTML()
         self.grid = ThumbnailGrid(per_page=per_page)
         super().__init__(
-            [W.HBox([self.sort_by, self.descending]), self.search, self.filter, self.grid],
+            [W.HBox([self.sort_by, self.descending]), self.search, self.filter, self.scoring, self.grid],
             layout=W.Layout(flex='1 1 210px', max_width='330px', min_width='190px'),
         )
         for control in (self.sort_by, self.descending, self.search):
@@ -189,6 +190,14 @@ class ImageBrowser(W.VBox):
         with self._silenced():
             self.sort_by.options = orders
             self.sort_by.value = order
+
+    def show_scoring(
+        self,
+        done: int,  # images with a predicted MOS
+        total: int,
+    ):
+        "Show how many images have been scored; nothing when all are."
+        self.scoring.value = scoring_html(done, total)
 
     def refresh(self):
         "Order the images again and show the current page."

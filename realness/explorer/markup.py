@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HINT', 'escape', 'format_score', 'image_uri', 'facts_html', 'location_html', 'box_html', 'findings_html',
-           'title_html', 'error_html', 'warning_html', 'waiting_html', 'is_final', 'status_html']
+           'title_html', 'error_html', 'warning_html', 'scoring_html', 'waiting_html', 'is_final', 'status_html']
 
 # %% ../../nbs/524_explorer_markup.ipynb #7a2aac5b
 import html
@@ -199,6 +199,17 @@ def warning_html(messages: list) -> str:
     "Return the first of several warnings, and how many more there are."
     more = f' … and {len(messages) - 1} more' if len(messages) > 1 else ''
     return f'<div class="rl-warning">{escape(messages[0])}{more}</div>'
+
+# %% ../../nbs/524_explorer_markup.ipynb #53ceffe2
+def scoring_html(
+    done: int,  # images with a predicted MOS
+    total: int,
+) -> str:
+    "Return the progress of the scoring; empty when all images are scored."
+    if done >= total:
+        return ''
+    bar = f'<progress value="{done}" max="{total}" aria-label="Scored images" style="width:100%"></progress>'
+    return f'<p class="rl-muted" style="margin:0">Scored {done:,} of {total:,} images{bar}</p>'
 
 # %% ../../nbs/524_explorer_markup.ipynb #69b5b37d
 HINT = (

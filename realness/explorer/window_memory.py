@@ -27,7 +27,7 @@ class WindowMemory:
     def __init__(
         self,
         disk=None,  # a `VectorCache` of bytes, or None to use memory only
-        max_bytes: int = 512 << 20,  # of all entries in memory
+        max_bytes: int = 96 << 20,  # of all entries in memory
     ):
         self.disk = disk
         self.max_bytes = max_bytes

@@ -70,11 +70,18 @@ def _read_maps(folder: Path | str | None) -> dict:
     return {} if folder is None else _read_rows(Path(folder) / 'index.csv')
 
 
+def _read_regions(regions) -> dict:
+    "Regions of a file, or those that were read already."
+    if regions is None:
+        return {}
+    return regions if isinstance(regions, dict) else read_regions(regions)
+
+
 def _read_all(scores, regions, maps) -> dict:
     "All tables, by name."
     return dict(
         scores=_read_rows(scores),
-        regions={} if regions is None else read_regions(regions),
+        regions=_read_regions(regions),
         maps=_read_maps(maps),
         folder=None if maps is None else Path(maps),
     )
@@ -326,7 +333,8 @@ class Findings:
         cls,
         requested: list,  # images and folders
         scores: Path | str | None = None,  # table of `realness predict`, .csv or .parquet
-        regions: Path | str | None = None,  # table with the columns filename and regions, or a COCO file
+        # table with the columns filename and regions, or a COCO file, or what `read_label_studio` returns
+        regions: Path | str | dict | None = None,
         maps: Path | str | None = None,  # output folder of `realness heatmap`
         map_boxes: bool = False,  # use the boxes of the map for images without regions
     ):

@@ -1,0 +1,43 @@
+"""The app for one image, and the folder of a Space, in a real browser; skipped without Gradio."""
+
+import re
+import sys
+
+import pytest
+from browser import browser, free_port, page, served  # noqa: F401, fixtures
+from playwright.sync_api import expect
+
+from realness.space import write_space
+
+pytest.importorskip('gradio', reason='needs gradio: pip install "realness[app]"')
+
+pytestmark = pytest.mark.slow
+
+
+def try_app(page, url, image):
+    "Open the app, choose an image and check its score and map."
+    page.goto(url)
+    page.locator('input[type=file]').first.set_input_files(image)
+    expect(page.get_by_text(re.compile(r'Predicted MOS: -?\d'))).to_be_visible()
+    expect(page.get_by_text('90 % prediction interval')).to_be_visible()
+    expect(page.locator('img').nth(1)).to_be_visible()
+    assert page.faults == []
+    assert page.outside == []
+
+
+def test_app(page, trained, tmp_path):
+    "`realness app RUN` scores and maps an image on this machine."
+    port = free_port()
+    command = [sys.executable, '-m', 'realness.cli', 'app', trained.run, '--port', port, '--no-browser']
+    with served(command, f'http://127.0.0.1:{port}/', tmp_path):
+        try_app(page, f'http://127.0.0.1:{port}/', trained.data / 'test/images/f1.png')
+
+
+def test_space(page, trained, tmp_path, monkeypatch):
+    "The folder of a Space runs by itself."
+    space, port = write_space(trained.run, tmp_path / 'space'), free_port()
+    monkeypatch.setenv('GRADIO_SERVER_PORT', str(port))
+    monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+    with served([sys.executable, space / 'app.py'], f'http://127.0.0.1:{port}/', tmp_path):
+        page.goto(f'http://127.0.0.1:{port}/')
+        expect(page.get_by_role('button', name='Score and map')).to_be_visible()
