@@ -12,9 +12,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CONDA_NAMES = dict(
-    torch='pytorch', matplotlib='matplotlib-base', msgspec='msgspec-python'
-)  # where they differ
+CONDA_NAMES = dict(torch='pytorch', matplotlib='matplotlib-base')  # where they differ
 CITATION = """\
 # Written by .ci/release.py from settings.ini
 cff-version: 1.2.0

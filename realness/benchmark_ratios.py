@@ -4,9 +4,11 @@
 
 # %% auto #0
 __all__ = ['processor_seconds', 'Ratio', 'paired_ratio', 'make_predictor', 'scoring_ratio', 'window_ratio', 'Usage',
-           'child_usage', 'predict_command', 'start_ratio', 'print_ratios']
+           'child_usage', 'predict_command', 'start_ratio', 'RatioRow', 'installed_runtimes', 'scoring_rows',
+           'window_rows', 'start_rows', 'write_ratios']
 
 # %% ../nbs/359_benchmark_ratios.ipynb #95c1d219
+import csv
 import os
 import statistics
 import subprocess
@@ -17,9 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from .eager_path import eager_features
 from .encoders import create_encoders
 from .localization.clip import load_clip
-from .localization.embed import embed_corners, plain_loop
+from .localization.embed import EmbedOptions, embed_corners, plain_loop
 from .localization.windows import Grid, spread_windows
 from .regression.predictor import Predictor
 from .regression.regression_model import COREModel
@@ -78,27 +81,31 @@ def scoring_ratio(
     encoders: str = 'lite',  # an encoder pair
     weights: str = 'default',  # see `make_predictor`
     pairs: int = 5,  # measurements
-) -> Ratio:  # of torch to the runtime
-    "How many times more images in a second of processor time a runtime scores than torch."
+) -> Ratio:  # of the eager path to the runtime
+    "How many times more images in a second of processor time a runtime scores than the eager path."
     texts = [f'Yes. Sentence {number}: the hand looks melted.' for number in range(len(paths))]
     plain = make_predictor('torch', encoders, weights)
     quick = make_predictor(runtime, encoders, weights)
-    return paired_ratio(lambda: plain(paths, texts), lambda: quick(paths, texts), pairs)
+    return paired_ratio(lambda: eager_features(plain.model, paths, texts), lambda: quick(paths, texts), pairs)
 
 # %% ../nbs/359_benchmark_ratios.ipynb #89a29eeb
 def window_ratio(
     image,  # anything `load_image` takes
     clip_name: str = 'lite-clip',  # see `load_clip`
-    runtime: str | None = None,  # of the engine; the loop always uses torch
+    runtime: str = 'torch',  # of the engine, or 'fast' for torch in bfloat16; the loop always uses torch
     pairs: int = 5,  # measurements
     n: int = 32,  # windows
 ) -> Ratio:  # of the loop to the exact engine
     "How many times more windows the exact engine embeds than the published loop, in the same processor time."
-    plain, quick = load_clip(clip_name, 'cpu'), load_clip(clip_name, 'cpu', runtime)
+    options = EmbedOptions(fast=runtime == 'fast')
+    plain = load_clip(clip_name, 'cpu')
+    quick = plain if options.fast else load_clip(clip_name, 'cpu', runtime)
     grid = Grid(384, 512, 64, 8)
     corners = grid.corners()[spread_windows(grid, n)]
     return paired_ratio(
-        lambda: plain_loop(image, plain, 64, corners), lambda: embed_corners(image, quick, 64, corners), pairs
+        lambda: plain_loop(image, plain, 64, corners),
+        lambda: embed_corners(image, quick, 64, corners, options),
+        pairs,
     )
 
 # %% ../nbs/359_benchmark_ratios.ipynb #5fca8765
@@ -145,22 +152,70 @@ def start_ratio(
         ratios = [child_usage(command).seconds / child_usage(plain).seconds for _ in range(pairs)]
     return Ratio(statistics.median(ratios), min(ratios), max(ratios), pairs)
 
-# %% ../nbs/359_benchmark_ratios.ipynb #442c0302
-def print_ratios(
+# %% ../nbs/359_benchmark_ratios.ipynb #506837c2
+class RatioRow(NamedTuple):
+    "One row of the table."
+
+    what: str  # is measured
+    model: str
+    compared: str  # slower / faster
+    ratio: Ratio
+
+    def __str__(self):
+        return f'{self.what}, {self.compared} ({self.model}): {self.ratio}'
+
+    def facts(self) -> dict:
+        "The row as a dictionary of plain values."
+        numbers = {name: round(value, 2) for name, value in self.ratio._asdict().items()}
+        return dict(what=self.what, model=self.model, compared=self.compared) | numbers
+
+# %% ../nbs/359_benchmark_ratios.ipynb #f70453c8
+def installed_runtimes() -> list:
+    "The names of the runtimes that can be measured here."
+    return [name for name in RUNTIMES if name != 'auto' and is_installed(name)]
+
+
+def scoring_rows(
     paths: list,  # images
     encoders: str = 'lite',  # an encoder pair
     weights: str = 'default',  # see `make_predictor`
 ):
-    "Print the ratios of all installed runtimes, and the start of `realness predict`."
-    for name in RUNTIMES:
-        if name not in ('auto', 'torch') and is_installed(name):
-            print(f'scoring, torch / {name} ({encoders}): {scoring_ratio(name, paths, encoders, weights)}')
-    for name in (None, *RUNTIMES):
-        if name not in ('auto', 'torch') and (name is None or is_installed(name)):
-            ratio = window_ratio(paths[0], runtime=name)
-            print(f'windows, published loop / exact engine with {name or "torch"} (lite-clip): {ratio}')
-    for name in RUNTIMES:
-        if name != 'auto' and is_installed(name):
-            print(
-                f'start, realness predict with {name} / import torch: {start_ratio(paths[0], runtime=name)}'
-            )
+    "Yield a row for each runtime."
+    for name in installed_runtimes():
+        ratio = scoring_ratio(name, paths, encoders, weights)
+        yield RatioRow('scoring', encoders, f'eager path / {name}', ratio)
+
+
+def window_rows(
+    image,  # anything `load_image` takes
+    clip_name: str = 'lite-clip',  # see `load_clip`
+):
+    "Yield a row for each runtime, and for torch in bfloat16 where the processor computes it quickly."
+    fast = ['fast'] if load_clip(clip_name, 'cpu').fast else []
+    for name in installed_runtimes() + fast:
+        label = 'torch --fast' if name == 'fast' else name
+        ratio = window_ratio(image, clip_name, name)
+        yield RatioRow('windows', clip_name, f'published loop / {label}', ratio)
+
+
+def start_rows(
+    image,  # path
+):
+    "Yield a row for the start of `realness predict` with each runtime."
+    for name in installed_runtimes():
+        yield RatioRow(
+            'start', 'lite', f'predict with {name} / import torch', start_ratio(image, runtime=name)
+        )
+
+# %% ../nbs/359_benchmark_ratios.ipynb #5cd9cc2b
+def write_ratios(
+    rows: list,  # of `RatioRow`
+    path: Path | str,  # CSV file
+    command: str = '',  # that measured them
+):
+    "Write rows as a table with the command that made them."
+    with open(path, 'w', newline='') as file:
+        facts = [row.facts() | dict(command=command) for row in rows]
+        writer = csv.DictWriter(file, list(facts[0]))
+        writer.writeheader()
+        writer.writerows(facts)

@@ -36,6 +36,17 @@ def _delete_oldest(db: sqlite3.Connection, max_bytes: int):
         if total <= max_bytes:
             return
 
+# %% ../nbs/020_cache.ipynb #3f49bd28
+def _set_aside(path: Path) -> str:
+    "Rename a damaged database, and say what to expect."
+    damaged = path.with_suffix('.damaged')
+    try:
+        with suppress(FileNotFoundError):  # another process may have renamed it
+            os.replace(path, damaged)
+    except OSError as error:
+        return f'the cache is damaged and cannot be renamed ({error.strerror}); delete the file'
+    return f'the cache was damaged and has been renamed to {damaged.name}; the next use creates an empty one'
+
 # %% ../nbs/020_cache.ipynb #c2ac1241
 @contextmanager
 def _connect(path: Path):
@@ -55,13 +66,7 @@ def _connect(path: Path):
             f'{path}: the cache cannot be used ({reason}); set REALNESS_CACHE to a writable folder'
         ) from error
     except sqlite3.DatabaseError as error:
-        damaged = path.with_suffix('.damaged')
-        with suppress(FileNotFoundError):  # another process may have renamed it
-            os.replace(path, damaged)
-        raise RealnessError(
-            f'{path}: the cache was damaged and has been renamed to {damaged.name}; '
-            'the next use creates an empty one'
-        ) from error
+        raise RealnessError(f'{path}: {_set_aside(path)}') from error
 
 # %% ../nbs/020_cache.ipynb #354bf250
 def _to_rows(

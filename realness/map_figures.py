@@ -32,7 +32,10 @@ def _fewer_pixels(heatmap):
     image = heatmap.image
     if isinstance(image, Image.Image):
         image = image.resize(size, Image.Resampling.BOX)
-    return replace(heatmap, array=np.asarray(array), image=image)
+    bounds = {}
+    if heatmap.scale != 'fixed':  # the colours stay those of all pixels
+        bounds = dict(zip(('scale', 'lo', 'hi'), ('fixed', *heatmap.range), strict=True))
+    return replace(heatmap, array=np.asarray(array), image=image, **bounds)
 
 # %% ../nbs/064_map_figures.ipynb #b40945f6
 def _colours(heatmap, map_style):
@@ -166,7 +169,8 @@ def _draw_panels(panels, heatmap, map_style):
     *image_panels, panel = panels
     for axes in image_panels:
         if heatmap.image is not None:
-            axes.imshow(_fewer_pixels(heatmap).image)
+            edges = (-0.5, heatmap.width - 0.5, heatmap.height - 0.5, -0.5)
+            axes.imshow(_fewer_pixels(heatmap).image, extent=edges)
     over_image = LOOKS[map_style.look].over_image
     draw_overlay(panel, heatmap if over_image else replace(heatmap, image=None), map_style)
     share = map_style.contour or 0.05

@@ -27,15 +27,23 @@ class SameConvolution(nn.Conv2d):
     "A convolution with the padding `SAME` of TensorFlow. On a GPU and in a graph it copies its input."
 
     def forward(self, images):
-        axes = zip(images.shape[-2:], self.kernel_size, self.stride, self.dilation, strict=True)
-        (top, bottom), (left, right) = [same_padding(*axis) for axis in axes]
-        weight, padding = self.weight, (0, 0)
         if images.device.type != 'cpu' or torch.onnx.is_in_onnx_export() or self.dilation != (1, 1):
-            images = functional.pad(images, (left, right, top, bottom))
-        else:
-            weight = functional.pad(weight, (right - left, 0, bottom - top, 0))
-            padding = (bottom, right)
-        return functional.conv2d(images, weight, self.bias, self.stride, padding, self.dilation, self.groups)
+            return self.pad_by_copy(images)
+        (top, bottom), (left, right) = self._find_padding(images)
+        weight = functional.pad(self.weight, (right - left, 0, bottom - top, 0))
+        return functional.conv2d(images, weight, self.bias, self.stride, (bottom, right), groups=self.groups)
+
+    def pad_by_copy(self, images):
+        "The same result, computed from a padded copy."
+        rows, columns = self._find_padding(images)
+        images = functional.pad(images, (*columns, *rows))
+        return functional.conv2d(
+            images, self.weight, self.bias, self.stride, dilation=self.dilation, groups=self.groups
+        )
+
+    def _find_padding(self, images):
+        axes = zip(images.shape[-2:], self.kernel_size, self.stride, self.dilation, strict=True)
+        return [same_padding(*axis) for axis in axes]
 
 # %% ../nbs/043_same_padding.ipynb #9cd320bf
 def pads_as_tensorflow(

@@ -57,7 +57,7 @@ def run_without_notebook(started, code: str, **settings) -> list:
 
 def test_all_modules_but_those_of_widgets_import(started):
     [failed] = run_without_notebook(started, IMPORT_ALL)
-    widgets = {'app', 'findings_panel', 'image_browser', 'inspector', 'map_pane', 'widgets'}
+    widgets = {'app', 'findings_panel', 'image_browser', 'inspector', 'map_pane', 'regions_panel', 'widgets'}
     renderer = {'realness.documentation'}  # a renderer for nbdev
     assert set(json.loads(failed)) == renderer | {f'realness.explorer.{name}' for name in widgets}
 

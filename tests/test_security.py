@@ -146,6 +146,7 @@ def test_links_and_devices_of_an_archive_are_refused(tmp_path, kind):
 # ---- Text stays text
 
 
+@settings(deadline=None)
 @given(TEXTS)
 def test_escaped_text_has_no_markup(text):
     for html in (escape(text), error_html(text), warning_html([text])):
@@ -167,7 +168,7 @@ def test_the_page_of_maps_shows_names_as_text(tmp_path):
     assert page.count('&lt;script&gt;') >= 3
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.lists(TEXTS, min_size=2, max_size=2), min_size=1, max_size=5))
 def test_no_cell_of_a_spreadsheet_runs(rows):
     with tempfile.TemporaryDirectory() as root:

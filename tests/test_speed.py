@@ -1,17 +1,45 @@
-"""A run with ONNX Runtime takes less processor time than with torch."""
+"""Scoring and the windows of a heatmap take less processor time than the paths that they replace.
+
+Each limit is two thirds of a ratio that `python -m realness.benchmark` measured, so a test fails when a
+ratio falls by a third. The ratios are in nbs/results/runtime_ratios.csv.
+"""
+
+import csv
+from pathlib import Path
 
 import pytest
 
 from realness.benchmark import noise_images
-from realness.benchmark_ratios import scoring_ratio
+from realness.benchmark_ratios import scoring_ratio, window_ratio
+from realness.runtimes import is_installed
 
-pytest.importorskip('onnx', reason='the extra onnx is not installed')
-pytest.importorskip('onnxruntime', reason='the extra onnx is not installed')
-
-MEASURED = 1.6  # torch to onnx: processor time with decoding and scene statistics, on two busy cores
+TABLE = Path(__file__).parent.parent / 'nbs/results/runtime_ratios.csv'
 
 
-def test_onnx_scores_with_less_processor_time_than_torch(tmp_path):
-    """The median over pairs may be a third below the measured ratio."""
-    ratio = scoring_ratio('onnx', noise_images(tmp_path, 2), pairs=5)
-    assert ratio.median > MEASURED * 2 / 3, ratio
+def limit(model, compared):
+    """Two thirds of the ratio in the table."""
+    rows = csv.DictReader(TABLE.open())
+    [median] = [float(row['median']) for row in rows if (row['model'], row['compared']) == (model, compared)]
+    return median * 2 / 3
+
+
+def skip_without(runtime):
+    """Skip the test if the packages of a runtime are not installed."""
+    if not is_installed(runtime):
+        pytest.skip(f'the runtime {runtime} is not installed')
+
+
+@pytest.mark.parametrize('runtime', ['torch', 'onnx'])
+def test_scoring(tmp_path, runtime):
+    """Images with decoding, scene statistics and descriptions, compared with the eager path."""
+    skip_without(runtime)
+    ratio = scoring_ratio(runtime, noise_images(tmp_path, 2), pairs=5)
+    assert ratio.median > limit('lite', f'eager path / {runtime}'), ratio
+
+
+@pytest.mark.parametrize('runtime', ['torch', 'onnx'])
+def test_windows(tmp_path, runtime):
+    """The windows of an exact map, compared with the loop of the published code."""
+    skip_without(runtime)
+    ratio = window_ratio(noise_images(tmp_path, 1)[0], 'lite-clip', runtime, pairs=5, n=16)
+    assert ratio.median > limit('lite-clip', f'published loop / {runtime}'), ratio

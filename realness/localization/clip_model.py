@@ -11,6 +11,7 @@ import logging
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -203,8 +204,15 @@ class CLIP:
             return normalize(torch.from_numpy(vectors), dim=-1)
         inputs = (windows.to(self.device) - self.mean) / self.std
         inputs = inputs.contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=fast):
+        with torch.inference_mode(), torch.autocast('cuda', torch.bfloat16, enabled=fast and inputs.is_cuda):
+            if fast and not inputs.is_cuda:
+                return normalize(self._fast_visual(inputs.bfloat16()).float(), dim=-1)
             return normalize(self.model.encode_image(inputs).float(), dim=-1)
+
+    @cached_property
+    def _fast_visual(self):
+        "The image encoder in bfloat16. Autocast on a CPU would convert the weights in each pass."
+        return copy.deepcopy(self.model.visual).bfloat16()
 
     @property
     def _group(self):

@@ -264,6 +264,7 @@ def _parse(argv):
         '--settings', nargs='+', default=list(SPEED_SETTINGS)[:2], help=', '.join(SPEED_SETTINGS)
     )
     parser.add_argument('--pictures', type=int, default=2, help='number of images')
+    parser.add_argument('--runtime', help='what computes the windows; the plain loop always uses torch')
     parser.add_argument('--variants', nargs='+', default=['dream'], help='variants of the heatmap')
     parser.add_argument('--out', type=Path, help='folder for the table and the figure')
     return parser.parse_args(argv)
@@ -284,9 +285,11 @@ def median_table(
 def _measure(options, clip, images, cache):
     "The rows of all settings, with the command and the number of threads."
     rows = []
+    runtime = f' --runtime {options.runtime}' if options.runtime else ''
+    command = f'python -m realness.localization.speed --clip {options.clip}{runtime}'
     for setting in options.settings:
         facts = {
-            'command': f'python -m realness.localization.speed --clip {options.clip} --settings {setting}',
+            'command': f'{command} --settings {setting}',
             'threads': torch.get_num_threads(),
         }
         rows += [row | facts for row in measure_speed(clip, images, setting, options.variants, cache)]
@@ -299,7 +302,7 @@ def main(argv: list | None = None):
     from realness.localization.window_vectors import window_cache
 
     options = _parse(argv)
-    clip = load_clip(options.clip)
+    clip = load_clip(options.clip, runtime=options.runtime)
     folder = demo_data() / 'test' / 'images'
     names = [f'f{22 + i}.png' for i in range(options.pictures)]
     images = {name: folder / name for name in names}
@@ -309,7 +312,7 @@ def main(argv: list | None = None):
     milliseconds = cached_map_ms(vectors, _setting_grids('64/8', vectors.height, vectors.width))
     print(f'new description at 64/8, cached windows: {milliseconds:.1f} ms after the text is encoded')
     if options.out:
-        stem = f'speed-{clip.name.lower()}'
+        stem = f'speed-{clip.name.lower()}' + (f'-{options.runtime}' if options.runtime else '')
         with atomic_write(options.out / f'{stem}.csv') as partial:
             df.to_csv(partial, index=False, float_format='%.5g')
         save_figure(plot_speed(df), options.out / f'{stem}.png')

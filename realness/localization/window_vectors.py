@@ -132,7 +132,7 @@ class WindowVectors(WindowStore):
     def key(self, window):
         if self.clip.runtime != 'torch':
             return f'{super().key(window)}:{self.clip.runtime}'
-        return super().key(window) + (':bf16' if self.options.fast and self.clip.fast else '')
+        return super().key(window) + (':bfloat16' if self.options.fast and self.clip.fast else '')
 
     def batches(self, window, corners):
         "Compute vectors. Yields (indices into `corners`, B x dim float16)."

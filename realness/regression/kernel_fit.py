@@ -205,7 +205,7 @@ def fit_kernel(
     geometry = _measure_blocks(blocks)
     given = dict(params or {})
     grid = {name: values for name, values in HEADS[kind].grid.items() if name not in given}
-    fixed = _fixed_params(blocks, recipe) | given if grid else given
+    fixed = (_fixed_params(blocks, recipe) if grid else {'g': recipe.gamma}) | given
     matrix, gammas = _kernel_matrix(geometry, fixed, recipe)
     problem = _KernelProblem(
         recipe.solver, matrix, np.tile(target, 1 + n_copies), n_copies, recipe.copy_share
