@@ -114,14 +114,22 @@ def _write_page(entries: list, title: str, out: Path):
     (out / 'images.js').write_text(f'{_DATA}{text};\n', encoding='utf-8')
 
 # %% ../../nbs/536_explorer_gallery.ipynb #0f1ff2a0
+_PARTS = {'index.html', 'gallery.js', 'gallery.css', 'images.js', 'images', 'maps', 'small'}
+
+
+def _is_gallery(folder: Path) -> bool:
+    "Whether a folder contains a gallery and nothing else, so that it can be replaced."
+    data = folder / 'images.js'
+    is_ours = data.is_file() and data.read_text(encoding='utf-8', errors='replace').startswith(_DATA)
+    return is_ours and {path.name for path in folder.iterdir()} <= _PARTS
+
+
 def _check_folder(out: Path):
     "Raise `RealnessError` if a folder contains files that are no gallery."
     if out.exists() and not out.is_dir():
         raise RealnessError(f'{out}: is a file; name a folder for the gallery')
-    if out.is_dir() and any(out.iterdir()):
-        data = out / 'images.js'
-        if not data.is_file() or not data.read_text(encoding='utf-8').startswith(_DATA):
-            raise RealnessError(f'{out}: contains other files; name a new folder for the gallery')
+    if out.is_dir() and any(out.iterdir()) and not _is_gallery(out):
+        raise RealnessError(f'{out}: contains other files; name a new folder for the gallery')
 
 # %% ../../nbs/536_explorer_gallery.ipynb #025ba825
 def write_gallery(
