@@ -574,6 +574,7 @@ def use_state_of_address(explorer):
     explorer.wait_for_maps()
     explorer.draw_box((0.2, 0.2), (0.6, 0.7))
     explorer.wait_for_text(re.compile('^Box '))
+    page.wait_for_url(re.compile('box=3'))
     page.get_by_placeholder('Note (optional)').fill('a square')
     page.get_by_placeholder('Note (optional)').press('Tab')
     explorer.save_finding.click()
@@ -582,8 +583,25 @@ def use_state_of_address(explorer):
     page.locator('.rl-facts').filter(has_text='b.png').wait_for()
     explorer.status.filter(has_text='learned').wait_for()
     assert 'variant=learned' in page.url
+    explorer.wait_for_text(re.compile('^Box '))
     assert saved_notes(explorer) == ['a square']
     assert page.title() == 'b.png – Heatmap explorer'
+
+
+def use_shortcuts(explorer):
+    "A list of all keyboard shortcuts opens by ?; letters reach the parts of the page."
+    page = explorer.page
+    page.locator('.rl-canvas').first.focus()
+    page.keyboard.press('?')
+    page.get_by_role('dialog').get_by_text('Keyboard shortcuts').wait_for()
+    assert accessibility_problems(page) == []
+    page.keyboard.press('Escape')
+    page.keyboard.press('p')
+    page.locator('.rl-facts').filter(has_text='a.png').wait_for()
+    page.keyboard.press('n')
+    page.locator('.rl-facts').filter(has_text='b.png').wait_for()
+    page.keyboard.press('/')
+    assert page.evaluate('document.activeElement.placeholder') == 'Search names and descriptions'
 
 
 def restore_after_crash(explorer, server):
@@ -626,6 +644,7 @@ def test_app(browser, data, tmp_path):
                 )
                 assert accessibility_problems(page) == []
             use_state_of_address(explorer)
+            use_shortcuts(explorer)
             restore_after_crash(explorer, app.pid)
             assert page.outside == []
             assert page.faults == []

@@ -474,23 +474,32 @@ class HeatmapExplorer(BackgroundWidget):
         "Disable the controls without an effect, and store the state in the address of the page."
         active = [pane for pane in self.panes if pane.active]
         self.controls.disable_unused([pane.request(self.controls) for pane in active])
+        self.page.state = self._state()
+
+    def _state(self) -> dict:
+        "Return what `restore` needs to show the same again."
         row = self.collection.row(self.selected)
-        state = {'image': row['name'], 'variant': self.panes[0].variant.value}
-        if self.panes[0].description.value != row.description:
-            state['text'] = self.panes[0].description.value
-        self.page.state = state
+        pane = self.panes[0]
+        state = {'image': row['name'], 'variant': pane.variant.value}
+        if pane.description.value != row.description:
+            state['text'] = pane.description.value
+        if pane.box:
+            state['box'] = ','.join(str(value) for value in pane.box)
+        return state
 
     def restore(
         self,
-        state: dict,  # image, and perhaps variant and text
+        state: dict,  # image, and perhaps variant, text and box (x,y,w,h in pixels)
     ):
-        "Show the image, the variant and the description of a state. Returns the explorer."
+        "Show the image, the variant, the description and the box of a state. Returns the explorer."
         pane = self.panes[0]
         if state.get('variant') in pane.variant.options:
             pane.variant.value = state['variant']
         self.select_image(str(state['image']))
         if 'text' in state:
             pane.description.value = str(state['text'])
+        if 'box' in state:
+            self.draw_box(*(int(value) for value in state['box'].split(',')))
         return self
 
     @report_errors
@@ -510,6 +519,8 @@ class HeatmapExplorer(BackgroundWidget):
         "Enable the button that saves a finding if there is a box or a pinned location."
         self.findings_panel.save.disabled = not self.inspector.marked
         self.regions_panel.update_buttons()
+        if self.page.state:
+            self.page.state = self._state()
 
     def _on_description(self, pane, change):
         if not self._silent:

@@ -13,11 +13,44 @@ const TYPED = 'input, textarea, select, button, [role=slider], .rl-canvas';
 const APP_MESSAGE = 'The connection to the explorer is lost. It is restored as soon as the server answers.';
 const CELL_MESSAGE = 'The connection to the kernel is lost. If the kernel has stopped, run the cell again.';
 
-function createElement(tag, className, parent) {
+const FIELDS = 'input, textarea, select, [contenteditable]'; // where letters are typed
+const KEYS = [
+  ['?', 'Show or hide this list'],
+  ['/', 'Search images'],
+  ['n, p', 'Next image, previous image'],
+  ['d', 'Type a description'],
+  ['c', 'Compare two maps'],
+  ['m', 'Go to the map'],
+  ['Arrow keys', 'Move the pointer on the map (with Alt by one pixel)'],
+  ['Enter', 'Pin the location under the pointer'],
+  ['Shift + arrow keys', 'Draw a box on the map'],
+  ['Escape', 'Remove the pin or the box'],
+  ['Space', 'Show the image alone while the key is held'],
+  ['s', 'Save the box or the pin as a finding'],
+  ['r', 'Name the box as a region; then press Add region'],
+];
+
+function createElement(tag, className, parent, text) {
   const element = document.createElement(tag);
   element.className = className;
+  if (text != null) element.textContent = text;
   parent.append(element);
   return element;
+}
+
+/** A dialog with all keyboard shortcuts. */
+function createKeysDialog(parent) {
+  const dialog = createElement('dialog', 'rl-keys', parent);
+  dialog.setAttribute('aria-label', 'Keyboard shortcuts');
+  createElement('h2', '', dialog, 'Keyboard shortcuts');
+  const list = createElement('dl', '', dialog);
+  for (const [keys, meaning] of KEYS) {
+    createElement('dt', '', list, keys);
+    createElement('dd', '', list, meaning);
+  }
+  const close = createElement('button', 'jupyter-button', dialog, 'Close');
+  close.addEventListener('click', () => dialog.close());
+  return dialog;
 }
 
 function setAttribute(element, name, value) {
@@ -28,9 +61,12 @@ function setAttribute(element, name, value) {
 
 function nameSliders(root) {
   for (const slider of root.querySelectorAll('.widget-slider')) {
-    const handle = slider.querySelector('.noUi-handle');
-    setAttribute(handle, 'aria-label', slider.querySelector('.widget-label')?.textContent || 'value');
-    setAttribute(handle, 'aria-valuetext', slider.querySelector('.widget-readout')?.textContent || '');
+    const label = slider.querySelector('.widget-label')?.textContent || 'value';
+    const handles = [...slider.querySelectorAll('.noUi-handle')];
+    for (const [i, handle] of handles.entries()) {
+      setAttribute(handle, 'aria-label', handles.length > 1 ? `${label}, ${['lowest', 'highest'][i]}` : label);
+      setAttribute(handle, 'aria-valuetext', slider.querySelector('.widget-readout')?.textContent || '');
+    }
   }
 }
 
@@ -58,6 +94,14 @@ class ExplorerPage {
     this.banner = createElement('div', 'rl-lost', element);
     this.banner.setAttribute('role', 'alert');
     this.banner.hidden = true;
+    this.keys = createKeysDialog(element);
+    this.keysButton = createElement(
+      'button',
+      'jupyter-button rl-keys-button',
+      element,
+      'Keyboard shortcuts (?)',
+    );
+    this.keysButton.addEventListener('click', () => this.keys.showModal());
     this.live = createElement('div', 'rl-live', element);
     this.live.setAttribute('role', 'status');
     this.element = element;
@@ -76,6 +120,7 @@ class ExplorerPage {
     const watched = { childList: true, subtree: true, attributes: true, attributeFilter: ['class'] };
     this.observer.observe(this.root, watched);
     this.listenToSpace();
+    this.listenToKeys();
     if (this.model.get('app')) this.startApp();
     this.watchConnection();
   }
@@ -150,6 +195,57 @@ class ExplorerPage {
     for (const canvas of this.root.querySelectorAll('.rl-canvas')) {
       canvas.dispatchEvent(new KeyboardEvent(event.type, { key: ' ' }));
     }
+  }
+
+  /** Letters work in the app alone, because JupyterLab has shortcuts of its own. */
+  listenToKeys() {
+    const { signal } = this.listeners;
+    document.addEventListener('keydown', (event) => this.onKey(event), { signal });
+  }
+
+  onKey(event) {
+    if (event.target.closest(FIELDS) || event.ctrlKey || event.metaKey || event.altKey) return;
+    const action = this.actionOf(event);
+    if (!action) return;
+    event.preventDefault();
+    action();
+  }
+
+  actionOf({ key, target }) {
+    const isApp = this.model.get('app');
+    if (key === '?' && (isApp || this.root.contains(target))) return () => this.toggleKeys();
+    return isApp && !this.keys.open ? this.actions[key] : null;
+  }
+
+  toggleKeys() {
+    if (this.keys.open) this.keys.close();
+    else this.keys.showModal();
+  }
+
+  get actions() {
+    const focus = (selector) => () => this.root.querySelector(selector)?.focus();
+    return {
+      '/': focus('input[placeholder^="Search"]'),
+      n: () => this.stepImage('ArrowRight'),
+      p: () => this.stepImage('ArrowLeft'),
+      d: focus('.rl-pane textarea'),
+      c: () => this.press('Compare'),
+      m: focus('.rl-canvas'),
+      s: () => this.press('Save finding'),
+      r: focus('input[placeholder^="What looks unreal"]'),
+    };
+  }
+
+  /** Select the next or previous image, as an arrow key on the selected thumbnail does. */
+  stepImage(key) {
+    const thumbnail = this.root.querySelector('.rl-thumbnail[tabindex="0"]');
+    thumbnail?.focus();
+    thumbnail?.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }));
+  }
+
+  press(label) {
+    const buttons = [...this.root.querySelectorAll('button')];
+    buttons.find((button) => button.textContent.trim() === label)?.click();
   }
 
   // ---- the connection
