@@ -26,7 +26,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the other mod
 
 from system import ForkServer, Job, Result, environment, write_split
 
-TIMED = {'seconds', 'seconds_per_image', 'images_per_second', 'started', 'finished', 'date', 'made'}
+TIMED = {
+    'seconds',
+    'seconds_per_image',
+    'images_per_second',
+    'started',
+    'finished',
+    'date',
+    'made',
+    'written',
+}
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
 
 # Run a command whose files may have so many bytes each, as on a full disk: the argument before the command
@@ -165,9 +174,10 @@ class Campaign:
     def _finish(self, work: Path, verb: str, cache: Path | None = None) -> str:
         """Run the command again without a disturbance, and compare."""
         ended = self._start(work, self._command(verb), cache).end(600)
-        if ended.code:
+        problem = self._compare(work, verb)
+        if ended.code and problem:  # a complete folder may be refused
             return f'the next run ended with {ended.code}: {ended.err[-200:]}'
-        return self._compare(work, verb)
+        return problem
 
     # ---- Disturbances: each returns what was lost
 
