@@ -25,6 +25,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from live_demo import add_to as add_live_demo
+from slim_site import MOST_MB, megabytes, slim
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / '_site_src'
@@ -174,7 +175,8 @@ def input_files() -> list[Path]:
         *(ROOT / 'nbs' / 'live').iterdir(),
         *(ROOT / 'realness').rglob('*.py'),
     ]
-    files += [ROOT / '_quarto.yml', ROOT / 'settings.ini', Path(__file__), ROOT / '.ci' / 'live_demo.py']
+    files += [ROOT / '_quarto.yml', ROOT / 'settings.ini']
+    files += [ROOT / '.ci' / name for name in ('site.py', 'slim_site.py', 'live_demo.py')]
     return sorted(path for path in files if '.ipynb_checkpoints' not in path.parts)
 
 
@@ -223,6 +225,7 @@ def render() -> int:
     print(add_live_demo(SITE))
     for path in SITE.rglob('*.html'):
         path.write_text(draw_formulas(path.read_text(encoding='utf-8')), encoding='utf-8')
+    slim(SITE)
     return len(done.stderr.splitlines())
 
 
@@ -352,7 +355,11 @@ def site_problems(site: Path) -> tuple[list[str], str]:
     notebooks = nbglob(path=ROOT / 'nbs', as_path=True)
     problems += sidebar_problems(site, notebooks, pages)
     links = sum(len(page.links) + len(page.loads) for page in pages.values())
-    return problems, f'{len(pages)} pages of {len(notebooks)} notebooks, {links} links and files checked'
+    size = megabytes(site)
+    if size > MOST_MB:
+        problems.append(f'the site has {size:.1f} MB, more than {MOST_MB}')
+    summary = f'{len(pages)} pages of {len(notebooks)} notebooks, {links} links and files checked'
+    return problems, f'{summary}, {size:.1f} MB'
 
 
 # ---- The command
