@@ -61,6 +61,14 @@ def _write_texts(name: str, licence: str, folder: Path):
     for file, text in texts.items():
         (folder / file).write_text(text, encoding='utf-8')
 
+# %% ../nbs/538_space.ipynb #91724711
+_PRIVATE = ('*.csv', '*.log', '*.html', 'work*', 'evaluations', 'checkpoint*', '.*')
+
+
+def _copy_run(run: Path, target: Path):
+    "Copy what a prediction needs."
+    shutil.copytree(run, target, ignore=shutil.ignore_patterns(*_PRIVATE))
+
 # %% ../nbs/538_space.ipynb #07318598
 def write_space(
     run: Path | str,  # a run folder
@@ -78,5 +86,5 @@ def write_space(
     with atomic_write(folder) as partial:
         partial.mkdir()
         _write_texts(run.resolve().name, licence, partial)
-        shutil.copytree(run, partial / 'run', ignore=shutil.ignore_patterns('*.log', '*.html', 'work*'))
+        _copy_run(run, partial / 'run')
     return folder

@@ -64,7 +64,11 @@ function nameSliders(root) {
     const label = slider.querySelector('.widget-label')?.textContent || 'value';
     const handles = [...slider.querySelectorAll('.noUi-handle')];
     for (const [i, handle] of handles.entries()) {
-      setAttribute(handle, 'aria-label', handles.length > 1 ? `${label}, ${['lowest', 'highest'][i]}` : label);
+      setAttribute(
+        handle,
+        'aria-label',
+        handles.length > 1 ? `${label}, ${['lowest', 'highest'][i]}` : label,
+      );
       setAttribute(handle, 'aria-valuetext', slider.querySelector('.widget-readout')?.textContent || '');
     }
   }
