@@ -95,6 +95,7 @@ class NumberFilter(W.VBox):
             min=0, max=1, description='Range', readout_format='.2f', style={'description_width': '44px'}
         )
         self.range.layout.width = 'auto'
+        self.range.add_class('rl-range')
         super().__init__([self.choice])
         self._silent = False  # True while the program itself changes a control
         self.choice.observe(self._on_choice, 'value')
