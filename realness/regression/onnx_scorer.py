@@ -67,18 +67,12 @@ class _Head:
 
 
 @dataclass
-class _Scale:
-    mean: float
-    sd: float
-
-
-@dataclass
 class _Facts:
     "The entries of model.json."
 
     files: list[str]
     main: str
-    mos_scale: _Scale | None
+    mos_scale: dict[str, float] | None  # mean and sd; {} or None if the data set has none
     image: _Image
     heads: dict[str, _Head]
     text: _Text | None = None  # without it, images are scored without a description
