@@ -23,6 +23,8 @@ SCRIPTS = ROOT / 'nbs' / 'live'
 RUNTIME = 'onnxruntime-web@1.23.2'
 RUNTIME_FILES = ('ort.wasm.min.mjs', 'ort-wasm-simd-threaded.mjs', 'ort-wasm-simd-threaded.wasm')
 NPM_SECONDS = 60
+# without npm or a network; of a damaged package, or one without the files
+NOT_FETCHED = (OSError, subprocess.SubprocessError, tarfile.TarError, KeyError, ValueError)
 EXAMPLES = (  # photograph, planted defect, box (x, y, width, height in shares), label
     ('chelsea', None, None, 'A photograph'),
     ('coffee', 'swirl', (0.32, 0.12, 0.36, 0.5), 'A twisted cup'),
@@ -31,7 +33,7 @@ EXAMPLES = (  # photograph, planted defect, box (x, y, width, height in shares),
 
 
 def fetch_runtime(folder: Path):
-    """Copy the files of ONNX Runtime from npm. Raises `OSError` or `subprocess.SubprocessError`."""
+    """Copy the files of ONNX Runtime from npm. Raises one of `NOT_FETCHED`."""
     with tempfile.TemporaryDirectory() as temporary:
         command = ['npm', 'pack', '--silent', '--ignore-scripts', RUNTIME]
         subprocess.run(command, cwd=temporary, check=True, capture_output=True, timeout=NPM_SECONDS)
@@ -86,8 +88,8 @@ def make(folder: Path):
     """Write all files that are not in the repository to a new folder."""
     from realness.localization.export_localizer import export_localizer
 
+    fetch_runtime(folder)  # first, as it may fail
     export_localizer('network', folder)
-    fetch_runtime(folder)
     content = dict(colours=colours(), examples=write_examples(folder), runtime=RUNTIME)
     (folder / 'live.json').write_text(json.dumps(content), encoding='utf-8')
 
@@ -112,7 +114,7 @@ def add_to(site: Path) -> str:
     shutil.copytree(SCRIPTS, target, dirs_exist_ok=True)
     try:
         shutil.copytree(cached_files(), target, dirs_exist_ok=True)
-    except (OSError, subprocess.SubprocessError, ImportError, RealnessError) as error:
+    except (*NOT_FETCHED, ImportError, RealnessError) as error:
         return f'The site has no live demo: {error}'
     size = sum(path.stat().st_size for path in site.rglob('*') if path.is_file()) / 1e6
     return f'The site has the live demo; {size:.1f} MB in total.'

@@ -7,6 +7,7 @@ python .ci/readme.py --command pip  # print the first `sh` command of README.md 
 
 import argparse
 import base64
+import configparser
 import difflib
 import os
 import re
@@ -16,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / 'README.md'
 SUFFIXES = {'image/png': '.png', 'image/jpeg': '.jpg', 'image/svg+xml': '.svg'}
+HOSTED = ('live_demo.ipynb',)  # pages that work on the site alone, not as notebooks on GitHub
 RELATIVE_LINK = re.compile(r'(\]\()((?!\w+:)[^)\s#]*\.(?:ipynb|qmd|jpg|png|webp))')
 
 
@@ -86,6 +88,20 @@ def code_markdown(number: int, cell, images: dict) -> list[str]:
     return parts
 
 
+def page_address(name: str) -> str:
+    """The address of the page of a notebook on the site."""
+    settings = configparser.ConfigParser(interpolation=None)
+    settings.read(ROOT / 'settings.ini')
+    host, base = (settings['DEFAULT'][key] for key in ('doc_host', 'doc_baseurl'))
+    return f'{host}{base}/{name.removesuffix(".ipynb")}.html'
+
+
+def link_from_readme(link: re.Match) -> str:
+    """A link of the notebook as README.md has it, which lies one folder above the notebooks."""
+    start, target = link.groups()
+    return start + (page_address(target) if target in HOSTED else f'nbs/{target}')
+
+
 def render(notebook) -> tuple[str, dict]:
     """The README as (Markdown, {image path: bytes})."""
     parts = []
@@ -94,8 +110,7 @@ def render(notebook) -> tuple[str, dict]:
         if cell.cell_type == 'raw':
             parts.append(front_matter(join_text(cell.source)))
         elif cell.cell_type == 'markdown':
-            # README.md lies one folder above the notebooks
-            parts.append(RELATIVE_LINK.sub(r'\1nbs/\2', join_text(cell.source)))
+            parts.append(RELATIVE_LINK.sub(link_from_readme, join_text(cell.source)))
         else:
             parts += code_markdown(number, cell, images)
     return '\n\n'.join(part.strip('\n') for part in parts if part.strip()) + '\n', images

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from .config import RealnessError
+from .images import load_image
 from .localization.heatmap import heatmap
 from .localization.heatmap_object import whole_label
 from .slider import overlay_image
@@ -58,11 +59,20 @@ class OneImage:
         "Score and map an image."
         if image is None:
             return 'Choose an image.', None
-        image, text = image.convert('RGB'), (description or '').strip() or None
-        lines = _score_lines(self.predictor.rows([image], text)[0]) if self.predictor else []
+        text = (description or '').strip() or None
+        lines, overlay = [], None
+        try:
+            image = load_image(image)  # as for files: transparency on white
+            lines += _score_lines(self.predictor.rows([image], text)[0]) if self.predictor else []
+            result = self._map(image, text)
+            lines, overlay = [*lines, *_map_lines(result)], overlay_image(result)
+        except RealnessError as error:
+            lines.append(f'The image cannot be mapped: {error}')
+        return '\n\n'.join(lines), overlay
+
+    def _map(self, image, text):
         options = dict(clip=self.clip) if text else dict(localizer=self.localizer)
-        result = heatmap(image, text, **options)
-        return '\n\n'.join([*lines, *_map_lines(result)]), overlay_image(result)
+        return heatmap(image, text, **options)
 
 # %% ../nbs/537_gradio_app.ipynb #8e149c70
 def _import_gradio():
@@ -85,7 +95,7 @@ _HINT = (
 
 def _add_inputs(gradio, examples: list):
     "Add the image, the description, the button and the examples; returns the first three."
-    image = gradio.Image(type='pil', label='Image')
+    image = gradio.Image(type='pil', image_mode=None, label='Image')  # None: transparency is not lost
     text = gradio.Textbox(label='Description (optional)', placeholder='Yes. The hand has six fingers.')
     button = gradio.Button('Score and map', variant='primary')
     if examples:

@@ -39,7 +39,7 @@ def log_variances(
     statistics,  # n x 76, of `scene_statistics`
 ) -> np.ndarray:  # n x 76, float32
     "Scene statistics with the logarithms of the variances in place of the variances."
-    statistics = np.array(statistics, np.float32)
+    statistics = np.asarray(statistics, np.float32).copy()
     statistics[..., VARIANCES] = np.log(statistics[..., VARIANCES] + 1e-3)
     return statistics
 

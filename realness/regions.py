@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SEVERITIES', 'CLEAR', 'Region', 'Judgement', 'regions_to_cell', 'regions_from_cell', 'has_regions', 'read_regions',
-           'find_regions', 'RegionImage', 'write_coco']
+           'find_regions', 'RegionImage', 'coco_document', 'write_coco']
 
 # %% ../nbs/036_regions.ipynb #75a11914
 import csv
@@ -395,11 +395,10 @@ def _to_annotation(region: Region, image: RegionImage) -> dict:
     }
 
 # %% ../nbs/036_regions.ipynb #84e4d561
-def write_coco(
-    path: Path | str,  # the .json file
+def coco_document(
     images,  # several `RegionImage`s
-):
-    "Write regions as a COCO file that Label Studio, FiftyOne and CVAT read."
+) -> dict:
+    "Return the JSON of a COCO file that Label Studio, FiftyOne and CVAT read."
     entries = []
     annotations = []
     for image_id, image in enumerate(images, 1):
@@ -408,6 +407,14 @@ def write_coco(
             ids = dict(id=len(annotations) + 1, image_id=image_id)
             annotations.append(ids | _to_annotation(region, image))
     info = {'description': 'regions that look unreal', 'version': '1.0'}
-    coco = dict(info=info, licenses=[], images=entries, categories=_CATEGORIES, annotations=annotations)
+    return dict(info=info, licenses=[], images=entries, categories=_CATEGORIES, annotations=annotations)
+
+# %% ../nbs/036_regions.ipynb #d722e0f5
+def write_coco(
+    path: Path | str,  # the .json file
+    images,  # several `RegionImage`s
+):
+    "Write regions as a COCO file that Label Studio, FiftyOne and CVAT read."
+    coco = coco_document(images)
     with atomic_write(path) as partial:
         partial.write_text(json.dumps(coco, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')

@@ -7,6 +7,7 @@ __all__ = ['RESUME', 'describe_end', 'is_own_script', 'shorten_errors', 'Termina
 
 # %% ../nbs/004_script.ipynb #9e102c8a
 import os
+import re
 import signal
 import sys
 import threading
@@ -29,12 +30,24 @@ def describe_end(
         return f'error: {error}'
     return f'\nstopped; {RESUME}' if isinstance(error, KeyboardInterrupt) else ''
 
+# %% ../nbs/004_script.ipynb #c5a34caf
+def _find_module(
+    arguments: list,  # sys.argv, while Python loads the packages of the module
+    command: list,  # sys.orig_argv
+) -> str:
+    "The module of `python -m MODULE`."
+    return re.sub(r'^-[A-Za-z]*?m', '', command[-len(arguments)])  # -mMODULE is possible, too
+
 # %% ../nbs/004_script.ipynb #a74573a0
 def is_own_script(
     program: str,  # sys.argv[0]
+    module: str | None = None,  # of `python -m`; None = the one that this process loads
 ) -> bool:
     "Whether the program that imports realness is one of its scripts, or its command."
-    return program == '-m' or Path(program).stem == 'realness'
+    if program == '-m':
+        module = _find_module(sys.argv, sys.orig_argv) if module is None else module
+        return module.partition('.')[0] == 'realness'
+    return Path(program).stem == 'realness'
 
 # %% ../nbs/004_script.ipynb #b2f8f54e
 def _print_end(kind, error, trace):

@@ -40,7 +40,7 @@ def copy_for_spreadsheet(
     table: Path | str,  # a CSV file
     out: Path | str,  # another CSV file
 ) -> int:  # number of cells that got an apostrophe
-    "Copy a table with safe cells. Raises `RealnessError` if it cannot be read, or if both are the same file."
+    "Copy a table with cells that are safe if the copy is split at commas. Raises `RealnessError`."
     table, out = Path(table), Path(out)
     if out.resolve() == table.resolve():
         raise RealnessError(f'{out}: is the table itself; name another file')

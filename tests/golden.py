@@ -1,9 +1,11 @@
-"""Ten images made by code, and a small run: the same scores on every processor.
+"""Ten images made by code, and a small saved run: the same scores on other processors.
 
-python tests/golden.py    # print the scores of this machine as JSON
+python tests/golden.py           # print the scores of this machine as JSON
+python tests/golden.py --train   # train the run in tests/golden_run again, on noise
 """
 
 import json
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -13,6 +15,7 @@ from PIL import Image
 from system import write_split
 
 SIZE = (512, 384)
+RUN = Path(__file__).parent / 'golden_run'
 
 
 def _waves(angle: float, period: float) -> np.ndarray:
@@ -50,13 +53,23 @@ def make_images() -> dict[str, Image.Image]:
     }
 
 
-def score_images(folder: Path) -> dict[str, list]:
-    """Name -> scores with and without a description, of a run that is trained on noise in `folder`."""
-    from realness import RunConfig, load, train_run
+def train():
+    """Train the run on noise, and save what a prediction needs in `tests/golden_run`."""
+    from realness import RunConfig, train_run
 
-    write_split(folder / 'data/train', 20, seed=0)
-    train_run(folder / 'data', folder / 'run', RunConfig('lite', 'svr', seed=0), log=lambda line: None)
-    predictor = load(folder / 'run')
+    with tempfile.TemporaryDirectory() as folder:
+        write_split(Path(folder) / 'data/train', 20, seed=0)
+        train_run(Path(folder) / 'data', Path(folder) / 'run', RunConfig('lite', 'svr', seed=0))
+        RUN.mkdir(exist_ok=True)
+        for name in ('config.json', 'model.safetensors'):
+            shutil.copyfile(Path(folder) / 'run' / name, RUN / name)
+
+
+def score_images() -> dict[str, list]:
+    """Name -> scores with and without a description, of the saved run."""
+    from realness import load
+
+    predictor = load(RUN)
     images = list(make_images().values())
     texts = ['Somewhat, the scene has light and stones.'] * len(images)
     scores = zip(predictor(images, texts), predictor(images, [''] * len(images)), strict=True)
@@ -65,6 +78,7 @@ def score_images(folder: Path) -> dict[str, list]:
 
 
 if __name__ == '__main__':
-    with tempfile.TemporaryDirectory() as folder:
-        json.dump(score_images(Path(folder)), sys.stdout, indent=1)
-        print()
+    if '--train' in sys.argv[1:]:
+        train()
+    json.dump(score_images(), sys.stdout, indent=1)
+    print()

@@ -532,6 +532,13 @@ def test_sort_and_search(lab):
     search.fill('GREEN')
     lab.wait_for_thumbnails(['f3.png'])
     search.fill('')
+    lab.page.get_by_label('Filter', exact=True).select_option('MOS')
+    handles = lab.page.get_by_role('slider', name=re.compile('^Range, (lowest|highest)$'))
+    handles.nth(1).wait_for()
+    texts = [handle.get_attribute('aria-valuetext') for handle in handles.all()]
+    assert texts == lab.page.locator('.rl-range .widget-readout').inner_text().split(' – ')
+    assert accessibility_problems(lab.page, '.rl-app') == []
+    lab.page.get_by_label('Filter', exact=True).select_option('off')
     lab.page.get_by_label('Sort').select_option('name')
     highest_first.click()
     lab.wait_for_thumbnails(by_name)

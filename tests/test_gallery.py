@@ -63,6 +63,24 @@ def test_images_are_listed_with_maps_and_numbers(opened_gallery, gallery):
     assert all((gallery / entry['map']).is_file() for entry in listed if 'map' in entry)
 
 
+def test_image_without_map(gallery, page, tmp_path):
+    "An image whose map failed is shown without it, and with the reason."
+    copy = shutil.copytree(gallery, tmp_path / 'copy')
+    listed = entries(copy)
+    failed = next(entry for entry in listed if 'map' in entry)
+    failed['problem'] = 'the description is empty'
+    (copy / failed.pop('map')).unlink()
+    text = json.dumps({'title': 'copy', 'images': listed})
+    (copy / 'images.js').write_text(f'window.REALNESS_GALLERY = {text};', encoding='utf-8')
+    page.goto((copy / 'index.html').as_uri())
+    card = page.get_by_role('button', name=failed['name'])
+    expect(card).to_contain_text('no map: the description is empty')
+    expect(card.locator('img')).to_have_count(1)
+    card.click()
+    expect(page.locator('#facts')).to_contain_text('the description is empty')
+    assert page.faults == []
+
+
 def test_sort_filter_and_search(opened_gallery, gallery):
     "Cards are sorted and filtered by numbers and words; the address holds the state."
     listed = {entry['name']: entry for entry in entries(gallery)}

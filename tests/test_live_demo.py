@@ -5,6 +5,7 @@ import http.server
 import json
 import re
 import sys
+import tarfile
 import threading
 from pathlib import Path
 
@@ -44,18 +45,34 @@ def bare_page():
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory):
+def command():
+    "The module .ci/live_demo.py."
+    sys.path.insert(0, str(ROOT / '.ci'))
+    try:
+        import live_demo
+    finally:
+        sys.path.remove(str(ROOT / '.ci'))
+    return live_demo
+
+
+@pytest.mark.parametrize('error', [KeyError('no such member'), tarfile.ReadError('not a gzip file')])
+def test_the_site_of_a_damaged_package_says_that_it_has_no_demo(command, tmp_path, monkeypatch, error):
+    def fail(folder):
+        raise error
+
+    monkeypatch.setattr(command, 'fetch_runtime', fail)
+    monkeypatch.setattr(command, 'input_digest', lambda: 'damaged')
+    assert command.add_to(tmp_path) == f'The site has no live demo: {error}'
+    assert not (tmp_path / 'live/live.json').exists()
+
+
+@pytest.fixture(scope='module')
+def folder(command, tmp_path_factory):
     "A folder with the page and the files of the demo; skipped where they cannot be made."
     pytest.importorskip('onnx', reason='needs onnx: pip install -e ".[dev]"')
     site = tmp_path_factory.mktemp('site')
     (site / 'live_demo.html').write_text(bare_page(), encoding='utf-8')
-    sys.path.insert(0, str(ROOT / '.ci'))
-    try:
-        from live_demo import add_to
-
-        print(add_to(site))
-    finally:
-        sys.path.remove(str(ROOT / '.ci'))
+    print(command.add_to(site))
     if not (site / 'live' / 'live.json').is_file():
         pytest.skip('ONNX Runtime for the web cannot be fetched from npm')
     return site

@@ -57,7 +57,7 @@ def _file_error(e):
     return f'error: {e.filename or "a file"}: {e.strerror or e}; fix that and run the command again'
 
 # %% ../../nbs/546_cli_commands.ipynb #08456a63
-_OUTPUTS = ('out', 'coco', 'onnx', 'suggest')  # parameters
+_OUTPUTS = ('out', 'coco', 'onnx', 'space', 'share_dir', 'suggest')  # parameters
 
 
 def _is_output(parameter):

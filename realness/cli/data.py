@@ -264,7 +264,10 @@ def data_spreadsheet(
     table: Annotated[Path, typer.Argument(metavar='TABLE', help='A CSV table of any command.')],
     out: Annotated[Path, typer.Option(help='The CSV file to write.')],
 ):
-    "Copy a table so that a spreadsheet shows cells that begin with `=`, `+`, `-` or `@` and runs none."
+    """Copy a table so that a spreadsheet shows cells that begin with `=`, `+`, `-` or `@` and runs none.
+
+    This holds in a program that splits the table at commas; choose the comma as the separator.
+    """
     from realness.spreadsheet import copy_for_spreadsheet
 
     changed = copy_for_spreadsheet(table, out)

@@ -7,10 +7,13 @@ __all__ = ['box_region', 'move_region', 'DrawnRegions']
 
 # %% ../../nbs/519_explorer_drawn_regions.ipynb #e6b312b7
 import json
+from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ..regions import Region, RegionImage, read_regions, write_coco
+from ..config import RealnessError, atomic_write
+from ..regions import Region, RegionImage, coco_document, read_regions
 
 # %% ../../nbs/519_explorer_drawn_regions.ipynb #959a11fa
 def box_region(
@@ -39,14 +42,115 @@ def _name(image: dict) -> str:
     return str(image['file_name']).replace('\\', '/').removeprefix('./')
 
 
-def _read_sizes(path: Path) -> dict:
-    "Return the width and height of each image of a COCO file that `read_regions` has checked."
-    images = json.loads(path.read_text(encoding='utf-8-sig'))['images']
-    return {_name(image): (image.get('width') or 1, image.get('height') or 1) for image in images}
+def _new_id(entries: list) -> int:
+    "Return a number that is the id of none of these entries."
+    return 1 + max((entry['id'] for entry in entries if isinstance(entry.get('id'), int)), default=0)
+
+# %% ../../nbs/519_explorer_drawn_regions.ipynb #de011a87
+def _category_id(coco: dict, category: dict):
+    "Return the id of the category with the same name; it is added if there is none."
+    for existing in coco['categories']:
+        if existing.get('name') == category['name']:
+            return existing['id']
+    ids = [existing.get('id') for existing in coco['categories']]
+    added = category | {'id': _new_id(coco['categories'])} if category['id'] in ids else category
+    coco['categories'].append(added)
+    return added['id']
+
+
+def _category_name(coco: dict, annotation: dict) -> str | None:
+    "Return the name of the category of an annotation."
+    names = {category.get('id'): category.get('name') for category in coco['categories']}
+    return names.get(annotation.get('category_id'))
+
+# %% ../../nbs/519_explorer_drawn_regions.ipynb #7fc3ae2d
+def _image_entry(coco: dict, name: str, size: tuple) -> dict:
+    "Return the entry of an image; it is added if there is none. Its size in the file stays."
+    entries = [image for image in coco['images'] if _name(image) == name]
+    if not entries:
+        entries = [{'id': _new_id(coco['images']), 'file_name': name}]
+        coco['images'] += entries
+    entry = entries[-1]  # the one that `read_regions` uses
+    if not entry.get('width') or not entry.get('height'):
+        entry['width'], entry['height'] = size
+    return entry
+
+
+def _remove_image(coco: dict, name: str):
+    "Remove an image and its annotations."
+    ids = [image['id'] for image in coco['images'] if _name(image) == name]
+    coco['images'] = [image for image in coco['images'] if image['id'] not in ids]
+    coco['annotations'] = [note for note in coco['annotations'] if note['image_id'] not in ids]
+
+# %% ../../nbs/519_explorer_drawn_regions.ipynb #afba9e2b
+def _merge(annotation: dict | None, new: dict) -> dict:
+    "Return an annotation with the region of a new one."
+    if annotation is None:
+        return new
+    merged = annotation | new | {'id': annotation.get('id', new['id'])}
+    merged['attributes'] = {**(annotation.get('attributes') or {}), **new['attributes']}
+    if not new['attributes'].get('note'):
+        merged['attributes'].pop('note', None)
+        merged.pop('note', None)
+    return merged
+
+
+def _match(before: list, after: tuple) -> list:
+    "Return for each new region the number of the old one that it is, or replaces; None if it is added."
+    free = [number for number, region in enumerate(before)]
+    matches = [None] * len(after)
+    for place, region in enumerate(after):
+        same = [number for number in free if before[number] == region]
+        if same:
+            matches[place] = same[0]
+            free.remove(same[0])
+    if len(before) == len(after):  # regions were changed, none was added or removed
+        for place in [place for place, match in enumerate(matches) if match is None]:
+            matches[place] = free.pop(0)
+    return matches
+
+# %% ../../nbs/519_explorer_drawn_regions.ipynb #636aa0cd
+def _replace_annotations(coco: dict, entry: dict, before: tuple, after: tuple):
+    "Replace the annotations of an image, which have the regions `before`, by those of the regions `after`."
+    new = coco_document([RegionImage(entry['file_name'], entry['width'], entry['height'], after)])
+    category_of = {category['id']: category for category in new['categories']}
+    old = [note for note in coco['annotations'] if note['image_id'] == entry['id']]
+    coco['annotations'] = [note for note in coco['annotations'] if note['image_id'] != entry['id']]
+    highest = _new_id(coco['annotations'] + old)
+    matches = _match(list(before), after)
+    for place, (match, annotation) in enumerate(zip(matches, new['annotations'], strict=True)):
+        if match is not None and before[match] == after[place]:
+            coco['annotations'].append(old[match])
+            continue
+        annotation['id'] = highest + place
+        annotation['image_id'] = entry['id']
+        previous = None if match is None else old[match]
+        severity = category_of[annotation['category_id']]
+        if previous and _category_name(coco, previous) == after[place].label:
+            annotation['category_id'] = previous['category_id']
+        else:
+            annotation['category_id'] = _category_id(coco, severity)
+        coco['annotations'].append(_merge(previous, annotation))
+
+# %% ../../nbs/519_explorer_drawn_regions.ipynb #b1b38277
+@contextmanager
+def _locked(path: Path):
+    "Hold the lock of a file. Raises `RealnessError` if another process holds it for seconds."
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path.with_name(f'.{path.name}.lock'), timeout=10)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RealnessError(f'{path}: another session is writing this file; try again') from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 # %% ../../nbs/519_explorer_drawn_regions.ipynb #63a055b9
 class DrawnRegions:
-    """The regions of images in a COCO file, which each change writes again.
+    """The regions of images in a COCO file, which each change reads and writes again.
 
     Raises `RealnessError` if the file is damaged.
     """
@@ -56,26 +160,24 @@ class DrawnRegions:
         path: Path | str,  # of the COCO file; it is made with the first region
     ):
         self.path = Path(path).expanduser()
-        self._images = {}  # name -> `RegionImage`
-        if self.path.is_file():
-            regions_of = read_regions(self.path)  # raises for a damaged file
-            sizes = _read_sizes(self.path)
-            for name, regions in regions_of.items():
-                self._images[name] = RegionImage(name, *sizes[name], regions)
+        self.reload()
+
+    def reload(self):
+        "Read the file."
+        self._regions = read_regions(self.path) if self.path.is_file() else {}
 
     def __len__(self):
         "Number of images that are judged."
-        return len(self._images)
+        return len(self._regions)
 
     @property
     def count(self) -> int:
         "Number of regions in all images."
-        return sum(len(image.regions) for image in self._images.values())
+        return sum(map(len, self._regions.values()))
 
     def get(self, name: str) -> tuple | None:
         "Return the regions of an image; None if it is not judged."
-        image = self._images.get(name)
-        return None if image is None else image.regions
+        return self._regions.get(name)
 
     def set(
         self,
@@ -84,9 +186,32 @@ class DrawnRegions:
         regions: list | tuple | None,  # None: not judged; empty: nothing looks unreal
     ):
         "Replace the regions of an image, and write the file."
-        if regions is None:
-            self._images.pop(name, None)
-        else:
-            self._images[name] = RegionImage(name, *size, tuple(regions))
+        self.update(name, size, lambda before: regions)
+
+    def update(
+        self,
+        name: str,  # of the image
+        size: tuple,  # its width and height in pixels
+        change: Callable,  # gets the regions in the file, or None, and returns others, see `set`
+    ):
+        "Change the regions of an image, and write the file."
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_coco(self.path, self._images.values())
+        with _locked(self.path):
+            self.reload()
+            self._write(name, size, change(self.get(name)))
+            self.reload()
+
+    def _write(self, name, size, regions):
+        "Write the file with other regions of one image."
+        coco = coco_document([])
+        if self.path.is_file():
+            coco |= json.loads(self.path.read_text(encoding='utf-8-sig'))
+        for key in ('annotations', 'categories'):
+            coco[key] = coco[key] or []
+        if regions is None:
+            _remove_image(coco, name)
+        else:
+            entry = _image_entry(coco, name, size)
+            _replace_annotations(coco, entry, self.get(name) or (), tuple(regions))
+        with atomic_write(self.path) as partial:
+            partial.write_text(json.dumps(coco, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')

@@ -31,12 +31,12 @@ def _map_layer(heatmap: Heatmap) -> Image.Image:
     "Return a map as an image with transparency."
     import matplotlib
 
-    unreal = np.clip(heatmap.position(), 0, 1)
+    small = Image.fromarray(heatmap.position().astype(np.float32, copy=False))
+    small.thumbnail((_MAP_SIDE, _MAP_SIDE), Image.Resampling.BOX, reducing_gap=None)
+    unreal = np.clip(small, 0, 1)
     colours = matplotlib.colormaps['inferno'](unreal)
     colours[..., 3] = _OPACITY * unreal
-    layer = Image.fromarray((255 * colours).round().astype(np.uint8), 'RGBA')
-    layer.thumbnail((_MAP_SIDE, _MAP_SIDE), Image.Resampling.BILINEAR)
-    return layer
+    return Image.fromarray((255 * colours).round().astype(np.uint8), 'RGBA')
 
 # %% ../../nbs/536_explorer_gallery.ipynb #e6bb35b7
 def _webp(layer: Image.Image) -> bytes:
@@ -76,22 +76,34 @@ def _map_facts(heatmap: Heatmap) -> dict:
         'whole': None if heatmap.whole is None else _known(heatmap.whole),
     }
 
+# %% ../../nbs/536_explorer_gallery.ipynb #a5fad035
+def _write_copies(images: ImageCollection, i: int, out: Path) -> dict:
+    "Write image number `i` in two sizes, and return the facts about it."
+    facts = {'file': f'images/{i + 1}.jpg', 'size': list(images.image(i).size)}
+    (out / facts['file']).write_bytes(images.screen_image(i))
+    (out / 'small' / f'{i + 1}.jpg').write_bytes(encode_jpeg(images.image(i), 320, 80))
+    return facts
+
+
+def _write_map(images: ImageCollection, i: int, request: MapRequest, out: Path) -> dict:
+    "Write the map of image number `i`, predict its MOS, and return the facts about the map."
+    heatmap = images.map(i, images.row(i).description, request)
+    facts = _map_facts(heatmap) | {'map': f'maps/{i + 1}.webp'}
+    if images.run is not None:
+        images.predict(i)
+    (out / facts['map']).write_bytes(_webp(_map_layer(heatmap)))
+    return facts
+
 # %% ../../nbs/536_explorer_gallery.ipynb #accb301c
 def _write_image(images: ImageCollection, i: int, request: MapRequest, out: Path) -> dict:
     "Write image and map number `i`, and return its entry."
     facts = {}
     try:
-        picture = images.screen_image(i)
-        heatmap = images.map(i, images.row(i).description, request)
-        if images.run is not None:
-            images.predict(i)
-        facts = _map_facts(heatmap) | {'file': f'images/{i + 1}.jpg', 'map': f'maps/{i + 1}.webp'}
-        facts['size'] = list(images.image(i).size)
-        (out / facts['file']).write_bytes(picture)
-        (out / facts['map']).write_bytes(_webp(_map_layer(heatmap)))
-        (out / 'small' / f'{i + 1}.jpg').write_bytes(encode_jpeg(images.image(i), 320, 80))
+        facts |= _write_copies(images, i, out)
+        facts |= _write_map(images, i, request, out)
     except RealnessError as error:
-        facts = {'error': str(error).removeprefix(f'{images.row(i).path}: ')}
+        key = 'problem' if 'file' in facts else 'error'  # an image with `error` cannot be read
+        facts[key] = str(error).removeprefix(f'{images.row(i).path}: ')
     return _table_facts(images.row(i)) | facts
 
 # %% ../../nbs/536_explorer_gallery.ipynb #47e24b8b
@@ -150,5 +162,9 @@ def write_gallery(
         shutil.rmtree(out, ignore_errors=True)
     size = sum(path.stat().st_size for path in out.rglob('*') if path.is_file()) / 1e6
     failed = sum('error' in entry for entry in entries)
-    log(f'The gallery is in {out / "index.html"} ({len(entries)} images, {failed} unreadable, {size:.1f} MB)')
+    incomplete = sum('problem' in entry for entry in entries)
+    counts = f'{len(entries)} images, {failed} unreadable' + f', {incomplete} without a map' * bool(
+        incomplete
+    )
+    log(f'The gallery is in {out / "index.html"} ({counts}, {size:.1f} MB)')
     return out / 'index.html'

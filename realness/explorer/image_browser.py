@@ -65,6 +65,16 @@ def _bars_html(counts, name: str) -> str:
         f'<div class="rl-bars" role="img" aria-label="histogram of {name}, {sum(counts)} images">{bars}</div>'
     )
 
+# %% ../../nbs/526_explorer_browser.ipynb #797fac74
+@contextmanager
+def _silenced(controls):
+    "Ignore changes of these controls in the `with` block."
+    controls._silent = True
+    try:
+        yield
+    finally:
+        controls._silent = False
+
 # %% ../../nbs/526_explorer_browser.ipynb #2445ca1b
 class NumberFilter(W.VBox):
     "A choice of a number, its histogram, and a range of it."
@@ -85,6 +95,7 @@ class NumberFilter(W.VBox):
             min=0, max=1, description='Range', readout_format='.2f', style={'description_width': '44px'}
         )
         self.range.layout.width = 'auto'
+        self.range.add_class('rl-range')
         super().__init__([self.choice])
         self._silent = False  # True while the program itself changes a control
         self.choice.observe(self._on_choice, 'value')
@@ -100,13 +111,12 @@ class NumberFilter(W.VBox):
         self.images = images
         names = [name for name in available_orders(images) if name != 'name']
         options = [('off', ''), *((name, name) for name in names)]
-        self._silent = True
-        if list(self.choice.options) != options:
-            chosen = self.choice.value
-            self.choice.options = options
-            self.choice.value = chosen
-        self._draw()
-        self._silent = False
+        with _silenced(self):
+            if list(self.choice.options) != options:
+                chosen = self.choice.value
+                self.choice.options = options
+                self.choice.value = chosen if chosen in names else ''
+            self._draw()
 
     def _draw(self, whole=False):
         "Draw the histogram; a range that covered all images covers them again."
@@ -125,9 +135,8 @@ class NumberFilter(W.VBox):
 
     def _on_choice(self, change):
         if not self._silent:
-            self._silent = True
-            self._draw(whole=True)
-            self._silent = False
+            with _silenced(self):
+                self._draw(whole=True)
             self.on_change()
 
     def _on_range(self, change):
@@ -187,9 +196,9 @@ class ImageBrowser(W.VBox):
         if list(self.sort_by.options) == orders:
             return
         order = self.sort_by.value
-        with self._silenced():
+        with _silenced(self):
             self.sort_by.options = orders
-            self.sort_by.value = order
+            self.sort_by.value = order if order in orders else orders[0]
 
     def show_scoring(
         self,
@@ -211,7 +220,7 @@ class ImageBrowser(W.VBox):
         grid = self.grid
         last_page = max(0, (len(self.listed) - 1) // grid.per_page)
         grid.total = len(self.listed)
-        with self._silenced():
+        with _silenced(self):
             grid.page = min(grid.page, last_page)
         self._show_page()
         pending = [i for i in self.page_rows if self.collection.cached_thumbnail(i) is None]
@@ -229,20 +238,11 @@ class ImageBrowser(W.VBox):
         "Show the images of the page, with the thumbnails that have been made."
         self.grid.items = [_thumbnail_item(self.collection, i) for i in self.page_rows]
 
-    @contextmanager
-    def _silenced(self):
-        "Ignore changes of the controls in the `with` block."
-        self._silent = True
-        try:
-            yield
-        finally:
-            self._silent = False
-
     @report_errors
     def _on_order(self, change):
         if self.collection is None or self._silent or not self.sort_by.value:
             return
-        with self._silenced():
+        with _silenced(self):
             self.grid.page = 0
         self.refresh()
 
@@ -250,7 +250,7 @@ class ImageBrowser(W.VBox):
     def _on_filter(self):
         if self.collection is None:
             return
-        with self._silenced():
+        with _silenced(self):
             self.grid.page = 0
         self.refresh()
 

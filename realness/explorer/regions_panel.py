@@ -84,6 +84,15 @@ class _RegionInputs:
         self.severity.value = round(region.severity)
         self.note.value = region.note
 
+# %% ../../nbs/529_explorer_regions_panel.ipynb #13ceccca
+def _replace_region(regions: tuple | None, old: Region, new: list) -> list:
+    "Return regions with one of them replaced. Raises `RealnessError` if it is not there."
+    regions = list(regions or ())
+    if old not in regions:
+        raise RealnessError('another session has changed or removed this region; choose one again')
+    place = regions.index(old)
+    return regions[:place] + new + regions[place + 1 :]
+
 # %% ../../nbs/529_explorer_regions_panel.ipynb #a59964d6
 class RegionsPanel(W.VBox):
     """The regions of the image on the screen, with controls to mark, change and remove them.
@@ -98,7 +107,8 @@ class RegionsPanel(W.VBox):
         get_box: Callable,  # returns the box on the screen (x, y, w, h in pixels), or None
         show_error: Callable,  # called with an exception
     ):
-        self.drawn = None  # the `DrawnRegions`
+        self.drawn = None  # the `DrawnRegions`; None if the file is damaged
+        self.problem = None  # why the file cannot be read
         self.get_box = get_box
         self.show_error = show_error
         self.on_change = self.on_choose = lambda value: None
@@ -124,19 +134,27 @@ class RegionsPanel(W.VBox):
         try:
             self.drawn = DrawnRegions(path)
         except RealnessError as error:
+            self.problem = error
             self.message.value = error_html(str(error))
         self.refresh()
 
     @property
     def regions(self) -> tuple:
         "The regions of the image on the screen."
-        return self.drawn.get(self.name) or ()
+        return () if self.drawn is None else self.drawn.get(self.name) or ()
 
     def show_image(self, name: str, size: tuple):
         "Switch to another image; `size` is its width and height in pixels."
         self.name = name
         self.size = tuple(size)
+        self._reload()
         self.refresh()
+
+    @report_errors
+    def _reload(self):
+        "Read what other sessions have saved."
+        if self.drawn is not None:
+            self.drawn.reload()
 
     def refresh(self, chosen: int | None = None):
         "Show the regions of the image; `chosen` is the number of one of them, counted from 0."
@@ -147,7 +165,7 @@ class RegionsPanel(W.VBox):
         inputs = self.inputs
         self._silent = True
         inputs.list.options = [(_region_line(n, r), n - 1) for n, r in enumerate(self.regions, 1)]
-        inputs.list.value = chosen
+        inputs.list.value = chosen if chosen in range(len(self.regions)) else None
         inputs.clean.value = self.drawn.get(self.name) == ()
         self._silent = False
         inputs.clean.disabled = not self.name or bool(self.regions)
@@ -161,18 +179,27 @@ class RegionsPanel(W.VBox):
         self.add.disabled = self.drawn is None or not self.name or self.get_box() is None
         self.inputs.change.disabled = self.inputs.remove.disabled = not chosen
 
-    def _save(self, regions, chosen=None):
-        self.drawn.set(self.name, self.size, regions)
-        self.refresh(chosen)
+    def _update(self, change, chosen=None):
+        "Save `change(regions)` of the image, show it, and choose one of its regions."
+        if self.drawn is None:
+            raise self.problem
+        try:
+            self.drawn.update(self.name, self.size, change)
+        finally:
+            self.refresh(chosen)
 
     def add_region(self, box: tuple, label: str = '', severity: int = 2, note: str = ''):
         "Save a box (x, y, w, h in pixels) as a region of the image."
-        self._save([*self.regions, box_region(box, self.size, label, severity, note)])
+        region = box_region(box, self.size, label, severity, note)
+        self._update(lambda regions: [*(regions or ()), region])
 
+    @report_errors
     def _on_clean(self, change):
         if not self._silent:
-            self._save([] if change.new else None)
+            judged = [] if change.new else None
+            self._update(lambda regions: regions or judged)
 
+    @report_errors
     def _on_list(self, change):
         "Show the chosen region in the inputs and on the image."
         if self._silent or change.new is None:
@@ -199,12 +226,11 @@ class RegionsPanel(W.VBox):
         if box is not None:
             region = move_region(region, box, self.size)
         texts = {'label': self.label.value.strip(), 'note': self.inputs.note.value.strip()}
-        regions = list(self.regions)
-        regions[number] = replace(region, severity=self.inputs.severity.value, **texts)
-        self._save(regions, number)
+        changed = replace(region, severity=self.inputs.severity.value, **texts)
+        old = self.regions[number]
+        self._update(lambda regions: _replace_region(regions, old, [changed]), number)
 
     @report_errors
     def _on_remove(self, button):
-        regions = list(self.regions)
-        regions.pop(self.inputs.list.value)
-        self._save(regions or None)
+        old = self.regions[self.inputs.list.value]
+        self._update(lambda regions: _replace_region(regions, old, []) or None)

@@ -175,8 +175,12 @@ class CLIP:
         "The open_clip model without folded normalisations; the reference in `plain_loop`."
         if self._plain_visual is None:
             return self.model
+        return self._with_visual(self._plain_visual)
+
+    def _with_visual(self, visual):
+        "The open_clip model with another image encoder."
         model = copy.copy(self.model)
-        model._modules = {**self.model._modules, 'visual': self._plain_visual}
+        model._modules = {**self.model._modules, 'visual': visual}
         return model
 
     def use(self, runtime: str | None):
@@ -206,13 +210,13 @@ class CLIP:
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), torch.autocast('cuda', torch.bfloat16, enabled=fast and inputs.is_cuda):
             if fast and not inputs.is_cuda:
-                return normalize(self._fast_visual(inputs.bfloat16()).float(), dim=-1)
+                return normalize(self._fast_model.encode_image(inputs.bfloat16()).float(), dim=-1)
             return normalize(self.model.encode_image(inputs).float(), dim=-1)
 
     @cached_property
-    def _fast_visual(self):
-        "The image encoder in bfloat16. Autocast on a CPU would convert the weights in each pass."
-        return copy.deepcopy(self.model.visual).bfloat16()
+    def _fast_model(self):
+        "The model with its image encoder in bfloat16. Autocast on a CPU would convert weights in each pass."
+        return self._with_visual(copy.deepcopy(self.model.visual).bfloat16())
 
     @property
     def _group(self):

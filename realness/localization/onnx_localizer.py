@@ -6,8 +6,8 @@
 __all__ = ['enlarge', 'OnnxLocalizer']
 
 # %% ../../nbs/236_onnx_localizer.ipynb #e4972c05
-import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..config import RealnessError
 from ..images import load_image
 from .centre_map import centre_prior
 from .network_pixels import network_pixels
-from ..runtimes import check_installed, open_onnx
+from ..runtimes import check_installed, open_onnx, read_facts
 
 # %% ../../nbs/236_onnx_localizer.ipynb #805b9b2d
 def _between_centres(old: int, new: int) -> tuple:
@@ -50,13 +50,39 @@ def _prior_weight(
     return salience['weight'] / (1 + math.exp(2 * (evidence - salience['fade'])))
 
 # %% ../../nbs/236_onnx_localizer.ipynb #ca532371
+@dataclass
+class _Salience:
+    weight: float
+    fade: float
+    mean: float
+    spread: float
+
+
+@dataclass
+class _Facts:
+    "The entries of model.json that a map needs."
+
+    file: str
+    sides: list[int]
+    whole_side: int
+    slope: float
+    shift: float
+    centre: float
+    salience: _Salience | None
+    fingerprint: str
+
+
+@dataclass
+class _Kind:
+    kind: str = ''
+
+
 def _read_facts(folder: Path) -> dict:
     "The content of model.json. Raises `RealnessError` if the folder holds no exported localizer."
-    file = folder / 'model.json'
-    facts = json.loads(file.read_text(encoding='utf-8')) if file.is_file() else {}
-    if facts.get('kind') != 'localizer':
+    is_file = (folder / 'model.json').is_file()
+    if not is_file or read_facts(folder, _Kind).get('kind') != 'localizer':
         raise RealnessError(f'{folder}: is no exported localizer; see realness export --localizer')
-    return facts
+    return read_facts(folder, _Facts)
 
 # %% ../../nbs/236_onnx_localizer.ipynb #800de80a
 class OnnxLocalizer:

@@ -10,7 +10,7 @@ import argparse
 import statistics
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,6 +112,11 @@ class _SpeedCase:
     vectors: WindowVectors
     grids: list  # of `Grid`
     rates: _Rates
+    reference: WindowVectors | None = None  # those of the exact map; default: `vectors`
+
+    def exact_case(self) -> '_SpeedCase':
+        "The case whose exact map the others are compared with."
+        return replace(self, vectors=self.reference or self.vectors)
 
     @property
     def n_windows(self) -> int:
@@ -137,6 +142,8 @@ def _exact_rows(
         row = {'variant': '', **case.row(engine, n, n / rate), 'per_s': rate}
         rows.append(row | {'share_of_limit': rate / limit, 'rank': 1.0, 'max_error': 0.0})
     rows[1]['peak_mb'] = None if peak is None else peak / 2**20
+    if case.reference is not None:
+        rows[1] |= {'rank': None, 'max_error': None}  # a complete map of this runtime is not made
     return rows
 
 # %% ../../nbs/320_speed.ipynb #c0677429
@@ -203,18 +210,19 @@ def _case_rows(case, limit, variants):
     rows = _exact_rows(case, limit)
     for variant in variants:
         task = _make_task(case, variant)
-        exact_map = next(exact(task)).array
+        exact_map = next(exact(_make_task(case.exact_case(), variant))).array
         engines = _progressive_rows(case, task, exact_map) + _dense_rows(case, task, exact_map)
         rows += [{'variant': variant} | row for row in engines]
     return rows
 
 # %% ../../nbs/320_speed.ipynb #6cd14412
-def measure_speed(
+def measure_speed(  # noqa: PLR0913
     clip: CLIP,
     images: dict,  # name -> image
     setting: str,  # a name in `SPEED_SETTINGS`
     variants: tuple = ('dream',),  # names in `VARIANTS`
     cache=None,  # of window vectors; see `WindowVectors`
+    reference: CLIP | None = None,  # makes the exact maps; default: `clip`
 ) -> list:  # one row for each image, engine and stage
     "All engines on all images at one setting."
     limit = product_rate(device=clip.device) / window_cost(clip)
@@ -222,7 +230,8 @@ def measure_speed(
     for name, image in images.items():
         vectors = WindowVectors(image, clip, cache)
         grids = _setting_grids(setting, vectors.height, vectors.width)
-        case = _SpeedCase(vectors, grids, _measure_rates(image, clip, grids))
+        exact_vectors = None if reference is None else WindowVectors(image, reference, cache)
+        case = _SpeedCase(vectors, grids, _measure_rates(image, clip, grids), exact_vectors)
         facts = {
             'model': f'{clip.name}@{clip.tag}',
             'setting': setting,
@@ -265,6 +274,7 @@ def _parse(argv):
     )
     parser.add_argument('--pictures', type=int, default=2, help='number of images')
     parser.add_argument('--runtime', help='what computes the windows; the plain loop always uses torch')
+    parser.add_argument('--reference', help='runtime of the exact maps; default: that of --runtime')
     parser.add_argument('--variants', nargs='+', default=['dream'], help='variants of the heatmap')
     parser.add_argument('--out', type=Path, help='folder for the table and the figure')
     return parser.parse_args(argv)
@@ -285,14 +295,18 @@ def median_table(
 def _measure(options, clip, images, cache):
     "The rows of all settings, with the command and the number of threads."
     rows = []
-    runtime = f' --runtime {options.runtime}' if options.runtime else ''
-    command = f'python -m realness.localization.speed --clip {options.clip}{runtime}'
+    reference = load_clip(options.clip, runtime=options.reference) if options.reference else None
+    command = f'python -m realness.localization.speed --clip {options.clip}'
+    for name in ('runtime', 'reference'):
+        value = getattr(options, name)
+        command += f' --{name} {value}' if value else ''
     for setting in options.settings:
         facts = {
             'command': f'{command} --settings {setting}',
             'threads': torch.get_num_threads(),
         }
-        rows += [row | facts for row in measure_speed(clip, images, setting, options.variants, cache)]
+        measured = measure_speed(clip, images, setting, options.variants, cache, reference)
+        rows += [row | facts for row in measured]
     return pd.DataFrame(rows)
 
 # %% ../../nbs/320_speed.ipynb #444bbe56

@@ -6,7 +6,7 @@
 __all__ = ['OnnxScorer']
 
 # %% ../../nbs/166_onnx_scorer.ipynb #c39f21a8
-import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..answer_words import answer_onehot
 from ..config import IMAGE_SIZE, RealnessError
 from ..images import load_image, resize_image, view_size
 from ..native import log_variances, native_statistics
-from ..runtimes import check_installed, open_onnx, open_tokenizer
+from ..runtimes import check_installed, open_onnx, open_tokenizer, read_facts
 from ..scene import scene_statistics
 
 # %% ../../nbs/166_onnx_scorer.ipynb #02429977
@@ -44,6 +44,39 @@ def _image_inputs(
         inputs = [array.clip(0, 1) for array in resized]
     return [np.ascontiguousarray(array[None]) for array in inputs]
 
+# %% ../../nbs/166_onnx_scorer.ipynb #5f0f7fe2
+@dataclass
+class _Image:
+    shape: str
+    size: list[int]
+    fixed: bool
+    half: bool
+    blocks: list[str]
+
+
+@dataclass
+class _Text:
+    most_tokens: int
+
+
+@dataclass
+class _Head:
+    file: str
+    inputs: list[str]
+    interval: tuple[float, float] | None
+
+
+@dataclass
+class _Facts:
+    "The entries of model.json."
+
+    files: list[str]
+    main: str
+    mos_scale: dict[str, float] | None  # mean and sd; {} or None if the data set has none
+    image: _Image
+    heads: dict[str, _Head]
+    text: _Text | None = None  # without it, images are scored without a description
+
 # %% ../../nbs/166_onnx_scorer.ipynb #43c95058
 class OnnxScorer:
     "Scores images with the files of an exported run."
@@ -63,7 +96,7 @@ class OnnxScorer:
         path = self.folder / 'model.json'
         if not path.is_file():
             raise RealnessError(f'{self.folder}: is not an exported run (no model.json); see realness export')
-        return json.loads(path.read_text())
+        return read_facts(self.folder, _Facts)
 
     def _tokens(self, description):
         "Token ids and attention mask of a description, 1 x T each."

@@ -63,13 +63,15 @@ function nameSliders(root) {
   for (const slider of root.querySelectorAll('.widget-slider')) {
     const label = slider.querySelector('.widget-label')?.textContent || 'value';
     const handles = [...slider.querySelectorAll('.noUi-handle')];
+    const readout = slider.querySelector('.widget-readout')?.textContent || '';
+    const values = readout.split(' – ');
     for (const [i, handle] of handles.entries()) {
       setAttribute(
         handle,
         'aria-label',
         handles.length > 1 ? `${label}, ${['lowest', 'highest'][i]}` : label,
       );
-      setAttribute(handle, 'aria-valuetext', slider.querySelector('.widget-readout')?.textContent || '');
+      setAttribute(handle, 'aria-valuetext', values.length === handles.length ? values[i] : readout);
     }
   }
 }

@@ -105,14 +105,16 @@ function restoreState() {
 function addPicture(parent, image, source, text) {
   const box = create('span', parent, { className: 'picture' });
   create('img', box, { src: source, alt: text, loading: 'lazy' });
-  create('img', box, { src: image.map, alt: '', loading: 'lazy', className: 'layer' });
+  if (image.map) create('img', box, { src: image.map, alt: '', loading: 'lazy', className: 'layer' });
   return box;
 }
 
 function caption(image) {
   if (image.error) return `cannot be read: ${image.error}`;
   const values = available.filter(([name]) => known(image[name])).slice(0, 3);
-  return values.map(([name, label]) => `${label} ${format(image[name])}`).join(', ');
+  const parts = values.map(([name, label]) => `${label} ${format(image[name])}`);
+  if (image.problem) parts.push(`no map: ${image.problem}`);
+  return parts.join(', ');
 }
 
 function addCard(i) {
@@ -141,7 +143,7 @@ function addFact(name, text) {
 
 function addFacts(image) {
   find('#facts').replaceChildren();
-  if (image.error) addFact('Problem', image.error);
+  if (image.error || image.problem) addFact('Problem', image.error || image.problem);
   if (image.description) addFact('Description', image.description);
   for (const [name, label] of available) {
     if (!known(image[name])) continue;
