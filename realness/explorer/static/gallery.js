@@ -141,10 +141,7 @@ function addFact(name, text) {
   create('dd', find('#facts'), { textContent: text });
 }
 
-function addFacts(image) {
-  find('#facts').replaceChildren();
-  if (image.error || image.problem) addFact('Problem', image.error || image.problem);
-  if (image.description) addFact('Description', image.description);
+function addNumbers(image) {
   for (const [name, label] of available) {
     if (!known(image[name])) continue;
     const hasInterval = name === 'predicted' && known(image.lo);
@@ -153,6 +150,13 @@ function addFacts(image) {
       format(image[name]) + (hasInterval ? ` (90 %: ${format(image.lo)} to ${format(image.hi)})` : ''),
     );
   }
+}
+
+function addFacts(image) {
+  find('#facts').replaceChildren();
+  if (image.error || image.problem) addFact('Problem', image.error || image.problem);
+  if (image.description) addFact('Description', image.description);
+  addNumbers(image);
   if (image.outside) addFact('Domain', 'unlike the training images; the prediction may be wrong');
   if (image.map) addFact('Map', [image.variant, image.quantity, image.model].filter(Boolean).join(', '));
 }
