@@ -88,8 +88,10 @@ def make(folder: Path):
     """Write all files that are not in the repository to a new folder."""
     from realness.localization.export_localizer import export_localizer
 
-    fetch_runtime(folder)  # first, as it may fail
-    export_localizer('network', folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        fetch_runtime(Path(temporary))  # first, as it may fail
+        export_localizer('network', folder)  # into an empty folder
+        shutil.copytree(temporary, folder, dirs_exist_ok=True)
     content = dict(colours=colours(), examples=write_examples(folder), runtime=RUNTIME)
     (folder / 'live.json').write_text(json.dumps(content), encoding='utf-8')
 
@@ -115,6 +117,7 @@ def add_to(site: Path) -> str:
     try:
         shutil.copytree(cached_files(), target, dirs_exist_ok=True)
     except (*NOT_FETCHED, ImportError, RealnessError) as error:
+        (target / 'live.json').write_text('{}', encoding='utf-8')  # the page says that there is no demo
         return f'The site has no live demo: {error}'
     size = sum(path.stat().st_size for path in site.rglob('*') if path.is_file()) / 1e6
     return f'The site has the live demo; {size:.1f} MB in total.'

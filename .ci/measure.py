@@ -78,7 +78,7 @@ def export_cells(notebook: Path) -> list:
     """(number of lines, whether it is followed by use) of each export cell that does more than import."""
     cells = [c for c in json.loads(notebook.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code']
     measured = []
-    for cell, following in zip(cells, [*cells[1:], None], strict=True):
+    for cell, following in zip(cells, [*cells[1:], None], strict=False):
         text = source(cell)
         if not EXPORT.search(text):
             continue

@@ -371,7 +371,7 @@ def test_hover_and_pin(lab):
     "Resting on a location shows its score; a click pins it with the clauses of the description."
     lab.hover(0.4, 0.4)
     lab.page.locator('.rl-tooltip').filter(has_text=re.compile(r'^-?\d')).wait_for()
-    lab.wait_for_text('Under the pointer')
+    lab.wait_for_text(re.compile('Under the pointer: x '))
     lab.click(0.4, 0.4)
     lab.wait_for_text(re.compile('Pinned location: x 6[34], y 5[01]'))
     clauses = lab.page.locator('.rl-clauses li')

@@ -177,6 +177,6 @@ def test_interrupt_prints_one_line(started, trained, tmp_path):
     ended = job.kill(signal.SIGINT)
     assert ended.code == 130
     assert ended.err.split('\n') == ['', 'stopped; run the same command again to resume', '']
-    assert ended.out == 'Training on data: encoders lite, head svr\n'
+    assert ended.out == ''
     assert json.loads((tmp_path / 'run/settings.json').read_text())['head'] == 'svr'
     assert not (tmp_path / 'run/config.json').exists()

@@ -246,11 +246,11 @@
       return;
     }
     const response = await fetch(new URL('live.json', base));
-    if (!response.ok) {
+    const { colours, examples } = response.ok ? await response.json() : {};
+    if (!colours) {
       say('This copy of the site was built without the demo (it needs npm and the extra onnx).', true);
       return;
     }
-    const { colours, examples } = await response.json();
     state.colours = colours;
     part('bar').style.background =
       `linear-gradient(to right, ${colours.map((c) => `rgb(${c.join(' ')})`).join(',')})`;

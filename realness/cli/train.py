@@ -9,6 +9,7 @@ __all__ = ['print_cross_validation', 'best_config', 'train']
 import json
 import os
 import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -121,8 +122,8 @@ def _score_line(run, table=None) -> str:
 
 # %% ../../nbs/558_cli_train.ipynb #c7e1f75c
 def _announce(data, config):
-    "Print what is trained at once, because libraries and encoders take seconds to load."
-    if os.environ.get('RANK', '0') == '0':  # the first process of torchrun
+    "Say in a terminal what is trained at once, because libraries and encoders take seconds to load."
+    if sys.stdout.isatty() and os.environ.get('RANK', '0') == '0':  # the first process of torchrun
         print(f'Training on {Path(data).name}: encoders {config.encoders}, head {config.head}')
 
 # %% ../../nbs/558_cli_train.ipynb #19382fe3
