@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['IMAGE_SIZE', 'MAX_TOKENS', 'SEED', 'TABLE', 'ENCODERS', 'CHECK_NAME', 'RealnessError', 'base_dir', 'split_dir',
-           'cache_path', 'cache_dir', 'default_encoders', 'track', 'use_progress_bar', 'atomic_write', 'format_count']
+           'cache_path', 'cache_dir', 'default_encoders', 'track', 'use_progress_bar', 'atomic_write',
+           'check_new_folder', 'format_count']
 
 # %% ../nbs/000_config.ipynb #919aff4d
 import errno
@@ -160,6 +161,14 @@ def atomic_write(
         raise
     finally:
         _remove(partial)
+
+# %% ../nbs/000_config.ipynb #aa742307
+def check_new_folder(
+    folder: Path,  # need not exist
+):
+    "Raise `RealnessError` if a folder contains anything."
+    if folder.exists() and any(folder.iterdir()):
+        raise RealnessError(f'{folder}: contains other files; name a new folder')
 
 # %% ../nbs/000_config.ipynb #2f88803a
 def format_count(

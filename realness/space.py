@@ -9,7 +9,7 @@ __all__ = ['write_space']
 import shutil
 from pathlib import Path
 
-from .config import RealnessError, atomic_write
+from .config import RealnessError, atomic_write, check_new_folder
 
 # %% ../nbs/538_space.ipynb #5be94dc4
 _APP = '''"""The app of this Space; run it yourself with: python app.py"""
@@ -81,8 +81,7 @@ def write_space(
         raise RealnessError(
             f'{run}: no run here (config.json is missing); name a folder written by realness train'
         )
-    if folder.exists() and any(folder.iterdir()):
-        raise RealnessError(f'{folder}: contains other files; name a new folder')
+    check_new_folder(folder)
     with atomic_write(folder) as partial:
         partial.mkdir()
         _write_texts(run.resolve().name, licence, partial)

@@ -4,12 +4,15 @@ Tests with a browser are skipped where playwright or Chromium is missing. With t
 they fail instead.
 """
 
+import functools
+import http.server
 import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -30,6 +33,27 @@ CHROMIUM_OPTIONS = [
 ]
 TIMEOUT = 1000 * int(os.environ.get('REALNESS_BROWSER_SECONDS', 60))  # milliseconds, for any wait on a page
 LOCAL_URL = re.compile(r'^(?:https?|wss?)://(?:127\.0\.0\.1|localhost)[:/]|^(?:data|blob|about|file):')
+
+
+# ---- a folder on a port
+
+
+class _QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        "Do not print requests."
+
+
+@contextmanager
+def served_folder(folder):
+    "Serve a folder on a free port; yields its address, which ends in a slash."
+    handler = functools.partial(_QuietHandler, directory=folder)
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f'http://127.0.0.1:{server.server_port}/'
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 # ---- the browser

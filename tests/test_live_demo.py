@@ -1,17 +1,14 @@
 """The demo in the browser: its maps are those of the package, and it says why it cannot run."""
 
-import functools
-import http.server
 import json
 import re
 import sys
 import tarfile
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import browser, opened, page, serious_problems  # noqa: F401, fixtures
+from browser import browser, opened, page, serious_problems, served_folder  # noqa: F401, fixtures
 from PIL import Image
 
 from realness.localization.localizer import Localizer
@@ -28,11 +25,6 @@ PIXEL = """() => {
   const context = document.querySelector('[data-part=image]').getContext('2d');
   return [...context.getImageData(5, 5, 1, 1).data];
 }"""
-
-
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        "Do not print requests."
 
 
 def bare_page():
@@ -73,7 +65,7 @@ def folder(command, tmp_path_factory):
     site = tmp_path_factory.mktemp('site')
     (site / 'live_demo.html').write_text(bare_page(), encoding='utf-8')
     print(command.add_to(site))
-    if not (site / 'live' / 'live.json').is_file():
+    if not (site / 'live' / 'localizer.onnx').is_file():
         pytest.skip('ONNX Runtime for the web cannot be fetched from npm')
     return site
 
@@ -81,12 +73,8 @@ def folder(command, tmp_path_factory):
 @pytest.fixture(scope='module')
 def address(folder):
     "The address of the served folder."
-    handler = functools.partial(QuietHandler, directory=folder)
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f'http://127.0.0.1:{server.server_port}/live_demo.html'
-    server.shutdown()
-    server.server_close()
+    with served_folder(folder) as start:
+        yield f'{start}live_demo.html'
 
 
 @pytest.fixture(scope='module')

@@ -1,26 +1,18 @@
 """The documentation in a real browser: pages, links, anchors, images, the search and sliders."""
 
-import functools
-import http.server
 import re
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from browser import accessibility_problems, browser, opened, page  # noqa: F401, fixtures
+from browser import accessibility_problems, browser, opened, page, served_folder  # noqa: F401, fixtures
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / '_site'
 
 pytestmark = pytest.mark.xdist_group('site')  # one rendered site for all tests of this file
-
-
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        "Do not print requests."
 
 
 @pytest.fixture(scope='module')
@@ -29,12 +21,8 @@ def site():
     pytest.importorskip('smalldocs', reason='needs smalldocs: pip install -e ".[dev]"')
     build = subprocess.run([sys.executable, '.ci/site.py'], cwd=ROOT, capture_output=True, text=True)
     assert build.returncode == 0, build.stdout + build.stderr
-    handler = functools.partial(QuietHandler, directory=SITE)
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f'http://127.0.0.1:{server.server_port}/'
-    server.shutdown()
-    server.server_close()
+    with served_folder(SITE) as address:
+        yield address
 
 
 def page_names():

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..config import RealnessError, atomic_write
+from ..config import RealnessError, atomic_write, check_new_folder
 from ..graphs import write_graph
 from .localizer import Localizer
 from .map_network import feature_strength
@@ -150,8 +150,7 @@ def export_localizer(
     "Write a network localizer as an ONNX file, and check it. Raises `RealnessError` if the maps differ."
     check_installed('onnx')
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()):
-        raise RealnessError(f'{folder}: contains other files; name a new folder')
+    check_new_folder(folder)
     localizer = _exportable(localizer)
     with atomic_write(folder) as partial:
         partial.mkdir()

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..config import RealnessError, atomic_write
+from ..config import RealnessError, atomic_write, check_new_folder
 from ..graphs import ImageGraph, TextGraph, write_graph
 from .modalities import MODALITIES, OUTSIDE_BLOCKS
 from .onnx_scorer import OnnxScorer
@@ -151,8 +151,7 @@ def export_run(
     "Write a run as ONNX files, and check them. Raises `RealnessError` if the scores differ."
     check_installed('onnx')
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()):
-        raise RealnessError(f'{folder}: contains other files; name a new folder')
+    check_new_folder(folder)
     predictor = load(run, 'cpu')
     with atomic_write(folder) as partial:
         partial.mkdir()
