@@ -7,7 +7,14 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from browser import accessibility_problems, browser, opened, page, served_folder  # noqa: F401, fixtures
+from browser import (  # noqa: F401, fixtures
+    TIMEOUT,
+    accessibility_problems,
+    browser,
+    opened,
+    page,
+    served_folder,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / '_site'
@@ -134,11 +141,14 @@ def test_search_finds_functions(site, page, name):
 @pytest.mark.parametrize(('words', 'first'), [('heatmap', 'howto/'), ('realness train', 'commands/train')])
 def test_search_lists_pages_for_readers_first(site, page, words, first):
     "The search for a common word leads to a how-to or a command, not to a module."
+    from playwright.sync_api import expect
+
     page.goto(f'{site}train.html')
     page.get_by_role('searchbox', name='Search').press_sequentially(words, delay=20)
-    result = page.locator('.smalldocs-search-results a').first
-    result.wait_for()
-    assert first in result.get_attribute('href')
+    # Results for a part of the words are shown while they are typed.
+    expect(page.locator('.smalldocs-search-results a').first).to_have_attribute(
+        'href', re.compile(first), timeout=TIMEOUT
+    )
 
 
 # ---- the reference of the commands
