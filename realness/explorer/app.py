@@ -22,6 +22,7 @@ from .findings_panel import FindingsPanel
 from .image_browser import ImageBrowser
 from .inspector import Inspector
 from .map_pane import MapControls, MapPane
+from .map_thumbnails import MapLook, MapThumbnails
 from .markup import error_html, escape, facts_html, is_final, title_html, warning_html
 from .regions_panel import RegionsPanel
 from .widgets import ExplorerPage
@@ -172,6 +173,7 @@ class BackgroundWidget(W.VBox):
         self.message = W.HTML()
         self.inbox = CallbackInbox(self.show_error)
         self.typing = Debounce(typing_pause)
+        self.drawing = Debounce(3 * typing_pause)
         self.queues = {name: BackgroundQueue(self.inbox.post) for name in queue_names}
         super().__init__()
 
@@ -194,6 +196,7 @@ class BackgroundWidget(W.VBox):
         "Wait for all background work, and return the widget. Raises `RealnessError` after `timeout` seconds."
         end = time.monotonic() + timeout
         self.typing.flush()
+        self.drawing.flush()
         while self.busy:
             for queue in self.queues.values():
                 queue.join(0.02)
@@ -248,14 +251,15 @@ class HeatmapExplorer(BackgroundWidget):
         regions=None,  # of the variants pointed and fused: a COCO file or a table; see `MapRequest`
         app: bool = False,  # the explorer is the whole page: its address holds the state, findings are saved
     ):
-        super().__init__(('maps', 'locations', 'scores'), TYPING_PAUSE)
+        super().__init__(('maps', 'locations', 'scores', 'small maps'), TYPING_PAUSE)
         self.collection = None
         self.selected = None
         self._silent = False  # True while the explorer itself changes an input
         self.controls = MapControls()
         self.panes = [MapPane(str(clip)), MapPane(str(clip))]
         self.panes[1].active = False
-        self.browser = ImageBrowser(self.queues['locations'], per, self.show_error)
+        small_maps = MapThumbnails(self.queues['small maps'], self._is_busy)
+        self.browser = ImageBrowser(self.queues['locations'], per, self.show_error, small_maps)
         self.inspector = Inspector(self.panes, self.queues['locations'], self._on_marks, self.show_error)
         self.findings_panel = FindingsPanel(
             out, self.save_finding, self.show_error, _store_folder(out, folder_or_df) if app else None
@@ -383,6 +387,8 @@ class HeatmapExplorer(BackgroundWidget):
         W.jslink((first, 'cursor'), (second, 'cursor'))
         for control in (self.controls.window, self.controls.stride, self.controls.policy):
             control.observe(self._load_maps, 'value')
+        for control in self.controls.drawn:
+            control.observe(self._on_look, 'value')
         self.compare.observe(self._on_compare, 'value')
         self.browser.grid.observe(self._on_select, 'selected')
         self.page.on_msg(self._on_page_message)
@@ -467,6 +473,8 @@ class HeatmapExplorer(BackgroundWidget):
             return
         request = pane.request(self.controls)
         pane.disable_unused_inputs(request)
+        if pane is self.panes[0]:
+            self.browser.show_request(request)
         self._show_state()
         self._loader.load(pane, self.collection, self.selected, request)
 
@@ -525,6 +533,12 @@ class HeatmapExplorer(BackgroundWidget):
     def _on_description(self, pane, change):
         if not self._silent:
             self.typing.request(functools.partial(self._load_map, pane))
+
+    def _on_look(self, change):
+        "Draw the maps on the thumbnails like the large map, when the slider rests."
+        controls = self.controls
+        look = MapLook(controls.map_style, controls.scale.value, controls.contrast.value)
+        self.drawing.request(functools.partial(self.browser.show_look, look))
 
     @report_errors
     def _on_reset(self, pane, button):

@@ -16,8 +16,10 @@ from .background_queue import BackgroundQueue
 from .events import report_errors
 from .image_list import ImageList
 from .image_table import available_orders, number_counts, order_images
+from .map_thumbnails import MapLook, MapThumbnails
 from .markup import format_score, scoring_html
 from .widgets import ThumbnailGrid
+from ..localization.map_request import MapRequest
 
 # %% ../../nbs/526_explorer_browser.ipynb #87543856
 def _thumbnail_line(row) -> str:
@@ -28,6 +30,11 @@ def _thumbnail_line(row) -> str:
     if math.isfinite(row.predicted):
         parts.append(f'→ {format_score(row.predicted)}')
     return '  '.join(parts)
+
+
+def _map_line(row) -> str:
+    "Return the mean of the map of an image, if it is known."
+    return f'map {format_score(row.map_mean)}' if math.isfinite(row.map_mean) else ''
 
 
 def _thumbnail_item(collection: ImageList, i: int) -> dict:
@@ -42,6 +49,14 @@ def _thumbnail_item(collection: ImageList, i: int) -> dict:
         'jpeg': jpeg or b'',
         'pending': jpeg is None,
     }
+
+
+def _mapped_item(collection: ImageList, i: int, maps: MapThumbnails) -> dict:
+    "Return an image under its map; without the map until it has been made."
+    item = _thumbnail_item(collection, i)
+    item['map_line'] = _map_line(collection.row(i))
+    item['jpeg'] = maps.draw(i, item['jpeg']) or item['jpeg']
+    return item
 
 # %% ../../nbs/526_explorer_browser.ipynb #181cf710
 def _make_thumbnails(collection: ImageList, ids: list):
@@ -152,9 +167,11 @@ class ImageBrowser(W.VBox):
         queue: BackgroundQueue,  # makes thumbnails
         per_page: int,
         show_error: Callable,  # called with an exception
+        maps: MapThumbnails | None = None,  # None: a browser without maps
     ):
         self.queue = queue
         self.show_error = show_error
+        self.maps = maps
         self.collection = None
         self.listed = []  # row numbers of all pages, in order
         self._silent = False  # True while the program itself changes a control
@@ -167,6 +184,11 @@ class ImageBrowser(W.VBox):
         self.descending = W.ToggleButton(
             icon='sort-amount-down', tooltip='Highest first', layout=W.Layout(width='44px')
         )
+        self.show_maps = W.ToggleButton(
+            description='Maps',
+            tooltip='Show the map of each image on its thumbnail',
+            layout=W.Layout(width='auto', flex='none'),
+        )
         self.search = W.Text(
             placeholder='Search names and descriptions',
             tooltip='Show only images whose name or description contains this',
@@ -174,20 +196,38 @@ class ImageBrowser(W.VBox):
         )
         self.filter = NumberFilter(self._on_filter)
         self.scoring = W.HTML()
+        self.mapping = W.HTML()
         self.grid = ThumbnailGrid(per_page=per_page)
+        head = W.HBox([self.sort_by, self.descending, *([self.show_maps] if maps else [])])
         super().__init__(
-            [W.HBox([self.sort_by, self.descending]), self.search, self.filter, self.scoring, self.grid],
+            [head, self.search, self.filter, self.scoring, self.mapping, self.grid],
             layout=W.Layout(flex='1 1 210px', max_width='330px', min_width='190px'),
         )
         for control in (self.sort_by, self.descending, self.search):
             control.observe(self._on_order, 'value')
         self.grid.observe(self._on_page, 'page')
+        if maps:
+            maps.on_map = self._on_map
+            self.show_maps.observe(self._on_show_maps, 'value')
 
     def show_collection(self, collection: ImageList):
         "List the images of a collection."
         self.collection = collection
+        if self.maps:
+            self.maps.show_collection(collection)
         self.update_orders()
         self.refresh()
+
+    def show_request(self, request: MapRequest):
+        "Show other maps on the thumbnails."
+        if self.maps.set_request(request):
+            self._on_show_maps()
+
+    def show_look(self, look: MapLook):
+        "Draw the maps on the thumbnails in another way."
+        self.maps.look = look
+        if self.show_maps.value:
+            self._show_page()
 
     def update_orders(self):
         "Update the choice of orders to those for which there are numbers."
@@ -227,6 +267,21 @@ class ImageBrowser(W.VBox):
         if pending:
             job = _make_thumbnails(self.collection, pending)
             self.queue.submit('thumbnails', job, self._show_page, self.show_error)
+        if self.show_maps.value:
+            self.maps.make(self._rows_to_map)
+            self._show_mapping()
+
+    @property
+    def _needs_all_maps(self) -> bool:
+        "Whether the images are sorted or filtered by their maps."
+        within = self.filter.within
+        return 'map mean' in (self.sort_by.value, within and within[0])
+
+    @property
+    def _rows_to_map(self) -> list:
+        "The row numbers of the images whose maps are made, those of the page first."
+        others = range(len(self.collection)) if self._needs_all_maps else ()
+        return list(dict.fromkeys([*self.page_rows, *others]))
 
     @property
     def page_rows(self) -> list:
@@ -235,8 +290,39 @@ class ImageBrowser(W.VBox):
         return self.listed[first : first + self.grid.per_page]
 
     def _show_page(self, count=0):
-        "Show the images of the page, with the thumbnails that have been made."
-        self.grid.items = [_thumbnail_item(self.collection, i) for i in self.page_rows]
+        "Show the images of the page, with the thumbnails and the maps that have been made."
+        if self.show_maps.value:
+            items = [_mapped_item(self.collection, i, self.maps) for i in self.page_rows]
+        else:
+            items = [_thumbnail_item(self.collection, i) for i in self.page_rows]
+        self.grid.items = items
+
+    def _show_mapping(self):
+        "Show how many of the wanted maps have been made; nothing when all are."
+        total = len(self._rows_to_map)
+        done = total - len(self.maps.pending)
+        self.mapping.value = scoring_html(done, total, 'Mapped') if self.show_maps.value else ''
+
+    def _on_map(self, i):
+        "Show a new map (of row number `i`); sort again after every eight, and at the end."
+        left = len(self.maps.pending)
+        self._show_mapping()
+        if left % 8 == 0:
+            self.update_orders()
+        if left % 8 == 0 and self._needs_all_maps:
+            self.refresh()
+        elif i in self.page_rows:
+            self._show_page()
+
+    @report_errors
+    def _on_show_maps(self, change=None):
+        if self.collection is None:
+            return
+        if not self.show_maps.value:
+            self.maps.make([])
+        self.update_orders()
+        self.refresh()
+        self._show_mapping()
 
     @report_errors
     def _on_order(self, change):

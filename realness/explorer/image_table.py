@@ -117,27 +117,27 @@ def image_table(
 ) -> tuple:  # a frame with a row for each image, and a list of notes
     """List the images to explore.
 
-    The columns are name, path, description ('' if there is none), mos, predicted, lo and hi (NaN if unknown)
-    and out_of_domain. Raises `RealnessError` if a path does not exist or there is no image.
+    The columns are name, path, description ('' if there is none), mos, predicted, lo, hi and map_mean (NaN if
+    unknown) and out_of_domain. Raises `RealnessError` if a path does not exist or there is no image.
     """
     notes = []
     rows = _list_rows(source, notes)
     if rows.empty:
         raise RealnessError('there are no images; name a folder that contains images')
     rows = rows.reset_index(drop=True)
-    return rows.assign(predicted=np.nan, lo=np.nan, hi=np.nan, out_of_domain=False), notes
+    unknown = dict.fromkeys(('predicted', 'lo', 'hi', 'map_mean'), np.nan)
+    return rows.assign(**unknown, out_of_domain=False), notes
 
 # %% ../../nbs/510_explorer_table.ipynb #85184d9c
-ORDERS = ('name', 'MOS', 'predicted MOS', 'predicted − MOS')
+ORDERS = ('name', 'MOS', 'predicted MOS', 'predicted − MOS', 'map mean')
+_COLUMNS = {'MOS': 'mos', 'predicted MOS': 'predicted', 'map mean': 'map_mean'}
 
 
 def _sort_values(images, order):
     "Return the numbers to sort by."
-    if order == 'MOS':
-        return images.mos
-    if order == 'predicted MOS':
-        return images.predicted
-    return images.predicted - images.mos
+    if order == 'predicted − MOS':
+        return images.predicted - images.mos
+    return images.get(_COLUMNS[order], pd.Series(np.nan, images.index))
 
 # %% ../../nbs/510_explorer_table.ipynb #f0e333b0
 def available_orders(images: pd.DataFrame) -> list:

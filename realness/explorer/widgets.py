@@ -44,7 +44,7 @@ class ThumbnailGrid(anywidget.AnyWidget):
     "A page of thumbnails, one of them selected."
 
     _esm = STATIC / 'thumbnail_grid.js'
-    items = traitlets.List([]).tag(sync=True)  # dicts: id, name, line, hint, jpeg (bytes), pending
+    items = traitlets.List([]).tag(sync=True)  # dicts: id, name, line, map_line, hint, jpeg (bytes), pending
     selected = traitlets.Int(-1).tag(sync=True)  # id of the selected image; -1 for none
     page = traitlets.Int(0).tag(sync=True)
     per_page = traitlets.Int(24).tag(sync=True)

@@ -21,6 +21,7 @@ const KEYS = [
   ['d', 'Type a description'],
   ['c', 'Compare two maps'],
   ['m', 'Go to the map'],
+  ['h', 'Show or hide the maps (heatmaps) on the thumbnails'],
   ['Arrow keys', 'Move the pointer on the map (with Alt by one pixel)'],
   ['Enter', 'Pin the location under the pointer'],
   ['Shift + arrow keys', 'Draw a box on the map'],
@@ -237,6 +238,7 @@ class ExplorerPage {
       d: focus('.rl-pane textarea'),
       c: () => this.press('Compare'),
       m: focus('.rl-canvas'),
+      h: () => this.press('Maps'),
       s: () => this.press('Save finding'),
       r: focus('input[placeholder^="What looks unreal"]'),
     };
