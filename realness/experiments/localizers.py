@@ -7,7 +7,6 @@ __all__ = ['Method', 'methods', 'Truth', 'unmarked_truths', 'measure_map', 'meas
            'planted_truths', 'demo_truths', 'boxed_truths', 'calm_truths', 'run', 'localizer_command', 'main']
 
 # %% ../../nbs/experiments/650_localizers.ipynb #9f46d72c
-import argparse
 import json
 import time
 from collections.abc import Callable
@@ -18,11 +17,11 @@ import numpy as np
 import pandas as pd
 
 from ..bootstrap import mean_interval
-from ..config import RealnessError, atomic_write, track
+from ..config import atomic_write, track
 from ..defects.anywhere import plant_until_visible, random_view
 from ..defects.generator_views import ViewSettings, make_view
 from ..defects.kinds import DEFECTS
-from .running import write_results
+from .running import experiment_parser, write_results
 from ..images import load_image
 from ..localization.centre_map import centre_map
 from ..localization.localizer import Localizer
@@ -216,7 +215,7 @@ def localizer_command(
     add_options: Callable | None = None,  # gets the parser; further options are arguments of `run`
 ):
     "Run an experiment on localizers as `python -m realness.experiments.NAME`."
-    parser = argparse.ArgumentParser(prog=f'python -m realness.experiments.{name}', description=run.__doc__)
+    parser = experiment_parser(name, run)
     parser.add_argument('--photos', required=True, help='folder of photographs; every fifth was held out')
     parser.add_argument('--data', help='folder with regions.json and images/')
     parser.add_argument('--out', required=True, help=f'folder for {name}.csv')
@@ -225,10 +224,7 @@ def localizer_command(
     )
     if add_options:
         add_options(parser)
-    try:
-        run(**vars(parser.parse_args(argv)))
-    except RealnessError as error:
-        raise SystemExit(f'error: {error}') from None
+    run(**vars(parser.parse_args(argv)))
 
 # %% ../../nbs/experiments/650_localizers.ipynb #4bdb67ab
 def _add_localizer(parser):
