@@ -161,7 +161,7 @@ class ThumbnailGrid {
   }
 
   fillThumbnail(button, item) {
-    const lines = [item.line, item.map_line].filter(Boolean);
+    const lines = [item.line, item.map_line, item.tags].filter(Boolean);
     button.title = [item.name, ...lines, item.hint].filter(Boolean).join('\n');
     button.replaceChildren();
     const jpeg = toBytes(item.jpeg);
