@@ -355,7 +355,8 @@ def make_view(
     if rng.random() < 0.25:
         pixels = _add_real_letters(pixels, rng)
     pixels = degrade(pixels, rng)
-    mask, kinds, sort = np.zeros(VIEW_SIZE, np.float32), '', rng.random()
+    mask, kinds = np.zeros(VIEW_SIZE, np.float32), ''
+    sort = rng.random()
     if sort < settings.whole:
         pixels, kinds = spoil_whole(pixels, rng, settings.painter), 'whole'
     elif sort < settings.whole + settings.flawed:

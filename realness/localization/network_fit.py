@@ -80,7 +80,9 @@ class _Phase:
     "Network, optimiser and moving average of one phase of training."
 
     def __init__(self, network, steps, rate, with_tower):
-        self.network, self.steps, self.rate, self.with_tower = network.train(), steps, rate, with_tower
+        self.network = network.train()
+        self.steps, self.rate = steps, rate
+        self.with_tower = with_tower
         network.late.requires_grad_(False)
         groups = [{'params': network.decoder.parameters(), 'share': 1.0, 'weight_decay': 0.02}]
         if network.tuned:
