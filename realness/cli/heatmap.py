@@ -19,6 +19,7 @@ from .describe import DescribeMissing, DescriberChoice, check_describe_options, 
 from .options import Fields, field_options
 from .output import print_error, print_json, print_table, print_warnings
 from ..config import TABLE, RealnessError, base_dir, format_count
+from ..limits import check_writable
 from ..localization.map_request import MapRequest, add_regions, choose_variant
 from ..map_style import MapStyle
 
@@ -246,7 +247,7 @@ def heatmap(  # noqa: PLR0913
         return print_summary(summary, out, as_json)
     requested, table = choose_images(images, all_images, table)
     requested = collect(requested, _print_note)
-    out = out or base_dir() / 'heatmaps'
+    out = out or check_writable(base_dir() / 'heatmaps')
     sources = DescriptionSources(requested, table, description=text)
     if describe:
         _describe(sources, request, config, out)
