@@ -322,6 +322,13 @@ class ImageBrowser(W.VBox):
             self.maps.make(self._rows_to_map)
             self._show_mapping()
 
+    def show_row(self, i: int):
+        "List the images again, and show the page with the image of a row number, if it is listed."
+        self.update_orders()
+        self.refresh()
+        if i in self.listed:
+            self.grid.page = self.listed.index(i) // self.grid.per_page
+
     @property
     def _needs_all_maps(self) -> bool:
         "Whether the images are sorted or filtered by their maps."
