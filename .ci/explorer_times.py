@@ -24,13 +24,14 @@ ROOT = Path(__file__).resolve().parent.parent
 REPEATS = 5
 sys.path.insert(0, str(ROOT / 'tests'))
 
-from browser import free_port, jupyter_env, launched, opened, served  # noqa: E402, from tests/
+from browser import free_port, jupyter_env, launched, opened, printed_address, served  # noqa: E402, from tests/
 from test_explorer import ExplorerPage  # noqa: E402, from tests/
 
 LOADED = """first => {
   const images = [...document.querySelectorAll('.rl-thumbnail img')];
   const isNew = document.querySelector('.rl-thumbnail')?.dataset.id !== first;
-  return isNew && images.length > 0 && images.every(image => image.complete && image.naturalWidth);
+  const isComplete = images.length > 0 && !document.querySelector('.rl-thumbnail .rl-missing');
+  return isNew && isComplete && images.every(image => image.complete && image.naturalWidth);
 }"""
 TURN_PAGE = """async loaded => {
   const isLoaded = eval(loaded), first = document.querySelector('.rl-thumbnail').dataset.id;
@@ -52,7 +53,7 @@ def explorer_app(images: Path, work: Path):
     with served(
         command, f'{url}voila/static/none', work, jupyter_env(work, REALNESS_CACHE=str(work / 'cache'))
     ):
-        yield url, start
+        yield printed_address(work / 'log'), start
 
 
 def write_copies(images: list, count: int, folder: Path) -> Path:

@@ -323,11 +323,14 @@ class ImageBrowser(W.VBox):
             self._show_mapping()
 
     def show_row(self, i: int):
-        "List the images again, and show the page with the image of a row number, if it is listed."
+        "Show the page with the image of a row number. Search and filters that hide it are removed."
         self.update_orders()
         self.refresh()
-        if i in self.listed:
-            self.grid.page = self.listed.index(i) // self.grid.per_page
+        if i not in self.listed:
+            self.search.value = ''
+            self.only.value = ('', '')
+            self.filter.choice.value = ''
+        self.grid.page = self.listed.index(i) // self.grid.per_page
 
     @property
     def _needs_all_maps(self) -> bool:

@@ -257,7 +257,7 @@ class ExplorerPage {
       n: () => this.stepImage('ArrowRight'),
       p: () => this.stepImage('ArrowLeft'),
       d: focus('.rl-pane textarea'),
-      t: focus('input[placeholder*="too smooth"]'),
+      t: focus('.rl-tag-text input'),
       a: () => this.fileInput.click(),
       c: () => this.press('Compare'),
       m: focus('.rl-canvas'),
