@@ -191,7 +191,7 @@ _Group = Annotated[
     str | None,
     typer.Option(
         help='Column that names the source of an image, such as prompt. Default: the group of '
-        'dataset.json; without one, variants of the same image are looked for. none for neither.'
+        'dataset.json; without one, the command looks for variants of the same image. Give none to skip both.'
     ),
 ]
 
@@ -263,9 +263,10 @@ def data_spreadsheet(
     table: Annotated[Path, typer.Argument(metavar='TABLE', help='A CSV table of any command.')],
     out: Annotated[Path, typer.Option(help='The CSV file to write.')],
 ):
-    """Copy a table so that a spreadsheet shows cells that begin with `=`, `+`, `-` or `@` and runs none.
+    """Copy a table so that a spreadsheet shows every cell as text or number and runs none as a formula.
 
-    This holds in a program that splits the table at commas; choose the comma as the separator.
+    Cells that begin with `=`, `+`, `-` or `@` get an apostrophe. When you open the copy, choose the comma as
+    the separator: in a program that splits the table at other characters it is not safe.
     """
     from realness.spreadsheet import copy_for_spreadsheet
 

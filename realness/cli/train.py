@@ -23,6 +23,7 @@ from .options import Fields
 from .output import choose_log, nan_to_none, print_json, print_table
 from ..config import TABLE, RealnessError, base_dir, default_encoders
 from ..encoder_registry import pairs_help
+from ..limits import check_writable
 from ..regression.run_config import BEST, RunConfig
 
 # %% ../../nbs/558_cli_train.ipynb #7ed6a271
@@ -174,7 +175,8 @@ def train(  # noqa: PLR0913
         config = _best_config(config, encoders)
     else:
         config = replace(config, encoders=encoders or default_encoders())
-    out = out or base_dir() / 'runs' / ('best' if best else f'{config.encoders}-{config.head}')
+    name = 'best' if best else f'{config.encoders}-{config.head}'
+    out = out or check_writable(base_dir() / 'runs' / name)
     if not as_json:
         _announce(data, config)
 
