@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['find_shared_images', 'find_group_problems', 'find_shared_groups', 'find_variants', 'check_data', 'count_level',
-           'checked_record', 'print_checked', 'data_check', 'data_demo', 'data_fetch', 'data_spreadsheet']
+           'checked_record', 'print_checked', 'data_check', 'data_demo', 'data_fetch', 'data_imagefolder',
+           'data_spreadsheet']
 
 # %% ../../nbs/552_cli_data.ipynb #a4918e5c
 import shlex
@@ -17,6 +18,7 @@ from .commands import PROBLEMS_FOUND, command, exit_with
 from .common import DataArgument, Json, data_folder, flag, path_option
 from .output import print_error, print_json, print_table
 from ..config import TABLE, RealnessError, format_count
+from ..split_files import split_images, split_table
 
 # %% ../../nbs/552_cli_data.ipynb #98c96543
 def find_shared_images(
@@ -85,7 +87,8 @@ def find_variants(
     from realness.same_source import find_sources, hash_images, suggest_groups, variants_note
 
     problems = Problems()
-    sources = find_sources(hash_images([split / 'images' / name for name in rows.filename]))
+    images = split_images(split)
+    sources = find_sources(hash_images([images / name for name in rows.filename]))
     if note := variants_note(sources, suggestion or ''):
         problems.add(note.problem, note.fix, level='note')
     if suggestion:
@@ -167,11 +170,12 @@ def print_checked(
     split: str,
     rows,  # frame of good rows
     problems,  # frame, see `Problems.table`
+    table: str = TABLE,  # the name of the file
 ):
     "Print a checked split."
     errors, notes = (count_level(problems, level) for level in ('error', 'note'))
     counts = [(len(rows), 'good row'), (errors, 'problem'), (notes, 'note')]
-    print(f'{split}: {", ".join(format_count(n, noun) for n, noun in counts)} ({TABLE})')
+    print(f'{split}: {", ".join(format_count(n, noun) for n, noun in counts)} ({table})')
     if len(problems):
         print_table(problems)
 
@@ -210,12 +214,13 @@ def data_check(
 
     data = data_folder(data)
     checked = check_data(data, group, suggest)
+    splits = _find_splits(data)
     has_problems = any(count_level(problems, 'error') for _, problems in checked.values())
     if as_json:
         print_json(checked_record(checked))
     else:
         for split, (rows, problems) in checked.items():
-            print_checked(split, rows, problems)
+            print_checked(split, rows, problems, split_table(splits[split]).name)
         _print_groups(checked, choose_group(group, dataset_info(data)))
         if 'train' in checked and not has_problems:
             print(f'Next step: realness train --data {shlex.quote(str(data))} --out RUN')
@@ -257,6 +262,23 @@ def data_fetch(
     if name != 'raise':
         raise RealnessError(f'data set {name!r}: only raise can be downloaded')
     print(fetch_raise(out, accept_licence, source, log=print_error))
+
+# %% ../../nbs/552_cli_data.ipynb #9ec64cd3
+@command
+def data_imagefolder(
+    data: DataArgument = None,
+    *,
+    out: Annotated[Path, typer.Option(help='The new folder.')],
+):
+    """Copy a data folder into the imagefolder layout, with a card for Hugging Face.
+
+    `datasets.load_dataset('imagefolder', data_dir=OUT)` reads it, and so do all commands that read DATA.
+    """
+    from realness.imagefolder import write_imagefolder
+
+    counts = write_imagefolder(data_folder(data), out)
+    for split, n in counts.items():
+        print(f'{out / split}: {format_count(n, "image")}')
 
 # %% ../../nbs/552_cli_data.ipynb #29ccc095
 @command
