@@ -21,7 +21,7 @@ MOST_BYTES = 1_500_000
 IMAGES = ('f24.png', 'f26.png', 'f23.png')
 sys.path[:0] = [str(ROOT / 'tests'), str(ROOT / '.ci')]
 
-from browser import launched, opened  # noqa: E402, from tests/
+from browser import launched, opened, printed_address  # noqa: E402, from tests/
 from screenshot import serve_demo  # noqa: E402
 
 
@@ -71,9 +71,9 @@ def frames(url: str) -> list:
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
-        url, server = serve_demo(Path(folder))
+        log, server = serve_demo(Path(folder))
         with server:
-            shots = frames(url)
+            shots = frames(printed_address(log))
     small = [
         shot.resize((WIDTH, WIDTH * shot.height // shot.width), Image.Resampling.LANCZOS) for shot in shots
     ]

@@ -18,16 +18,16 @@ IMAGE = 'f22.png'
 WIDTH, HEIGHT = 1320, 806
 sys.path.insert(0, str(ROOT / 'tests'))
 
-from browser import free_port, launched, opened, served  # noqa: E402, from tests/
+from browser import free_port, launched, opened, printed_address, served  # noqa: E402, from tests/
 
 
 def serve_demo(folder: Path):
-    "Start the explorer app on the demo images. Returns its address and the running server."
+    "Start the explorer app on the demo images. Returns the file with its address and the running server."
     port = free_port()
     url = f'http://127.0.0.1:{port}/'
     command = [sys.executable, '-m', 'realness.cli', 'explore', demo_data() / 'test']
     command += ['--port', port, '--no-browser', '--clip', 'lite-clip', '--out', 'findings']
-    return url, served(command, f'{url}voila/static/none', folder)
+    return folder / 'log', served(command, f'{url}voila/static/none', folder)
 
 
 def pin_location(page):
@@ -51,9 +51,9 @@ def take_screenshot(url: str) -> bytes:
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
-        url, server = serve_demo(Path(folder))
+        log, server = serve_demo(Path(folder))
         with server:
-            png = take_screenshot(url)
+            png = take_screenshot(printed_address(log))
     Image.open(io.BytesIO(png)).convert('RGB').save(OUTPUT, quality=80, optimize=True)
     print(f'{OUTPUT.relative_to(ROOT)}: {OUTPUT.stat().st_size / 1000:.0f} kB')
 

@@ -31,7 +31,8 @@ def lazy_names(package: str, modules: dict) -> tuple:
     """Return `(__getattr__, __dir__, __all__)` for a package whose public names live in its modules.
 
     `modules` maps each public name to the module, relative to `package`, that defines it. Importing the
-    package then loads none of these modules (PEP 562). `__all__` lacks the names whose extra is not installed.
+    package then loads none of these modules (PEP 562). `__all__` lacks the names whose extra is not
+    installed.
     """
 
     def get_name(name):

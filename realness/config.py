@@ -12,7 +12,7 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -165,10 +165,15 @@ def atomic_write(
 # %% ../nbs/000_config.ipynb #aa742307
 def check_new_folder(
     folder: Path,  # need not exist
+    allowed: Collection[str] = (),  # names of files that may be there
 ):
-    "Raise `RealnessError` if a folder contains anything."
-    if folder.exists() and any(folder.iterdir()):
-        raise RealnessError(f'{folder}: contains other files; name a new folder')
+    "Raise `RealnessError` if a folder contains other files, or if it is a file."
+    if folder.exists() and not folder.is_dir():
+        raise RealnessError(f'{folder}: is a file; name a folder')
+    others = sorted({path.name for path in folder.iterdir()} - set(allowed)) if folder.exists() else []
+    if others:
+        names = ', '.join(others[:3])
+        raise RealnessError(f'{folder}: contains other files ({names}); name a new folder')
 
 # %% ../nbs/000_config.ipynb #2f88803a
 def format_count(

@@ -18,7 +18,7 @@ import pandas as pd
 
 from .cache import VectorCache
 from .checked_table import DataError, Problems, format_problem, parse_number, read_table
-from .config import TABLE, RealnessError, atomic_write
+from .config import TABLE, RealnessError, atomic_write, check_new_folder
 from .images import ImageError, file_digest, load_image, open_image
 from .split_files import METADATA, split_images, split_table
 
@@ -273,8 +273,7 @@ def write_split(
 ) -> Path:  # the folder
     "Write a split: images/ and image_descriptions.csv. Raises `RealnessError` if the folder is not empty."
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RealnessError(f'{folder}: exists and is not empty; name a new folder')
+    check_new_folder(folder)
     table = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows, columns=SPLIT_COLUMNS)
     table = table.drop(columns=['row', 'digest', 'path'], errors='ignore')  # what `load_split` adds
     with atomic_write(folder) as partial:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .config import RealnessError, atomic_write, cache_dir
+from .config import RealnessError, atomic_write, cache_dir, check_new_folder
 from .demo_descriptions import describe_demo_image, draw_answer, place_name
 from realness.demo_images import (
     MOS_MEAN,
@@ -280,14 +280,8 @@ def _read_recipe(folder):
 # %% ../nbs/076_demo.ipynb #964c79bb
 def _check_replaceable(folder):
     "Raise `RealnessError` unless a folder is new, empty, or contains demo data and nothing else."
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not folder.is_dir():
-        raise RealnessError(f'{folder} is a file; choose a new folder for the demo data')
-    others = sorted({path.name for path in folder.iterdir()} - _DEMO_FILES - _ADDED_FILES)
-    if others or _read_recipe(folder) is None:
-        reason = ', '.join(others[:3]) or 'its dataset.json is not that of demo data'
-        raise RealnessError(f'{folder} contains other files ({reason}); choose a new or empty folder')
+    is_demo = _read_recipe(folder) is not None
+    check_new_folder(folder, allowed=_DEMO_FILES | _ADDED_FILES if is_demo else ())
 
 # %% ../nbs/076_demo.ipynb #a2a2fcc5
 def make_demo(

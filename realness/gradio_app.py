@@ -19,6 +19,7 @@ from .images import load_image
 from .inputs import read_sentences
 from .localization.heatmap import heatmap
 from .localization.heatmap_object import whole_label
+from .loopback import TokenGuard, local_address, new_token, open_once
 from .slider import overlay_image
 from .split_files import METADATA, split_table
 
@@ -184,12 +185,28 @@ def build_app(
     return page
 
 # %% ../nbs/537_gradio_app.ipynb #b74e0b62
+def _guarded(token: str) -> dict:
+    "Return the options of Gradio's web app that refuse requests without the token."
+    from starlette.middleware import Middleware
+
+    started = '/gradio_api/startup-events'  # which Gradio calls itself
+    return dict(middleware=[Middleware(TokenGuard, token=token, public=(started,))])
+
+# %% ../nbs/537_gradio_app.ipynb #632bce15
 def serve_app(
     page,  # of `build_app`
     port: int = 7860,
     browser: bool = True,  # open the browser
 ):
-    "Serve the app on this machine only, until Ctrl-C."
+    "Serve the app to the user who started it, on this machine only, until Ctrl-C."
     gradio = _import_gradio()
     theme = gradio.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['monospace'])
-    page.launch(server_name='127.0.0.1', server_port=port, inbrowser=browser, share=False, theme=theme)
+    token = new_token()
+    options = dict(server_name='127.0.0.1', server_port=port, share=False, app_kwargs=_guarded(token))
+    page.launch(theme=theme, quiet=True, prevent_thread_lock=True, **options)
+    print(
+        f'The app is at {local_address(port, token)} (only you can open it). Stop it with Ctrl-C.', flush=True
+    )
+    if browser:
+        open_once(local_address(port, token))
+    page.block_thread()

@@ -82,13 +82,18 @@ _EXPORT_AGAIN = 'write it again with realness export'
 def read_facts(
     folder: Path | str,  # of `realness export`
     cls,  # a dataclass with the entries that are needed
+    kind: str = 'run',  # or 'localizer', whose files name it in the entry `kind`
 ) -> dict:  # the content of model.json
     "Read and check model.json. Raises `RealnessError` for a missing entry and for one of another type."
     path = Path(folder) / 'model.json'
+    if not path.is_file():
+        raise RealnessError(f'{folder}: is no exported {kind} (no model.json); see realness export')
     try:
         facts = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:
         raise RealnessError(f'{path}: cannot be read ({error}); {_EXPORT_AGAIN}') from None
+    if isinstance(facts, dict) and facts.get('kind', 'run') != kind:
+        raise RealnessError(f'{folder}: is no exported {kind}; see realness export')
     read_entries(facts, cls, path, _EXPORT_AGAIN)
     return facts
 

@@ -5,6 +5,7 @@ they fail instead.
 """
 
 import functools
+import http.client
 import http.server
 import os
 import re
@@ -228,6 +229,26 @@ def served(command, url, folder, env=None):
         yield process
     finally:
         stop(process)
+
+
+def status(port, path, headers=None):
+    "The status of the answer to a GET request, without following redirects."
+    connection = http.client.HTTPConnection('127.0.0.1', port, timeout=60)
+    try:
+        connection.request('GET', path, headers=headers or {})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def printed_address(log, seconds=30):
+    "The address with a token that a server has printed in its log."
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if address := re.search(r'http://127\.0\.0\.1:\d+/\?token=[\w-]+', log.read_text(errors='replace')):
+            return address[0]
+        time.sleep(0.1)
+    raise AssertionError(f'no address with a token:\n{log.read_text(errors="replace")[-3000:]}')
 
 
 # ---- JupyterLab

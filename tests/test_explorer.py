@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 import time
+import urllib.request
 from importlib.resources import files
 from pathlib import Path
 
@@ -25,8 +26,10 @@ from browser import (
     jupyterlab,
     opened,
     page,  # noqa: F401, a fixture
+    printed_address,
     run_notebook,
     served,
+    status,
 )
 from PIL import Image
 
@@ -633,9 +636,10 @@ def test_app(browser, data, tmp_path):
     env = jupyter_env(tmp_path, REALNESS_CACHE=str(data / 'cache'), PYTHONUNBUFFERED='1')
     with served(command, f'{url}voila/static/none', tmp_path, env) as app:
         with opened(browser, 1280, 900) as page:
-            page.goto(url)
+            page.goto(printed_address(tmp_path / 'log'))
             explorer = ExplorerPage(page)
             explorer.wait_for_maps()
+            assert 'token' not in page.url
             before = explorer.pixels()
             explorer.description.first.click()
             page.keyboard.type('The square is full of noise', delay=10)
@@ -684,6 +688,48 @@ def test_predictions(trained, monkeypatch):
         assert 'difference' in explorer.layout_parts.facts.value
     finally:
         explorer.close()
+
+
+WEBSOCKET = {
+    'Connection': 'Upgrade',
+    'Upgrade': 'websocket',
+    'Sec-WebSocket-Key': 'AAAAAAAAAAAAAAAAAAAAAA==',
+    'Sec-WebSocket-Version': '13',
+}
+
+
+def visit_app(url):
+    "The cookie of the first visit, and the id of the kernel of its page."
+    with urllib.request.urlopen(url, timeout=120) as answer:
+        kernel = re.search(r'kernelId": *"([0-9a-f-]+)"', answer.read().decode())[1]
+        cookie = answer.headers['Set-Cookie']
+    assert 'SameSite=Strict' in cookie
+    assert 'HttpOnly' in cookie
+    return cookie.split(';')[0], kernel
+
+
+def test_app_refuses_others(data, tmp_path):
+    "The app opens with the token or its cookie only, and refuses websockets of pages of other origins."
+    port = free_port()
+    command = [sys.executable, '-m', 'realness.cli', 'explore', data / 'bare', '--port', port, '--no-browser']
+    env = jupyter_env(tmp_path, REALNESS_CACHE=str(data / 'cache'))
+    with served(command, f'http://127.0.0.1:{port}/voila/static/none', tmp_path, env) as app:
+        url = printed_address(tmp_path / 'log')
+        token = url.partition('token=')[2]
+        cookie, kernel = visit_app(url)
+        channels = f'/api/kernels/{kernel}/channels'
+        own = {'Cookie': cookie, 'Origin': f'http://127.0.0.1:{port}'}
+        assert [status(port, path) for path in ('/', '/?token=wrong', '/login?next=/')] == [302, 302, 403]
+        assert [status(port, f'/api/kernels/{kernel}', headers) for headers in ({}, own)] == [403, 200]
+        assert [status(port, channels, WEBSOCKET | headers) for headers in ({}, own)] == [403, 101]
+        for origin in ('http://other.example', 'http://127.0.0.1:1', 'null'):
+            assert status(port, channels, WEBSOCKET | own | {'Origin': origin}) == 403
+        assert not any(token in Path(f'/proc/{pid}/cmdline').read_text() for pid in descendants(app.pid))
+        assert 'Traceback' not in (tmp_path / 'log').read_text()
+    with served(command, f'http://127.0.0.1:{port}/voila/static/none', tmp_path, env):
+        assert printed_address(tmp_path / 'log') != url
+        assert status(port, f'/api/kernels/{kernel}', own) == 404  # the cookie is valid, the kernel is gone
+        assert status(port, f'/?token={token}') == 302
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import re
 import sys
 
 import pytest
-from browser import browser, free_port, page, served  # noqa: F401, fixtures
+from browser import browser, free_port, page, printed_address, served, status  # noqa: F401, fixtures
 from playwright.sync_api import expect
 
 from realness.space import write_space
@@ -30,7 +30,25 @@ def test_app(page, trained, tmp_path):
     port = free_port()
     command = [sys.executable, '-m', 'realness.cli', 'app', trained.run, '--port', port, '--no-browser']
     with served(command, f'http://127.0.0.1:{port}/', tmp_path):
-        try_app(page, f'http://127.0.0.1:{port}/', trained.data / 'test/images/f1.png')
+        url = printed_address(tmp_path / 'log')
+        try_app(page, url, trained.data / 'test/images/f1.png')
+        assert 'token' not in page.url
+        page.reload()
+        expect(page.get_by_role('button', name='Score and map')).to_be_visible()
+        check_refusals(port, page.context.cookies())
+
+
+def check_refusals(port, cookies):
+    "Without the token, and from another origin, there is no page; a program sends the token in a header."
+    cookie = '; '.join(f'{each["name"]}={each["value"]}' for each in cookies)
+    token = cookies[0]['value']
+    assert [each['sameSite'] for each in cookies] == ['Strict']
+    for path in ('/', '/config', '/gradio_api/info', '/?token=wrong'):
+        assert status(port, path) == 401
+    assert status(port, '/config', {'Cookie': cookie}) == 200
+    assert status(port, '/config', {'Authorization': f'Bearer {token}'}) == 200
+    for origin in ('http://other.example', 'http://127.0.0.1:1', 'null'):
+        assert status(port, '/config', {'Cookie': cookie, 'Origin': origin}) == 401
 
 
 def test_space(page, trained, tmp_path, monkeypatch):

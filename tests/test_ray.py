@@ -13,13 +13,15 @@ import signal
 import tarfile
 import threading
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from PIL import Image
+
+from realness.describe.replay import JsonHandler
 
 pytest.importorskip('ray')
 pytestmark = pytest.mark.slow
@@ -216,19 +218,10 @@ class DescribingServer(ThreadingHTTPServer):
         )
 
 
-class DescribingHandler(BaseHTTPRequestHandler):
+class DescribingHandler(JsonHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers['content-length'])))
-        status, content = self.server.answer(body)
-        raw = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header('content-type', 'application/json')
-        self.send_header('content-length', str(len(raw)))
-        self.end_headers()
-        self.wfile.write(raw)
-
-    def log_message(self, *args):
-        pass
+        self.respond(*self.server.answer(body))
 
 
 @pytest.fixture

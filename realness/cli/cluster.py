@@ -43,10 +43,10 @@ def print_summary(
     if as_json:
         print_json(summary | dict(folder=str(folder)))
     else:
-        n, errors, outside = summary['rows'], summary['errors'], summary.get('out_of_domain')
+        n, errors = summary['rows'], summary['errors']
         failed = f', {errors:,} with an error' if errors else ''
         print(f'{format_count(n, "row")} in {folder}{failed}')
-        if outside:
+        if outside := summary.get('out_of_domain'):
             print(f'{outside:,} of {format_count(n, "image")} out-of-domain (domain_score > 1)')
         if seconds := summary.get('seconds_per_image'):
             print(f'processor time of an image: {seconds:.2f} s, of a million: {seconds / 0.0036:,.0f} hours')

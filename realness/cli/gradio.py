@@ -27,7 +27,8 @@ def one_image_app(
 ):
     """Score and map one image in a small web app.
 
-    Needs `pip install "realness[app]"`. The app is served on this machine only, until you press Ctrl-C.
+    Needs `pip install "realness[app]"`. The app is served on this machine only, until you press Ctrl-C,
+    and opens only with the token in the printed address.
     """
     if run is not None and not (run / 'config.json').is_file():
         raise RealnessError(f'{run}: no run here (config.json is missing); name a folder of realness train')

@@ -24,8 +24,7 @@ from .reading import StoredAnswer, read_answers, size_as_sent
 from .run import describe
 from .run_record import find_inquiry, request_mark
 from ..inputs import InputImage
-from ..locations import local_file
-from ..manifest import list_requests, location_of
+from ..manifest import fetch_block, list_requests
 from ..result_folder import ResultFolder, Results
 
 # %% ../../nbs/452_cluster_describe.ipynb #73c58b5b
@@ -46,6 +45,10 @@ def _clean_row(row, path, size):
     return facts | texts | numbers | dict(sent_width=width, sent_height=height)
 
 # %% ../../nbs/452_cluster_describe.ipynb #26ae2d37
+def _input_image(request, file):
+    return InputImage(request.path, Path(file))
+
+
 class DescribeBlocks:
     "Describe blocks of requests."
 
@@ -68,24 +71,14 @@ class DescribeBlocks:
     ) -> list:  # rows with the columns of `DESCRIPTION_KINDS`
         "Describe a block. Images without an answer become rows with an error."
         with ExitStack() as stack:
-            images, rows = self._open(block, stack)
+            images, errors = fetch_block(block, stack, _input_image)
+            rows = {path: self._failed_row(path, error) for path, error in errors.items()}
             if images and not self.problem:
-                rows |= self._describe(images)
+                rows |= self._describe(list(images.values()))
             for path in block.path:
                 if path not in rows:
                     rows[path] = self._failed_row(path, self.problem)
         return list(rows.values())
-
-    def _open(self, block, stack):
-        "(images, path -> row of images that cannot be fetched)."
-        images, failed = [], {}
-        for row in block.itertuples():
-            try:
-                file = stack.enter_context(local_file(location_of(row), row.path))
-                images.append(InputImage(row.path, Path(file)))
-            except (RealnessError, OSError) as error:
-                failed[row.path] = self._failed_row(row.path, str(error))
-        return images, failed
 
     def _failed_row(self, path, problem):
         facts = dict(status='error', problem=problem, asked=self.mark, sentence_source=self.describer.name)

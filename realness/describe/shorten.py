@@ -28,7 +28,8 @@ def _whole_sentences(sentences, max_words):
 # %% ../../nbs/408_shorten.ipynb #1d1b1a6e
 _CLAUSE_BREAK = re.compile(r'[,;:–-]\s|\s(?=(?:and|but|while|which|with|making|giving|so|although)\s)')
 _LOOSE_END = re.compile(
-    r'(?:\s+(?:the|an?|of|and|or|but|in|on|at|by|for|with|to|is|are|its|his|her|their|which|that|no|has|have|as))+$',
+    r'(?:\s+(?:the|an?|of|and|or|but|in|on|at|by|for|with|to|is|are|its|his|her|their|which|that|no'
+    r'|has|have|as))+$',
     re.I,
 )
 

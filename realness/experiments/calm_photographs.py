@@ -7,7 +7,6 @@ __all__ = ['photograph_sets', 'measure_photograph', 'measure_each', 'measure_set
            'main']
 
 # %% ../../nbs/experiments/652_calm_photographs.ipynb #b18150e7
-import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +16,10 @@ import pandas as pd
 from scipy.stats import mannwhitneyu
 
 from ..bootstrap import mean_interval
-from ..config import RealnessError, atomic_write, track
-from ..defects.generator_views import spoil_whole
+from ..config import atomic_write, track
+from ..defects.generator_views import change_whole
 from .localizers import calm_truths
-from .running import write_results
+from .running import experiment_parser, write_results
 from ..localization.localizer import Localizer
 from ..localization.network_run import source_photographs
 from ..photographs import photographs
@@ -44,11 +43,11 @@ def measure_photograph(
     pixels: np.ndarray,  # H x W x 3 uint8
     seed: int = 0,  # of the painting
 ) -> dict:
-    "The hot share of a photograph, and the chances of the whole image before and after spoiling it."
+    "The hot share of a photograph, and the chances of the whole image before and after it is painted over."
     measures = {'hot': float((localizer.map(pixels) > np.mean(localizer.bounds)).mean())}
     if hasattr(localizer, 'whole'):
-        spoilt = spoil_whole(pixels, np.random.default_rng(seed))
-        measures |= {'untouched': localizer.whole(pixels), 'spoilt': localizer.whole(spoilt)}
+        changed = change_whole(pixels, np.random.default_rng(seed))
+        measures |= {'untouched': localizer.whole(pixels), 'spoilt': localizer.whole(changed)}
     return measures
 
 # %% ../../nbs/experiments/652_calm_photographs.ipynb #7e3ebd0c
@@ -117,15 +116,12 @@ def photograph_command(
     argv: list | None = None,  # arguments; default: those of the process
 ):
     "Run an experiment on sets of photographs as `python -m realness.experiments.NAME`."
-    parser = argparse.ArgumentParser(prog=f'python -m realness.experiments.{name}', description=run.__doc__)
+    parser = experiment_parser(name, run)
     parser.add_argument('--photos', help='folder of photographs; every fifth was held out')
     parser.add_argument('--data', help='folder with images/')
     parser.add_argument('--out', required=True, help=f'folder for {name}.csv')
     options = parser.parse_args(argv)
-    try:
-        run(options.photos, options.data, options.out)
-    except RealnessError as error:
-        raise SystemExit(f'error: {error}') from None
+    run(options.photos, options.data, options.out)
 
 # %% ../../nbs/experiments/652_calm_photographs.ipynb #f73564e6
 def main(argv: list | None = None):

@@ -18,10 +18,12 @@ from ..config import RealnessError
 from .background_queue import BackgroundQueue
 from .collection import ImageCollection
 from .events import CallbackInbox, Debounce, error_text, report_errors
-from .findings_panel import FindingsPanel
+from .findings import parse_tags
+from .findings_panel import FindingsPanel, TagInput
 from .image_browser import ImageBrowser
 from .inspector import Inspector
 from .map_pane import MapControls, MapPane
+from .map_thumbnails import MapLook, MapThumbnails
 from .markup import error_html, escape, facts_html, is_final, title_html, warning_html
 from .regions_panel import RegionsPanel
 from .widgets import ExplorerPage
@@ -41,6 +43,7 @@ class ExplorerLayout:
         browser: ImageBrowser,
         panes: list,  # two `MapPane`s
         panels: list,  # widgets beside the maps
+        tags: W.Widget,  # the input for tags, above the maps
     ):
         self.browser = browser
         self.panes = panes
@@ -58,7 +61,7 @@ class ExplorerLayout:
             layout=W.Layout(justify_content='space-between', align_items='center'),
         )
         self.maps = _row(grid_gap='14px', align_items='stretch')
-        self.centre = W.VBox([self.facts, self.maps], layout=W.Layout(flex='4 1 420px', min_width='0'))
+        self.centre = W.VBox([self.facts, tags, self.maps], layout=W.Layout(flex='4 1 420px', min_width='0'))
         self.right = _row(flex='1 1 270px', min_width='230px', grid_gap='8px')
         self.body = _row(grid_gap='14px')
         self.below = _row(grid_gap='8px')
@@ -172,6 +175,7 @@ class BackgroundWidget(W.VBox):
         self.message = W.HTML()
         self.inbox = CallbackInbox(self.show_error)
         self.typing = Debounce(typing_pause)
+        self.drawing = Debounce(3 * typing_pause)
         self.queues = {name: BackgroundQueue(self.inbox.post) for name in queue_names}
         super().__init__()
 
@@ -194,6 +198,7 @@ class BackgroundWidget(W.VBox):
         "Wait for all background work, and return the widget. Raises `RealnessError` after `timeout` seconds."
         end = time.monotonic() + timeout
         self.typing.flush()
+        self.drawing.flush()
         while self.busy:
             for queue in self.queues.values():
                 queue.join(0.02)
@@ -233,6 +238,7 @@ class HeatmapExplorer(BackgroundWidget):
         inspector: the `Inspector`
         findings_panel: the `FindingsPanel`
         regions_panel: the `RegionsPanel`
+        tag_input: the `TagInput`
     """
 
     def __init__(  # noqa: PLR0913
@@ -248,24 +254,26 @@ class HeatmapExplorer(BackgroundWidget):
         regions=None,  # of the variants pointed and fused: a COCO file or a table; see `MapRequest`
         app: bool = False,  # the explorer is the whole page: its address holds the state, findings are saved
     ):
-        super().__init__(('maps', 'locations', 'scores'), TYPING_PAUSE)
+        super().__init__(('maps', 'locations', 'scores', 'small maps'), TYPING_PAUSE)
         self.collection = None
         self.selected = None
         self._silent = False  # True while the explorer itself changes an input
+        self._notes = []  # texts of the warning
         self.controls = MapControls()
         self.panes = [MapPane(str(clip)), MapPane(str(clip))]
         self.panes[1].active = False
-        self.browser = ImageBrowser(self.queues['locations'], per, self.show_error)
+        small_maps = MapThumbnails(self.queues['small maps'], self._is_busy)
+        self.browser = ImageBrowser(self.queues['locations'], per, self.show_error, small_maps)
         self.inspector = Inspector(self.panes, self.queues['locations'], self._on_marks, self.show_error)
         self.findings_panel = FindingsPanel(
             out, self.save_finding, self.show_error, _store_folder(out, folder_or_df) if app else None
         )
-        self.regions_panel = RegionsPanel(
-            Path(out).expanduser().absolute() / 'regions.json', lambda: self.panes[0].box, self.show_error
-        )
+        folder = Path(out).expanduser().absolute()
+        self.regions_panel = RegionsPanel(folder / 'regions.json', lambda: self.panes[0].box, self.show_error)
+        self.tag_input = TagInput(folder / 'tags.json', self._on_tags, self.show_error)
         panels = [self.controls.map_options, self.controls.display, self.inspector]
         self.page = ExplorerPage(app=app)
-        self.layout_parts = ExplorerLayout(self.browser, self.panes, panels)
+        self.layout_parts = ExplorerLayout(self.browser, self.panes, panels, self.tag_input)
         self._loader = MapLoader(self.queues['maps'], self.inbox.post, self._on_map, self.show_error)
         self._arrange()
         self._connect()
@@ -304,6 +312,7 @@ class HeatmapExplorer(BackgroundWidget):
         self._set_descriptions(previous)
         self.inspector.show_image(self.collection, i)
         self.layout_parts.facts.value = facts_html(self.collection.row(i))
+        self.tag_input.show_image(self.collection.row(i)['name'])
         if self._show_image(i):
             self._load_maps()
         return self
@@ -332,6 +341,7 @@ class HeatmapExplorer(BackgroundWidget):
                 note=note,
                 mos=row.mos,
                 predicted=row.predicted,
+                tags=row.tags,
             )
         self.findings_panel.refresh()
         return self
@@ -383,6 +393,8 @@ class HeatmapExplorer(BackgroundWidget):
         W.jslink((first, 'cursor'), (second, 'cursor'))
         for control in (self.controls.window, self.controls.stride, self.controls.policy):
             control.observe(self._load_maps, 'value')
+        for control in self.controls.drawn:
+            control.observe(self._on_look, 'value')
         self.compare.observe(self._on_compare, 'value')
         self.browser.grid.observe(self._on_select, 'selected')
         self.page.on_msg(self._on_page_message)
@@ -394,14 +406,14 @@ class HeatmapExplorer(BackgroundWidget):
         "List the images and show the first one."
         self.layout_parts.title.value = title_html()
         self.collection = ImageCollection(source, run, **options)
+        self._notes = list(self.collection.notes)
         if self.collection.has_regions:
             for pane in self.panes:
                 pane.offer_regions()
         name = Path(source).name if isinstance(source, (str, Path)) else 'a table'
         self.layout_parts.title.value = title_html(name, len(self.collection))
-        if self.collection.notes:
-            self.warning = warning_html(self.collection.notes)
-            self.clear_error()
+        self._show_notes()
+        self._restore_tags()
         self.browser.show_collection(self.collection)
         self._restore_findings()
         self.select_image(self.browser.listed[0])
@@ -413,8 +425,32 @@ class HeatmapExplorer(BackgroundWidget):
         try:
             self.findings_panel.restore()
         except RealnessError as error:
-            self.warning = warning_html([*self.collection.notes, str(error)])
+            self._show_notes(error)
+        for name, tags in self.collection.rows.set_index('name').tags.items():
+            self.findings.set_tags(name, parse_tags(tags))
+
+    def _restore_tags(self):
+        "Show the tags of earlier sessions; a damaged file is a warning."
+        tags = self.tag_input.tags
+        if tags is None:
+            self._show_notes(self.tag_input.problem)
+        else:
+            self.collection.rows['tags'] = [', '.join(tags.get(name)) for name in self.collection.rows.name]
+
+    def _show_notes(self, *problems):
+        "Show problems of the table, of earlier sessions and of added images as a warning."
+        self._notes += map(str, problems)
+        if self._notes:
+            self.warning = warning_html(self._notes)
             self.clear_error()
+
+    @report_errors
+    def _on_tags(self, name, tags):
+        "Store the tags of an image in its row and in its findings, and list the images again."
+        self.collection.rows.loc[self.collection.rows.name == name, 'tags'] = ', '.join(tags)
+        self.findings.set_tags(name, tags)
+        self.browser.update_orders()
+        self.browser.refresh()
 
     def _start_predictions(self):
         self._predicted = 0  # images
@@ -467,6 +503,8 @@ class HeatmapExplorer(BackgroundWidget):
             return
         request = pane.request(self.controls)
         pane.disable_unused_inputs(request)
+        if pane is self.panes[0]:
+            self.browser.show_request(request)
         self._show_state()
         self._loader.load(pane, self.collection, self.selected, request)
 
@@ -525,6 +563,12 @@ class HeatmapExplorer(BackgroundWidget):
     def _on_description(self, pane, change):
         if not self._silent:
             self.typing.request(functools.partial(self._load_map, pane))
+
+    def _on_look(self, change):
+        "Draw the maps on the thumbnails like the large map, when the slider rests."
+        controls = self.controls
+        look = MapLook(controls.map_style, controls.scale.value, controls.contrast.value)
+        self.drawing.request(functools.partial(self.browser.show_look, look))
 
     @report_errors
     def _on_reset(self, pane, button):

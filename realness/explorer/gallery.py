@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..config import RealnessError, atomic_write, track
+from ..config import RealnessError, atomic_write, check_new_folder, track
 from .collection import ImageCollection
 from .image_list import encode_jpeg
 from ..localization.heatmap_object import Heatmap, model_label
@@ -138,10 +138,8 @@ def _is_gallery(folder: Path) -> bool:
 
 def _check_folder(out: Path):
     "Raise `RealnessError` if a folder contains files that are no gallery."
-    if out.exists() and not out.is_dir():
-        raise RealnessError(f'{out}: is a file; name a folder for the gallery')
-    if out.is_dir() and any(out.iterdir()) and not _is_gallery(out):
-        raise RealnessError(f'{out}: contains other files; name a new folder for the gallery')
+    if not _is_gallery(out):
+        check_new_folder(out)
 
 # %% ../../nbs/536_explorer_gallery.ipynb #025ba825
 def write_gallery(

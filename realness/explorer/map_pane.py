@@ -93,8 +93,8 @@ class MapControls:
             description='Outline the less real half of the range',
             tooltip='A white line around pixels in the less real half of the colour range',
         )
-        drawn = (self.opacity, self.contrast, self.cmap, self.scale, self.ramp, self.outline)
-        self.display = _panel('Display', *drawn)
+        self.drawn = (self.opacity, self.contrast, self.cmap, self.scale, self.ramp)  # the look of a map
+        self.display = _panel('Display', *self.drawn, self.outline)
 
     def disable_unused(self, requests: list):
         "Disable the controls that no map on the screen uses. `requests` holds their `MapRequest`s."

@@ -202,14 +202,15 @@ def warning_html(messages: list) -> str:
 
 # %% ../../nbs/524_explorer_markup.ipynb #53ceffe2
 def scoring_html(
-    done: int,  # images with a predicted MOS
+    done: int,  # images that are finished
     total: int,
+    verb: str = 'Scored',  # what is done with them
 ) -> str:
-    "Return the progress of the scoring; empty when all images are scored."
+    "Return the progress of the work in the background; empty when all images are finished."
     if done >= total:
         return ''
-    bar = f'<progress value="{done}" max="{total}" aria-label="Scored images" style="width:100%"></progress>'
-    return f'<p class="rl-muted" style="margin:0">Scored {done:,} of {total:,} images{bar}</p>'
+    bar = f'<progress value="{done}" max="{total}" aria-label="{verb} images" style="width:100%"></progress>'
+    return f'<p class="rl-muted" style="margin:0">{verb} {done:,} of {total:,} images{bar}</p>'
 
 # %% ../../nbs/524_explorer_markup.ipynb #69b5b37d
 HINT = (

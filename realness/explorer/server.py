@@ -17,7 +17,6 @@ import sys
 import tempfile
 import threading
 import time
-import webbrowser
 from collections.abc import Callable
 from contextlib import contextmanager
 from importlib.resources import files
@@ -25,6 +24,8 @@ from pathlib import Path
 
 from ..config import RealnessError
 from ..inputs import collect
+from ..limits import check_writable
+from ..loopback import local_address, new_token, open_once
 
 # %% ../../nbs/535_explorer_server.ipynb #66b4d449
 def write_notebook(
@@ -85,10 +86,18 @@ def voila_command(
     ]
 
 # %% ../../nbs/535_explorer_server.ipynb #f460ddea
+_HIDE_TOKEN = """<script>
+const query = new URLSearchParams(location.search);
+if (query.has('token')) {
+  query.delete('token');
+  history.replaceState(null, '', location.pathname + (query.size ? '?' + query : '') + location.hash);
+}
+</script>"""
 _TEMPLATE = """{%- extends 'voila/templates/lab/index.html.j2' -%}
 {%- block notebook_css -%}
 {{ super() | replace('href="https://', 'href="data:text/css,') | safe }}
 DARK
+HIDE
 {%- endblock notebook_css -%}
 """
 
@@ -105,7 +114,8 @@ def write_template(
     template = Path(folder) / 'voila' / 'templates' / 'realness'
     template.mkdir(parents=True)
     (template / 'conf.json').write_text('{"base_template": "lab"}', encoding='utf-8')
-    (template / 'index.html.j2').write_text(_TEMPLATE.replace('DARK', _dark_head()), encoding='utf-8')
+    page = _TEMPLATE.replace('DARK', _dark_head()).replace('HIDE', _HIDE_TOKEN)
+    (template / 'index.html.j2').write_text(page, encoding='utf-8')
     return template
 
 # %% ../../nbs/535_explorer_server.ipynb #70a358d7
@@ -189,6 +199,15 @@ def _run_server(
             _stop(process)
 
 # %% ../../nbs/535_explorer_server.ipynb #938d293c
+def _environment(work: str, token: str) -> dict:
+    "Return the variables with which Voila finds its template and its token in a folder."
+    from realness.explorer.login import write_config
+
+    write_config(work, token)
+    names = ('JUPYTER_PATH', 'JUPYTER_CONFIG_PATH')
+    return os.environ | {name: os.pathsep.join([work, os.environ.get(name, '')]) for name in names}
+
+# %% ../../nbs/535_explorer_server.ipynb #310ab702
 def _check_inputs(folder, run, port):
     "Raise `RealnessError` before the server starts if something is missing."
     if not Path(folder).exists():
@@ -202,6 +221,14 @@ def _check_inputs(folder, run, port):
     collect([folder])  # raises for a folder without images
 
 # %% ../../nbs/535_explorer_server.ipynb #03131122
+def _note_findings(out, log):
+    "Tell the user if findings cannot be exported; the images can be explored nevertheless."
+    try:
+        check_writable(out)
+    except RealnessError as error:
+        log(f'Note: findings will not be saved: {error}')
+
+# %% ../../nbs/535_explorer_server.ipynb #bb4f0c70
 def _absolute(path):
     "Return a path as an absolute path; None for None."
     return None if path is None else str(Path(path).expanduser().absolute())
@@ -226,19 +253,21 @@ def serve(  # noqa: PLR0913
 ) -> int:  # exit code
     "Serve the explorer until the user stops it, and return the exit code of the server."
     _check_inputs(folder, run, port)
-    url = f'http://127.0.0.1:{port}/'
+    _note_findings(out or 'findings', log)
+    token = new_token()
+    url = local_address(port, token)
 
     def announce():
-        log(f'The explorer is at {url} (this machine only). Stop it with Ctrl-C.')
+        log(f'The explorer is at {url} (only you can open it). Stop it with Ctrl-C.')
+        sys.stdout.flush()  # before the server ends, into a file or a pipe as well
         if browser:
-            webbrowser.open(url)
+            open_once(url)
 
     options = {'app': True, 'clip': clip or 'lite-clip'}
     options |= {'run': _absolute(run), 'out': _absolute(out or 'findings')}
     options |= {'regions': _absolute(regions), 'localizer': _localizer_name(localizer)}
     with tempfile.TemporaryDirectory(prefix='realness-') as work:
         notebook = write_notebook(Path(work) / 'explorer.ipynb', _absolute(folder), **options)
+        command = voila_command(notebook, port)
         write_template(work)
-        jupyter_path = os.pathsep.join([work, os.environ.get('JUPYTER_PATH', '')])
-        environment = dict(os.environ, JUPYTER_PATH=jupyter_path)
-        return _run_server(voila_command(notebook, port), environment, port, announce)
+        return _run_server(command, _environment(work, token), port, announce)

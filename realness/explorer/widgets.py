@@ -41,10 +41,14 @@ class MapView(anywidget.AnyWidget):
 
 # %% ../../nbs/523_explorer_widgets.ipynb #3a900e6f
 class ThumbnailGrid(anywidget.AnyWidget):
-    "A page of thumbnails, one of them selected."
+    """A page of thumbnails, one of them selected.
+
+    An item is a dict with id, name, jpeg (bytes), pending (whether the jpeg is still made), the lines below
+    the name (line, map_line and tags), and hint (the description); texts may be empty or missing.
+    """
 
     _esm = STATIC / 'thumbnail_grid.js'
-    items = traitlets.List([]).tag(sync=True)  # dicts: id, name, line, hint, jpeg (bytes), pending
+    items = traitlets.List([]).tag(sync=True)  # of the page, see above
     selected = traitlets.Int(-1).tag(sync=True)  # id of the selected image; -1 for none
     page = traitlets.Int(0).tag(sync=True)
     per_page = traitlets.Int(24).tag(sync=True)

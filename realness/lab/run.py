@@ -15,7 +15,7 @@ import pandas as pd
 
 from .. import __version__
 from ..cache import VectorCache
-from ..config import RealnessError, default_encoders
+from ..config import RealnessError, check_new_folder, default_encoders
 from ..data import load_split
 from ..datasets import dataset_info
 from ..encoders import create_encoders
@@ -184,10 +184,8 @@ def make_protocols(
 # %% ../../nbs/355_lab.ipynb #e6ed2773
 def _check_out(out: Path):
     "Raise if the results cannot be written to a folder."
-    if out.exists() and not out.is_dir():
-        raise RealnessError(f'{out}: this is a file; choose a folder')
-    if out.is_dir() and any(out.iterdir()) and not (out / 'units').is_dir():
-        raise RealnessError(f'{out}: this folder contains other files; choose a new folder')
+    if not (out / 'units').is_dir():  # of an earlier run, which is resumed
+        check_new_folder(out)
 
 # %% ../../nbs/355_lab.ipynb #7b4c50bf
 def _read_ceiling(data: Path, cfg: LabConfig, train: pd.DataFrame) -> pd.DataFrame | None:

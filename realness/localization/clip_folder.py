@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import RealnessError, atomic_write
+from ..config import RealnessError, atomic_write, check_new_folder
 from .clip_heads import ClipHeads
 
 # %% ../../nbs/272_clip_folder.ipynb #2322aed0
@@ -38,14 +38,7 @@ def check_heads_folder(
 ):
     "Raise `RealnessError` unless `out` is new, empty, or a folder of heads and nothing else."
     out = Path(out)
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    extra = sorted({file.name for file in out.iterdir()} - _HEAD_FILES) if out.is_dir() else [out.name]
-    if extra or not (out / 'clip.json').is_file():
-        content = ', '.join(extra[:3]) or 'no clip.json'
-        raise RealnessError(
-            f'{out} contains other files than lite-clip heads ({content}); name a new or empty folder'
-        )
+    check_new_folder(out, allowed=_HEAD_FILES if (out / 'clip.json').is_file() else ())
 
 # %% ../../nbs/272_clip_folder.ipynb #0f356f15
 def _head_tensors(heads):

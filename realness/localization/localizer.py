@@ -219,7 +219,9 @@ class Localizer:
         networks: list,  # of `CellNetwork`; their logits are averaged
         about: dict,  # entries of localizer.json about the training data
     ):
-        self.relative, self.networks, self.about = relative, networks, about
+        self.relative = relative
+        self.networks = networks
+        self.about = about
         self._features = None
 
     @property

@@ -249,7 +249,8 @@ def _join_cells(images, cell_features, deep):
     first = list(islice(images, _RELATIVE_FIT_IMAGES))
     features = [image.features for image in first]
     relative = RelativeFeatures.fit(features, cell_features.groups[2], deep)
-    x, y, kinds = [], [], []
+    x, y = [], []
+    kinds = []
     for image in chain(first, images):
         x.append(_cell_inputs(relative, image))
         y.append(image.truth)

@@ -217,7 +217,7 @@ _PRINTED_COLUMNS = [
 def _fit_for(options):
     "Fit the localizers of --held-out."
     if not options.held_out:
-        raise SystemExit('error: --fit-held-out needs a folder; name it with --held-out DIR')
+        raise RealnessError('--fit-held-out needs a folder; name it with --held-out DIR')
     fit_held_out(options.held_out)
 
 # %% ../../nbs/315_map_benchmark.ipynb #1155f505

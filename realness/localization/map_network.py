@@ -24,7 +24,10 @@ from realness.localization.cell_features import (
 )
 
 # %% ../../nbs/226_map_network.ipynb #dde6c120
-STAGE3, STAGE2, LOW = 40, 48, 46  # channels of the three groups of early features
+# channels of the three groups of early features
+STAGE3 = 40
+STAGE2 = 48
+LOW = 46
 
 # %% ../../nbs/226_map_network.ipynb #6cded7a2
 def _mean_and_log_spread(
@@ -270,7 +273,9 @@ class MapNetwork(nn.Module):
     ):
         super().__init__()
         self.widths = widths
-        self.scale, self.late, self.decoder = EarlyScale(widths), late, Decoder(width, widths=widths)
+        self.scale = EarlyScale(widths)
+        self.late = late
+        self.decoder = Decoder(width, widths=widths)
         self.whole_head = None  # a `WholeHead`, fitted after the network
         self.tuned = None  # later stages of the decoder's own, see `fine_tune`
 

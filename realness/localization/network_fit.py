@@ -80,7 +80,9 @@ class _Phase:
     "Network, optimiser and moving average of one phase of training."
 
     def __init__(self, network, steps, rate, with_tower):
-        self.network, self.steps, self.rate, self.with_tower = network.train(), steps, rate, with_tower
+        self.network = network.train()
+        self.steps, self.rate = steps, rate
+        self.with_tower = with_tower
         network.late.requires_grad_(False)
         groups = [{'params': network.decoder.parameters(), 'share': 1.0, 'weight_decay': 0.02}]
         if network.tuned:
@@ -205,7 +207,9 @@ def network_outputs(
     late: bool = False,  # use the cached later stages; only right before they are trained
 ) -> tuple:  # logits n x h x w, logits of images n, truth n x h x w
     "Logits and truth of all views."
-    cells, images, truth = [], [], []
+    cells = []
+    images = []
+    truth = []
     for i in range(0, len(shards), 16):
         batch = shards.batch(list(range(i, min(i + 16, len(shards)))), late)
         logits, whole = network(batch.early, batch.late)

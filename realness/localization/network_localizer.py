@@ -7,7 +7,6 @@ __all__ = ['NetworkLocalizer', 'restore_network_localizer', 'calm_shift', 'salie
 
 # %% ../../nbs/232_network_localizer.ipynb #02397cf9
 import hashlib
-import math
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from ..images import load_image
 from .centre_map import centre_prior
 from .localizer import check_encoder, write_localizer
 from .map_network import MapNetwork, feature_strength, map_features
+from .network_maps import NetworkMaps, is_plain, salience_weight
 from .whole_head import WholeFeatures, WholeHead, resize_to_blocks
 from ..registry import list_names
 
@@ -57,20 +57,6 @@ def _checked_encoder(about):
     check_encoder(about, encoder)
     return encoder
 
-
-def _is_plain(image):
-    "Whether an image has one colour."
-    return all(high - low <= 1 for low, high in image.getextrema())
-
-# %% ../../nbs/232_network_localizer.ipynb #f370869a
-def _salience_weight(
-    flaws: torch.Tensor,  # logits of the network
-    salience: dict,  # entry of localizer.json
-) -> float:
-    "Weight of the prior in an image."
-    evidence = float(torch.quantile(flaws.flatten(), 0.995))
-    return salience['weight'] / (1 + math.exp(2 * (evidence - salience['fade'])))
-
 # %% ../../nbs/232_network_localizer.ipynb #55c68cf3
 def _mean_map(maps, size):
     "Mean of maps 1 x 1 x h x w, enlarged to a size: H x W."
@@ -80,12 +66,8 @@ def _mean_map(maps, size):
     return mean.div_(len(maps))
 
 # %% ../../nbs/232_network_localizer.ipynb #82202d8b
-class NetworkLocalizer:
+class NetworkLocalizer(NetworkMaps):
     "Maps where an image looks unreal, with a network on the lite tower."
-
-    architecture = 'network'
-    bounds = (0.0, 1.0)  # colour range of its maps
-    label = 'learned chance that a person would mark the place'
 
     def __init__(
         self,
@@ -113,7 +95,7 @@ class NetworkLocalizer:
         flaws, strengths = zip(*(self._maps(image, side) for side in self.about['sides']), strict=True)
         logits = _mean_map(flaws, size).mul_(self.about.get('slope', 1.0)).add_(self.about.get('shift', 0.0))
         if salience := self.about.get('salience'):
-            weight = _salience_weight(_mean_map(flaws, flaws[-1].shape[2:]), salience)
+            weight = salience_weight(_mean_map(flaws, flaws[-1].shape[2:]).numpy(), salience)
             strength = _mean_map(strengths, size).sub_(salience['mean'])
             logits.add_(strength, alpha=weight / salience['spread'])
         if centre := self.about.get('centre', 0.0):
@@ -128,7 +110,7 @@ class NetworkLocalizer:
         "Logits and strength of features at one size; constant ones for an image of one colour."
         early, late = self.early.both(resize_to_blocks(image, side), self.network)
         maps = self.network(early, late)[0], feature_strength(late[1])
-        return tuple(torch.full_like(m, float(m.median())) for m in maps) if _is_plain(image) else maps
+        return tuple(torch.full_like(m, float(m.median())) for m in maps) if is_plain(image) else maps
 
     def map(self, image) -> np.ndarray:  # H x W float32 in 0-1, higher = less real
         "Chance at every pixel that a person would mark the place as unreal."
@@ -143,10 +125,6 @@ class NetworkLocalizer:
             return float(self.network.whole_head(pooled[None]).sigmoid())
         pixels = resize_to_blocks(image, self.about['sides'][0])
         return float(self.network(self.early(pixels))[1].sigmoid())
-
-    def score(self, image) -> float:
-        "Mean of the map, 0-1, higher = less real. This does not predict the MOS."
-        return float(self.map(image).mean())
 
     def fingerprint(self) -> str:
         "24 hex digits that change with the weights, the calibration and the encoder."

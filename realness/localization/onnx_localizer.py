@@ -6,15 +6,14 @@
 __all__ = ['enlarge', 'OnnxLocalizer']
 
 # %% ../../nbs/236_onnx_localizer.ipynb #e4972c05
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..config import RealnessError
 from ..images import load_image
 from .centre_map import centre_prior
+from .network_maps import NetworkMaps, is_plain, salience_weight
 from .network_pixels import network_pixels
 from ..runtimes import check_installed, open_onnx, read_facts
 
@@ -40,15 +39,6 @@ def enlarge(
 def _sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
-
-def _prior_weight(
-    flaws: np.ndarray,  # mean logits of the network
-    salience: dict,  # entry of model.json
-) -> float:
-    "Weight of the prior for things that stand out; it fades where the network is certain of a flaw."
-    evidence = float(np.quantile(flaws, 0.995))
-    return salience['weight'] / (1 + math.exp(2 * (evidence - salience['fade'])))
-
 # %% ../../nbs/236_onnx_localizer.ipynb #ca532371
 @dataclass
 class _Salience:
@@ -71,26 +61,9 @@ class _Facts:
     salience: _Salience | None
     fingerprint: str
 
-
-@dataclass
-class _Kind:
-    kind: str = ''
-
-
-def _read_facts(folder: Path) -> dict:
-    "The content of model.json. Raises `RealnessError` if the folder holds no exported localizer."
-    is_file = (folder / 'model.json').is_file()
-    if not is_file or read_facts(folder, _Kind).get('kind') != 'localizer':
-        raise RealnessError(f'{folder}: is no exported localizer; see realness export --localizer')
-    return read_facts(folder, _Facts)
-
 # %% ../../nbs/236_onnx_localizer.ipynb #800de80a
-class OnnxLocalizer:
+class OnnxLocalizer(NetworkMaps):
     "Maps where an image looks unreal, with the files of an exported localizer."
-
-    architecture = 'network'
-    bounds = (0.0, 1.0)  # colour range of its maps
-    label = 'learned chance that a person would mark the place'
 
     def __init__(
         self,
@@ -98,14 +71,14 @@ class OnnxLocalizer:
         threads: int = 1,
     ):
         self.folder = Path(folder)
-        self.facts = _read_facts(self.folder)
+        self.facts = read_facts(self.folder, _Facts, 'localizer')
         check_installed('onnx')
         self._compute = open_onnx(self.folder / self.facts['file'], threads)
 
     def _outputs(self, image, side: int) -> tuple:
         "Logits of cells (h x w), strengths (h/4 x w/4) and the logit of the whole image."
         flaws, strength, whole = self._compute([network_pixels(image, side)])
-        if all(high - low <= 1 for low, high in image.getextrema()):  # one colour: a constant map
+        if is_plain(image):  # a constant map
             flaws, strength = (
                 np.full_like(m, np.sort(m, None)[(m.size - 1) // 2]) for m in (flaws, strength)
             )
@@ -121,7 +94,7 @@ class OnnxLocalizer:
         size = image.size[::-1]
         logits = self.facts['slope'] * _mean_map(flaws, size) + self.facts['shift']
         if salience := self.facts['salience']:
-            weight = _prior_weight(_mean_map(flaws, flaws[-1].shape), salience)
+            weight = salience_weight(_mean_map(flaws, flaws[-1].shape), salience)
             logits += weight * (_mean_map(strengths, size) - salience['mean']) / salience['spread']
         return logits + self.facts['centre'] * centre_prior(*image.size)
 

@@ -290,7 +290,8 @@ def training_rows(
     store: FeatureStore | None = None,
 ) -> WholeRows:
     "Features of random views of photographs."
-    store, features, marks = store or FeatureStore(), [], []
+    store = store or FeatureStore()
+    features, marks = [], []
     kinds_key = ' '.join(settings.kinds())
     for number, pixels in enumerate(track(photos, 'whole images')):
         for name, make, size in (

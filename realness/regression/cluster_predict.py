@@ -16,8 +16,7 @@ from ..cluster import Job, pack_files, run_job, unpack_files
 from ..cluster_options import ClusterOptions
 from ..config import RealnessError
 from ..judgement_columns import JUDGEMENT_COLUMNS, describe_judgement, read_judgement
-from ..locations import local_file
-from ..manifest import TextSources, list_requests, location_of
+from ..manifest import TextSources, fetch_block, list_requests
 from .checkpoints import read_checkpoint, read_run_id
 from realness.regression.predict import (
     JUDGED_COLUMNS,
@@ -35,18 +34,6 @@ def _score_request(row, file):
     "The `ScoreRequest` of a row of the manifest, whose image is in a local file."
     cells = {name: getattr(row, name) for name in ('description', *JUDGEMENT_COLUMNS)}
     return ScoreRequest(file, row.description, row.source, read_judgement(cells))
-
-# %% ../../nbs/178_cluster_predict.ipynb #af2aa7e9
-def _open_block(block, stack):
-    "path -> `ScoreRequest`, and path -> error for images that cannot be fetched."
-    requests, errors = {}, {}
-    for row in block.itertuples():
-        try:
-            file = stack.enter_context(local_file(location_of(row), row.path))
-            requests[row.path] = _score_request(row, file)
-        except (RealnessError, OSError) as error:
-            errors[row.path] = str(error)
-    return requests, errors
 
 # %% ../../nbs/178_cluster_predict.ipynb #523384dd
 def _name_image(row, file, path, url):
@@ -103,7 +90,7 @@ class ScoreBlocks:
     ) -> list:  # rows with the columns of `kinds`
         "Score a block. Images that cannot be fetched or read become rows with an error."
         with ExitStack() as stack:
-            requests, errors = _open_block(block, stack)
+            requests, errors = fetch_block(block, stack, _score_request)
             scored = (
                 {row['path']: row for row in score_requests(self.predictor, requests)} if requests else {}
             )

@@ -19,6 +19,7 @@ from ..datasets import DatasetInfo, dataset_info, is_ai
 from ..figures import save_figure
 from ..groups import FEW_GROUPS, choose_group, find_parts
 from ..judgement_columns import has_judgements, table_judgements
+from ..limits import check_writable
 from ..plots import plot_deciles, plot_scatter
 from ..regions import find_regions, read_regions, regions_to_cell
 from .baselines import baseline_predictions
@@ -265,6 +266,8 @@ def evaluate(  # noqa: PLR0913 (a published signature)
     "Evaluate a run on a split; writes tables and figures, by default into the run folder."
     log = log or (lambda line: None)
     folder = _find_split(data, split)
+    default = Path(run) / 'evaluations' / f'{Path(data).resolve().name}-{folder.name}'
+    out = check_writable(out or default)
     cache = VectorCache()
     df = load_split(folder, skip_bad, known=cache, log=log, required=('filename', 'MOS'))
     group = _choose_column(df, group, data)
@@ -277,8 +280,6 @@ def evaluate(  # noqa: PLR0913 (a published signature)
     evaluation = evaluate_run(run, df, predictor, group=group)
     for remark in evaluation.remarks:
         log(remark)
-    default = Path(run) / 'evaluations' / f'{Path(data).resolve().name}-{folder.name}'
-    out = Path(out) if out else default
     _write_evaluation(out, evaluation, predictor.model.data.mos_scale)
     evaluation.table.attrs['folder'] = str(out)
     return evaluation.table

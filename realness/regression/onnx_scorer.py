@@ -87,16 +87,10 @@ class OnnxScorer:
         threads: int = 1,
     ):
         self.folder = Path(folder)
-        self.facts = self._read_facts()
+        self.facts = read_facts(self.folder, _Facts)
         check_installed('onnx')
         self.compute = {name: open_onnx(self.folder / name, threads) for name in self.facts['files']}
         self.tokens = None  # made at the first description
-
-    def _read_facts(self):
-        path = self.folder / 'model.json'
-        if not path.is_file():
-            raise RealnessError(f'{self.folder}: is not an exported run (no model.json); see realness export')
-        return read_facts(self.folder, _Facts)
 
     def _tokens(self, description):
         "Token ids and attention mask of a description, 1 x T each."

@@ -71,7 +71,9 @@ class Gate(nn.Module):
         resized: bool = False,  # measure the distance at the size of the encoder, by the block `scene`
     ):
         super().__init__()
-        self.most, self.size_weight, self.resized = most, size_weight, resized
+        self.most = most
+        self.size_weight = size_weight
+        self.resized = resized
         self.block = BlockDomain(width, directions, 'both')
         self.register_buffer('marks', torch.tensor([0.0, 1.0], dtype=torch.float64))  # median, 95 %
         # least and largest area and aspect ratio

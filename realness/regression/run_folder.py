@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..config import RealnessError, atomic_write
+from ..config import RealnessError, atomic_write, check_new_folder
 from ..figures import save_figure
 from ..plots import plot_curves
 from .run_config import RunConfig
@@ -46,13 +46,10 @@ def is_finished(
     if is_run and overwrite:
         shutil.rmtree(out)
         return False
-    if out.exists() and not out.is_dir():
-        raise RealnessError(f'{out}: is a file; name a folder')
     if is_run:
         _compare_settings(out, settings)
         return (out / 'config.json').is_file()
-    if out.is_dir() and any(not path.name.endswith('.partial') for path in out.iterdir()):
-        raise RealnessError(f'{out}: contains other files; name a new folder')
+    check_new_folder(out, allowed=[path.name for path in out.glob('*.partial')])
     return False
 
 # %% ../../nbs/162_run_folder.ipynb #9a3dceaf

@@ -380,6 +380,18 @@ def _check_groups(df, config, table):
         )
     return n_groups
 
+# %% ../../nbs/165_runs.ipynb #cd6633f7
+def _start_model(config, df, info, n_groups, log):
+    "An untrained model that records its data; a note if there are few groups."
+    model = _make_model(config)
+    model.data = info
+    model.metrics = dict(n_train=len(df), seed=config.seed)
+    if n_groups:
+        model.metrics['groups'] = dict(column=config.group, n=n_groups)
+        if note := few_groups_note(n_groups, config.group):
+            log(f'Note: {note}')
+    return model
+
 # %% ../../nbs/165_runs.ipynb #921e7f45
 def _digest_judgements(df):
     "16 hexadecimal digits that identify the judgements of a table; None without judgements."
@@ -404,6 +416,14 @@ def _begin(out, settings, overwrite):
     if is_first_process():
         return is_finished(out, settings, overwrite), out
     return not overwrite and is_finished(out, settings), Path(tempfile.mkdtemp(prefix='realness-'))
+
+
+def _finish(model, folder, out):
+    "Save the model; only the first process writes the run folder, and the others remove theirs."
+    model.cpu().eval().save_pretrained(folder)
+    remove_leftovers(folder)
+    if folder != out:
+        shutil.rmtree(folder)
 
 # %% ../../nbs/165_runs.ipynb #26ae7e4c
 def train_run(  # noqa: PLR0913 (a published signature)
@@ -432,13 +452,7 @@ def train_run(  # noqa: PLR0913 (a published signature)
         log(f'{out}: this run is finished already')
         return out
     seed_everything(config.seed)
-    model = _make_model(config)
-    model.data = info
-    model.metrics = dict(n_train=len(df), seed=config.seed)
-    if n_groups:
-        model.metrics['groups'] = dict(column=config.group, n=n_groups)
-        if note := few_groups_note(n_groups, config.group):
-            log(f'Note: {note}')
+    model = _start_model(config, df, info, n_groups, log)
     encoders = [model.image_encoder.fingerprint(), model.text_encoder.fingerprint()]
     model.run = dict(id=make_run_id(settings, df, encoders, info.mos_scale))
     write_settings(folder, settings)
@@ -447,8 +461,5 @@ def train_run(  # noqa: PLR0913 (a published signature)
         model.metrics['runtime'] = runtime
     train = _train_tuned if config.tune else _train_frozen
     train(_Run(model, df, config, folder, device, log, seek_variants and not config.group))
-    model.cpu().eval().save_pretrained(folder)
-    remove_leftovers(folder)
-    if folder != out:
-        shutil.rmtree(folder)
+    _finish(model, folder, out)
     return out

@@ -19,8 +19,11 @@ const KEYS = [
   ['/', 'Search images'],
   ['n, p', 'Next image, previous image'],
   ['d', 'Type a description'],
+  ['t', 'Type tags of the image'],
+  ['1 to 9', 'Add or remove the tag of this number'],
   ['c', 'Compare two maps'],
   ['m', 'Go to the map'],
+  ['h', 'Show or hide the maps (heatmaps) on the thumbnails'],
   ['Arrow keys', 'Move the pointer on the map (with Alt by one pixel)'],
   ['Enter', 'Pin the location under the pointer'],
   ['Shift + arrow keys', 'Draw a box on the map'],
@@ -220,7 +223,8 @@ class ExplorerPage {
   actionOf({ key, target }) {
     const isApp = this.model.get('app');
     if (key === '?' && (isApp || this.root.contains(target))) return () => this.toggleKeys();
-    return isApp && !this.keys.open ? this.actions[key] : null;
+    if (!isApp || this.keys.open) return null;
+    return /^[1-9]$/.test(key) ? () => this.toggleTag(Number(key)) : this.actions[key];
   }
 
   toggleKeys() {
@@ -235,8 +239,10 @@ class ExplorerPage {
       n: () => this.stepImage('ArrowRight'),
       p: () => this.stepImage('ArrowLeft'),
       d: focus('.rl-pane textarea'),
+      t: focus('input[placeholder*="too smooth"]'),
       c: () => this.press('Compare'),
       m: focus('.rl-canvas'),
+      h: () => this.press('Maps'),
       s: () => this.press('Save finding'),
       r: focus('input[placeholder^="What looks unreal"]'),
     };
@@ -247,6 +253,10 @@ class ExplorerPage {
     const thumbnail = this.root.querySelector('.rl-thumbnail[tabindex="0"]');
     thumbnail?.focus();
     thumbnail?.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }));
+  }
+
+  toggleTag(number) {
+    this.root.querySelectorAll('.rl-tag')[number - 1]?.click();
   }
 
   press(label) {

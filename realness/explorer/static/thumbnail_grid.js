@@ -21,6 +21,13 @@ function toBytes(value) {
   return new Uint8Array(value || 0);
 }
 
+/** A number that differs for different bytes (FNV-1a). */
+function hashBytes(bytes) {
+  let hash = 2166136261;
+  for (const byte of bytes) hash = Math.imul(hash ^ byte, 16777619);
+  return hash >>> 0;
+}
+
 /** Object URLs of the thumbnails on the page; URLs that are not used again are released. */
 class ThumbnailUrls {
   constructor() {
@@ -28,9 +35,9 @@ class ThumbnailUrls {
     this.next = new Map();
   }
 
-  /** The URL of a JPEG. An image with the same id and size keeps its URL, so that it does not flicker. */
+  /** The URL of a JPEG. An image with the same id and bytes keeps its URL, so that it does not flicker. */
   get(id, jpeg) {
-    const key = `${id}:${jpeg.length}`;
+    const key = `${id}:${hashBytes(jpeg)}`;
     const url = this.current.get(key) || URL.createObjectURL(new Blob([jpeg], { type: 'image/jpeg' }));
     this.current.delete(key);
     this.next.set(key, url);
@@ -126,10 +133,16 @@ class ThumbnailGrid {
     this.urls.releaseUnused(); // the second call releases the current URLs
   }
 
+  /** Show the images of the page. The same images keep their buttons, so that a click on one is not lost. */
   show() {
     const hadFocus = this.grid.contains(document.activeElement);
-    const buttons = this.model.get('items').map((item) => this.createThumbnail(item));
-    this.grid.replaceChildren(...buttons);
+    const items = this.model.get('items');
+    const shown = [...this.grid.children];
+    if (items.length === shown.length && items.every(({ id }, i) => String(id) === shown[i].dataset.id)) {
+      for (const [i, item] of items.entries()) this.fillThumbnail(shown[i], item);
+    } else {
+      this.grid.replaceChildren(...items.map((item) => this.createThumbnail(item)));
+    }
     this.urls.releaseUnused();
     this.updatePager();
     this.markSelected();
@@ -142,7 +155,15 @@ class ThumbnailGrid {
     button.type = 'button';
     button.setAttribute('role', 'option');
     button.dataset.id = item.id;
-    button.title = [item.name, item.line, item.hint].filter(Boolean).join('\n');
+    button.addEventListener('click', () => this.select(item.id));
+    this.fillThumbnail(button, item);
+    return button;
+  }
+
+  fillThumbnail(button, item) {
+    const lines = [item.line, item.map_line, item.tags].filter(Boolean);
+    button.title = [item.name, ...lines, item.hint].filter(Boolean).join('\n');
+    button.replaceChildren();
     const jpeg = toBytes(item.jpeg);
     if (jpeg.length) {
       const image = createElement('img', '', button);
@@ -152,9 +173,7 @@ class ThumbnailGrid {
       createElement('div', 'rl-missing', button, item.pending ? '…' : 'cannot be read');
     }
     createElement('span', '', button, item.name.split('/').pop());
-    if (item.line) createElement('span', 'rl-line', button, item.line);
-    button.addEventListener('click', () => this.select(item.id));
-    return button;
+    for (const line of lines) createElement('span', 'rl-line', button, line);
   }
 
   updatePager() {
