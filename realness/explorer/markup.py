@@ -132,7 +132,7 @@ def box_html(
 
 # %% ../../nbs/524_explorer_markup.ipynb #36d57f9c
 _FINDING_HEADINGS = (
-    '',
+    '#',
     'image',
     'x, y · w × h',
     'mean',
