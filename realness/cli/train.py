@@ -21,10 +21,11 @@ from .common import DataFolder, Device, Json, SkipBad, data_folder, flag, path_o
 from .evaluate import print_evaluation
 from .options import Fields
 from .output import choose_log, nan_to_none, print_json, print_table
-from ..config import TABLE, RealnessError, base_dir, default_encoders
+from ..config import RealnessError, base_dir, default_encoders
 from ..encoder_registry import pairs_help
 from ..limits import check_writable
 from ..regression.run_config import BEST, RunConfig
+from ..split_files import split_table
 
 # %% ../../nbs/558_cli_train.ipynb #7ed6a271
 def _format_coverage(modality, coverage):
@@ -201,6 +202,6 @@ def train(  # noqa: PLR0913
     if config.cv and not as_json:
         print_cross_validation(run)
     table = None
-    if (data / 'test' / TABLE).is_file():
+    if split_table(data / 'test').is_file():
         table = evaluate(run, data, 'test', skip_bad, device=device, log=log)
     _print_run(run, table, as_json)
