@@ -33,6 +33,10 @@ LOADED = """first => {
   const isComplete = images.length > 0 && !document.querySelector('.rl-thumbnail .rl-missing');
   return isNew && isComplete && images.every(image => image.complete && image.naturalWidth);
 }"""
+HAS_MAP = """() => {
+  const text = document.querySelector('.rl-status')?.textContent || '';
+  return /mean|sharpen/.test(text) && document.querySelector('.rl-canvas')?.dataset.draws;
+}"""
 TURN_PAGE = """async loaded => {
   const isLoaded = eval(loaded), first = document.querySelector('.rl-thumbnail').dataset.id;
   const start = performance.now();
@@ -74,8 +78,10 @@ def measure_start(page, url: str, start: float) -> dict:
     page.goto(url)
     page.wait_for_function(LOADED, arg='')
     times['first thumbnails'] = time.perf_counter() - start
-    ExplorerPage(page).wait_for_maps()
+    page.wait_for_function(HAS_MAP)
     times['first map'] = time.perf_counter() - start
+    ExplorerPage(page).wait_for_maps()
+    times['complete map'] = time.perf_counter() - start
     return times
 
 

@@ -139,6 +139,17 @@ def _print_next_steps(run, table=None):
     print(f'  realness predict {name} IMAGES')
     print(f'  realness report {name}')
 
+
+def _print_run(run, table, as_json):
+    "Print the evaluation of the test images, if there are any, and the next steps; or all as JSON."
+    if as_json:
+        rows = None if table is None else nan_to_none(table.to_dict('records'))
+        print_json(dict(run=str(run), metrics=_read_json(run / 'config.json')['metrics'], test=rows))
+        return
+    if table is not None:
+        print_evaluation(table, 'test')
+    _print_next_steps(run, table)
+
 # %% ../../nbs/558_cli_train.ipynb #d836c46d
 @command
 def train(  # noqa: PLR0913
@@ -193,9 +204,4 @@ def train(  # noqa: PLR0913
     table = None
     if split_table(data / 'test').is_file():
         table = evaluate(run, data, 'test', skip_bad, device=device, log=log)
-    if as_json:
-        rows = None if table is None else nan_to_none(table.to_dict('records'))
-        return print_json(dict(run=str(run), metrics=_read_json(run / 'config.json')['metrics'], test=rows))
-    if table is not None:
-        print_evaluation(table, 'test')
-    _print_next_steps(run, table)
+    _print_run(run, table, as_json)

@@ -268,6 +268,8 @@ def status_html(heatmap, seconds: float) -> str:
             _work_text(heatmap),
             _time_text(seconds),
         ]
+    elif not heatmap.windows:
+        parts = [heatmap.variant, 'to be sharpened by the description']
     else:
         error = f'± {heatmap.error:.2f}' if heatmap.error else ''
         parts = ['sharpening', f'{heatmap.computed} windows so far', error]
