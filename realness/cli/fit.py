@@ -116,9 +116,12 @@ def localizer_fit(  # noqa: PLR0913
         Path, typer.Option(help='The folder to write, for the option --localizer of realness heatmap.')
     ] = Path('localizer'),
     kind: Annotated[
-        list[str] | None, typer.Option(help='Kind of defect to train on; several allowed. Default: all.')
+        list[str] | None,
+        typer.Option(help='Architecture cells: kind of defect to train on; several allowed. Default: all.'),
     ] = None,
-    per: Annotated[int, typer.Option(min=1, help='Training images for each kind of defect.')] = 20,
+    per: Annotated[
+        int, typer.Option(min=1, help='Architecture cells: training images for each kind of defect.')
+    ] = 20,
     seed: Seed = 1,
     licence: Annotated[
         str | None, typer.Option(help='Licence of the photographs; stored beside the weights.')
