@@ -54,6 +54,11 @@ class MapControls:
     "The controls that both panes share, for making maps and for drawing them."
 
     def __init__(self):
+        self._add_map_options()
+        self._add_display()
+
+    def _add_map_options(self):
+        "The controls that make another map."
         self.window = _size_slider('Window', WINDOW_SIZES, 'Side of a window in pixels')
         self.stride = _size_slider(
             'Stride', STRIDES, 'Pixels between windows; a smaller stride is finer and slower'
@@ -65,6 +70,9 @@ class MapControls:
         )
         self.reason = W.HTML()
         self.map_options = _panel('Map', self.window, self.stride, self.policy, self.reason)
+
+    def _add_display(self):
+        "The controls that draw the same map in another way."
         self.opacity = _number_slider(
             value=0.75,
             min=0,
