@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from contextlib import redirect_stdout
 from html import unescape
 from html.parser import HTMLParser
@@ -114,8 +115,10 @@ def rename_pages(folder: Path, hosted: str) -> dict[str, str]:
     """Rename all notebooks to their pages; return {old path: new path} relative to `folder`."""
     notebooks = sorted(folder.rglob('*.ipynb'))
     names = {path: path.with_name(page_name(path) + '.ipynb') for path in notebooks}
-    if len(set(names.values())) < len(names):
-        raise SystemExit(f'two notebooks have one page name: {sorted(path.name for path in names.values())}')
+    for page, count in Counter(names.values()).items():
+        if count > 1:
+            same = ', '.join(sorted(path.name for path in notebooks if names[path] == page))
+            raise SystemExit(f'{same}: notebooks with one page name; rename one')
     for old in notebooks:
         rename_notebook(old, names, folder, hosted)
     return {

@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
+from .folding import without_folding
 from .images import load_image, to_view
 from .same_padding import SameConvolution
 from .scene import find_shape, fit_ggd
@@ -108,7 +109,7 @@ def eager_features(
 ) -> list:  # (feature blocks, scene statistics) of each image
     "Compute the features of images and descriptions."
     features = []
-    with copied_padding():
+    with copied_padding(), without_folding():
         for path in paths:
             view = to_view(load_image(path))
             features.append((model.image_encoder.blocks(view[None]), eager_scene_statistics(view)))

@@ -26,6 +26,7 @@ from realness.download import (
     download_file,
     run_parallel,
 )
+from .limits import check_writable
 from .release import RAISE_TD, Release, SplitFacts, check_release
 from .release_copy import copy_release, existing_splits, move_into_place, raise_problems
 
@@ -229,7 +230,7 @@ def fetch_raise(  # noqa: PLR0913
     """
     if not accept_licence:
         raise RealnessError(f'{LICENCE}; accept it with --accept-licence (in Python: accept_licence=True)')
-    out = (Path(out).expanduser() if out else base_dir() / 'datasets').resolve()
+    out = check_writable((Path(out).expanduser() if out else base_dir() / 'datasets').resolve())
     address = _mirror(str(source)) if source else _GITHUB
     download = _Download(address, release, settings or DownloadSettings())
     with _locked(out):

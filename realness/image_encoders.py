@@ -15,6 +15,7 @@ from torch import nn
 
 from .config import IMAGE_SIZE, RealnessError
 from .encoder_registry import IMAGE_ENCODERS, EncoderInfo, ImageEncoderSpec
+from .folding import FoldedCopy
 from .lite_network import LiteNetwork
 from .network_weights import DeferredNetwork, fingerprint_weights, load_weight_file, load_weights
 from .pretrained import lite_file, missing_weights, quiet_hub, reachable
@@ -220,6 +221,7 @@ class ImageEncoder(DeferredNetwork):
         self.info = _image_info(name, weights, self.spec)
         self.register_buffer('mean', torch.tensor(self.info.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(self.info.std).view(1, 3, 1, 1), persistent=False)
+        self._folded = FoldedCopy(self.info.size if self.info.fixed else (64, 64))
         self.eval()
 
     @classmethod
@@ -268,8 +270,13 @@ class ImageEncoder(DeferredNetwork):
             images = (images - self.mean) / self.std
         return images.contiguous(memory_format=torch.channels_last)
 
+    @property
+    def forward_net(self) -> nn.Module:
+        "The network to compute with: `net`, or its folded copy where no gradients are needed on a CPU."
+        return self._folded(self.net)
+
     def forward(self, images):
-        return self.net(self.prepare(images))
+        return self.forward_net(self.prepare(images))
 
     def blocks(self, images) -> dict:
         "Feature blocks: `image` (the vector) and, if the entry names layers, `middle`, `half` and `low`."
@@ -285,7 +292,7 @@ class ImageEncoder(DeferredNetwork):
         if half is None:
             return dict(image=self(images))
         low = self.spec.low_layers
-        with _layer_statistics(self.net, [self.spec.middle_layer, *low]) as statistics:
+        with _layer_statistics(self.forward_net, [self.spec.middle_layer, *low]) as statistics:
             vectors = self(images)
         return dict(
             image=vectors,

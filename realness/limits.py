@@ -88,7 +88,7 @@ def _nearest_folder(path):
 # %% ../nbs/006_limits.ipynb #5adcac4d
 def check_writable(
     path: Path | str,  # a file or folder that will be written
-):
+) -> Path:  # the same
     "Raise `RealnessError` if no file can be written there: no permission, a full disk, a file for a folder."
     try:
         with tempfile.TemporaryFile(dir=_nearest_folder(path)) as file:
@@ -98,3 +98,4 @@ def check_writable(
         raise RealnessError(
             f'{path}: cannot be written ({error.strerror or error}); name another place, or check its disk'
         ) from None
+    return Path(path)

@@ -21,6 +21,7 @@ from .common import flag, path_option
 from .evaluate import print_evaluation, print_scores
 from .train import print_cross_validation
 from ..config import atomic_write, base_dir, format_count, split_dir
+from ..limits import check_writable
 from ..registry import list_names
 from ..regression.heads import HEADS
 from ..regression.modalities import MODALITIES
@@ -210,7 +211,7 @@ def demo(
     "Write the demo data, train and evaluate a predictor, and save figures of the results."
     from realness.demo import NOTE, demo_data
 
-    out = out or base_dir() / 'runs' / 'demo'
+    out = out or check_writable(base_dir() / 'runs' / 'demo')
     data = demo_data()
     print(f'Demo data: {data}\n{NOTE}')
     train = _train_and_evaluate if verbose else _train_quietly

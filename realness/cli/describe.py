@@ -118,7 +118,7 @@ def describe(  # noqa: PLR0913
     device: Device = None,
     as_json: Json = False,
 ):
-    """Describe and rate how real an image looks, and where it does not.
+    """Describe how real each image looks, rate it, and mark the regions that do not look real.
 
     Each answer has a word (No, Somewhat or Yes), a sentence, a rating from 0 to 100 and regions. `predict`
     and `heatmap` read the table. Images are sent at reduced size and without metadata. The exit

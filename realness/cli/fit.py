@@ -6,6 +6,7 @@
 __all__ = ['clip_fit', 'localizer_fit']
 
 # %% ../../nbs/573_cli_fit.ipynb #98aec811
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ import typer
 
 from .commands import command
 from .common import Device, Json, Seed, path_option
+from .options import Fields
 from .output import print_json
 from ..config import RealnessError
 
@@ -61,6 +63,23 @@ def clip_fit(  # noqa: PLR0913
     print(f'The heads are in {out}. Use them:  realness heatmap IMAGE --clip {out}')
 
 # %% ../../nbs/573_cli_fit.ipynb #170f6c82
+@dataclass(frozen=True)
+class _NetworkOptions:
+    "Options that only `--architecture network` has."
+
+    # folder for training views and checkpoints; an interrupted fit continues from it. Default: OUT-work
+    work: Path | None = None
+    # JSON file with boxes of faces, hands and limbs, {"name of a photograph": [[x0, y0, x1, y1], ...]} as
+    # fractions of width and height. Default: faces that scikit-image finds
+    parts: Path | None = None
+    # the network below the decoder, lite or a timm name, with @FILE for weights of your own. Only lite can
+    # be fine-tuned
+    backbone: str = 'lite'
+    # also fine-tune the later stages of the lite tower: number of steps, after the 1000 steps of the decoder
+    fine_tune: int = 0
+    device: str | None = None  # where the network is trained, cuda or cpu. Default: cuda if there is one
+
+
 def _fit_cells(photos, out, options):
     "Fit a cell localizer; `options` are kinds, images of each kind, seed and licence."
     from realness.localization.localizer import fit_localizer
@@ -69,13 +88,17 @@ def _fit_cells(photos, out, options):
     fit_localizer(photos, out, kinds, per, seed=seed, licence=licence)
 
 
-def _fit_network(photos, out, licence, options):
-    "Fit a network localizer; `options` are fields of `NetworkRun`, with those of its training under `fit`."
+def _fit_network(photos, out, licence, seed, options):
+    "Fit a network localizer; `options` are `_NetworkOptions`."
     from realness.localization.network_fit import FitSettings
     from realness.localization.network_run import NetworkRun, fit_network_localizer
 
-    training = FitSettings(**options['fit'])
-    fit_network_localizer(photos, out, NetworkRun(**options | {'fit': training}), licence)
+    if options.fine_tune < 0:
+        raise RealnessError(f'--fine-tune {options.fine_tune}: must be 0 or more')
+    work = options.work or out.with_name(f'{out.name}-work')
+    training = FitSettings(tower_steps=options.fine_tune, device=options.device)
+    run = NetworkRun(work, parts=options.parts, fit=training, seed=seed, backbone=options.backbone)
+    fit_network_localizer(photos, out, run, licence)
 
 # %% ../../nbs/573_cli_fit.ipynb #2fad488f
 @command
@@ -91,9 +114,12 @@ def localizer_fit(  # noqa: PLR0913
         Path, typer.Option(help='The folder to write, for the option --localizer of realness heatmap.')
     ] = Path('localizer'),
     kind: Annotated[
-        list[str] | None, typer.Option(help='Kind of defect to train on; several allowed. Default: all.')
+        list[str] | None,
+        typer.Option(help='Architecture cells: kind of defect to train on; several allowed. Default: all.'),
     ] = None,
-    per: Annotated[int, typer.Option(min=1, help='Training images for each kind of defect.')] = 20,
+    per: Annotated[
+        int, typer.Option(min=1, help='Architecture cells: training images for each kind of defect.')
+    ] = 20,
     seed: Seed = 1,
     licence: Annotated[
         str | None, typer.Option(help='Licence of the photographs; stored beside the weights.')
@@ -102,55 +128,17 @@ def localizer_fit(  # noqa: PLR0913
         str,
         typer.Option(
             help='cells (a small head on fixed features, about ten minutes on two cores) or network '
-            '(a decoder on the features of a tower, about an hour).'
+            '(a decoder on the features of a tower, about half an hour for 215 photographs).'
         ),
     ] = 'cells',
-    work: Annotated[
-        Path | None,
-        typer.Option(
-            help='Architecture network: folder for training views and checkpoints; an interrupted fit '
-            'continues from it. Default: OUT-work.'
-        ),
-    ] = None,
-    parts: Annotated[
-        Path | None,
-        typer.Option(
-            help='Architecture network: JSON file with boxes of faces, hands and limbs, '
-            '{"name of a photograph": [[x0, y0, x1, y1], ...]} in shares of width and height. '
-            'Default: faces that scikit-image finds.'
-        ),
-    ] = None,
-    backbone: Annotated[
-        str,
-        typer.Option(
-            help='Architecture network: the network below the decoder, lite or a timm name, with @FILE for '
-            'weights of your own. Only lite can be fine-tuned.'
-        ),
-    ] = 'lite',
-    fine_tune: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            metavar='STEPS',
-            help='Architecture network: also fine-tune the later stages of the lite tower: number of '
-            'steps, after the 1000 steps of the decoder.',
-        ),
-    ] = 0,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            help='Architecture network: where it is trained, cuda or cpu. Default: cuda if there is one.'
-        ),
-    ] = None,
+    *,
+    network: Annotated[_NetworkOptions, Fields(panel='Architecture network')],
 ):
     "Plant defects in photographs and train a localizer to find them."
     if architecture not in ('cells', 'network'):
         raise RealnessError(f'--architecture {architecture}: no such architecture; use cells or network')
     if architecture == 'network':
-        options = dict(parts=parts, seed=seed, backbone=backbone)
-        options['work'] = work or out.with_name(f'{out.name}-work')
-        options['fit'] = dict(tower_steps=fine_tune, device=device)
-        _fit_network(photos or None, out, licence, options)
+        _fit_network(photos or None, out, licence, seed, network)
     else:
         _fit_cells(photos or None, out, (kind or None, per, seed, licence))
     print(f'The localizer is in {out}. Use it:  realness heatmap IMAGE --variant learned --localizer {out}')

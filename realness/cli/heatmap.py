@@ -18,9 +18,11 @@ from .common import ImagesOrNone, Json, TableOrFolder, flag, path_option, read_r
 from .describe import DescribeMissing, DescriberChoice, check_describe_options, describe_missing
 from .options import Fields, field_options
 from .output import print_error, print_json, print_table, print_warnings
-from ..config import TABLE, RealnessError, base_dir, format_count
+from ..config import RealnessError, base_dir, format_count
+from ..limits import check_writable
 from ..localization.map_request import MapRequest, add_regions, choose_variant
 from ..map_style import MapStyle
+from ..split_files import split_table
 
 # %% ../../nbs/570_cli_heatmap.ipynb #feda2105
 def _find_table(
@@ -28,7 +30,7 @@ def _find_table(
 ) -> Path:
     "Find the table of descriptions in a folder; raises `RealnessError` if there is none."
     if table.is_dir():
-        candidates = [table / TABLE, table / 'test' / TABLE]
+        candidates = [split_table(table), split_table(table / 'test')]
         table = next((path for path in candidates if path.is_file()), candidates[0])
     if not table.is_file():
         raise RealnessError(
@@ -195,6 +197,13 @@ def _find_texts(images, table, text):
     table = _find_table(table) if table is not None and table.is_dir() else table
     return read_requested(images), TextSources(table, text)
 
+
+def _describe(sources, request, config, out):
+    "Ask a model about images without a description or, if the map draws regions, without regions."
+    lacks = sources.lacks_regions if request.uses('regions') else None
+    described = describe_missing(sources, lacks, config, out / 'descriptions.csv', request.device)
+    _note_regions(request, described.judgements)
+
 # %% ../../nbs/570_cli_heatmap.ipynb #431ae8d1
 @command
 def heatmap(  # noqa: PLR0913
@@ -239,12 +248,10 @@ def heatmap(  # noqa: PLR0913
         return print_summary(summary, out, as_json)
     requested, table = choose_images(images, all_images, table)
     requested = collect(requested, _print_note)
-    out = out or base_dir() / 'heatmaps'
+    out = out or check_writable(base_dir() / 'heatmaps')
     sources = DescriptionSources(requested, table, description=text)
     if describe:
-        lacks = sources.lacks_regions if request.uses('regions') else None
-        described = describe_missing(sources, lacks, config, out / 'descriptions.csv', request.device)
-        _note_regions(request, described.judgements)
+        _describe(sources, request, config, out)
     maker = make_maker(add_regions(request, sources))
     settings = _save_options(request, style, overwrite)
     rows = make_maps(requested, out, table=sources, log=_print_note, maker=maker, **settings)

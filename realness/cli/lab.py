@@ -18,6 +18,7 @@ from .output import choose_log, nan_to_none, print_json, print_table
 from ..config import base_dir
 from ..encoder_registry import ENCODER_PAIRS
 from ..lab.lab_config import LabConfig
+from ..limits import check_writable
 from ..regression.heads import HEADS
 from ..regression.modalities import MODALITIES
 
@@ -130,7 +131,7 @@ def lab(  # noqa: PLR0913
     """
     from realness.lab.run import lab as run_lab
 
-    out = out or base_dir() / 'runs' / 'lab'
+    out = out or check_writable(base_dir() / 'runs' / 'lab')
     if compare:
         return _print_comparison(out, compare, as_json)
     report = run_lab(data_folder(data), out, config, skip_bad, overwrite, device, choose_log(as_json))

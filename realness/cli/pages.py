@@ -112,7 +112,8 @@ def explore(  # noqa: PLR0913
     """Explore images in the browser: change the description and see where an image looks unrealistic.
 
     Needs `pip install "realness[explore]"`. The explorer is served on this machine only, until you press
-    Ctrl-C, and opens only with the token in the printed address. With --share-dir, no server is started, and `pip install "realness[lite]"` suffices.
+    Ctrl-C, and opens only with the token in the printed address. With --share-dir, no server is started, and
+    `pip install "realness[lite]"` suffices.
     """
     clip = clip or os.environ.get('REALNESS_CLIP')
     if share_dir:

@@ -218,7 +218,7 @@ def image_rows(
     masks = _severity_masks(image, learned.shape)
     controls = control_maps(learned, attention, [seed, *image.path.stem.encode()])
     if image.description:
-        options = dict(text=image.description, clip='lite-clip')
+        options = dict(text=image.description, clip='lite-clip', variant='dream')
         controls['dream'] = _stored_map(image.path, folder / 'dream' / file, attrgetter('array'), **options)
     rows = _measure_all(controls, masks, 'none')
     for name, change in CHANGES.items():
@@ -229,25 +229,38 @@ def image_rows(
     return [{'image': image.path.stem} | row for row in rows]
 
 # %% ../../nbs/experiments/665_pointed_maps.ipynb #66297434
+def _add_differences(rows):
+    "The rows with the differences in AUROC from the centre and from the learned map of the same image."
+    keys = ['image', 'min_severity']
+    for name in ('centre', 'learned'):
+        others = rows[(rows.variant == name) & (rows.regions == 'none')].set_index(keys).auroc
+        rows = rows.assign(**{f'above_{name}': rows.auroc - rows.join(others.rename('other'), on=keys).other})
+    return rows
+
+
 def summarise(
     rows: pd.DataFrame,  # of `image_rows`
     seed: int = 0,
 ) -> pd.DataFrame:
-    "Mean of each metric over images with its interval, and the difference in AUROC from the centre."
+    "Mean of each metric over images with its interval, and of the differences in AUROC from two controls."
     table = []
-    centre = rows[rows.variant == 'centre'].set_index(['image', 'min_severity']).auroc
-    for (name, regions, severity), group in rows.groupby(['variant', 'regions', 'min_severity'], sort=False):
-        row = {'variant': name, 'regions': regions, 'min_severity': severity, 'n': len(group)}
-        above = (
-            group.auroc.to_numpy()
-            - centre.reindex(zip(group.image, group.min_severity, strict=True)).to_numpy()
-        )
-        for metric, values in [*((metric, group[metric]) for metric in METRICS), ('above_centre', above)]:
-            row[metric], row[f'{metric}_lo'], row[f'{metric}_hi'] = mean_interval(values, seed=seed)
+    keys = ['variant', 'regions', 'min_severity']
+    for values, group in _add_differences(rows).groupby(keys, sort=False):
+        row = dict(zip(keys, values, strict=True), n=len(group))
+        for metric in (*METRICS, 'above_centre', 'above_learned'):
+            mean, lower, upper = mean_interval(group[metric].to_numpy(), seed=seed)
+            row |= {metric: mean, f'{metric}_lo': lower, f'{metric}_hi': upper}
         table.append(row)
     return pd.DataFrame(table)
 
 # %% ../../nbs/experiments/665_pointed_maps.ipynb #738fec2a
+def _localizer_id() -> str:
+    "The first digits of the fingerprint of the default localizer, for the table."
+    from realness.localization.localizer import Localizer  # loads torch
+
+    return Localizer.load().fingerprint()[:12]
+
+
 def run(data, out: Path, seed: int, command: str) -> pd.DataFrame:
     "Compare maps from the regions of one pass with the regions of another."
     images = find_marked(data)
@@ -257,7 +270,8 @@ def run(data, out: Path, seed: int, command: str) -> pd.DataFrame:
         rows += image_rows(image, other, out, seed)
     frame = pd.DataFrame(rows)
     frame = pd.concat([frame, choose_elsewhere(frame[frame.regions.isin(list(SHAPES))])], ignore_index=True)
-    return summarise(frame, seed).assign(folds=0, seed=seed, command=command)
+    table = summarise(frame, seed)
+    return table.assign(localizer=_localizer_id(), folds=0, seed=seed, command=command)
 
 
 def main(

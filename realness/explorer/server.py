@@ -24,6 +24,7 @@ from pathlib import Path
 
 from ..config import RealnessError
 from ..inputs import collect
+from ..limits import check_writable
 from ..loopback import local_address, new_token, open_once
 
 # %% ../../nbs/535_explorer_server.ipynb #66b4d449
@@ -220,6 +221,14 @@ def _check_inputs(folder, run, port):
     collect([folder])  # raises for a folder without images
 
 # %% ../../nbs/535_explorer_server.ipynb #03131122
+def _note_findings(out, log):
+    "Tell the user if findings cannot be exported; the images can be explored nevertheless."
+    try:
+        check_writable(out)
+    except RealnessError as error:
+        log(f'Note: findings will not be saved: {error}')
+
+# %% ../../nbs/535_explorer_server.ipynb #bb4f0c70
 def _absolute(path):
     "Return a path as an absolute path; None for None."
     return None if path is None else str(Path(path).expanduser().absolute())
@@ -244,6 +253,7 @@ def serve(  # noqa: PLR0913
 ) -> int:  # exit code
     "Serve the explorer until the user stops it, and return the exit code of the server."
     _check_inputs(folder, run, port)
+    _note_findings(out or 'findings', log)
     token = new_token()
     url = local_address(port, token)
 

@@ -20,8 +20,9 @@ from torch.nn.functional import normalize
 
 from ..config import RealnessError
 from ..device import pick_device
+from ..folding import fold_batchnorm
 from .clip_checkpoint import ACTIVATIONS, find_activation, split_activation
-from .inference import bfloat16_is_fast, fold_batchnorm
+from .inference import bfloat16_is_fast
 from ..network_weights import fingerprint_weights
 from ..runtimes import AUTO, RUNTIMES
 from ..same_padding import use_same_convolutions

@@ -112,9 +112,9 @@ class MapRequest:
     engine: str = _choice('exact', ENGINES)
     # Progressive engine: estimated error to stop at, in standard deviations of the map; 0 = the exact map.
     tolerance: float = limited(0.02, least=0)
-    # Make a flat map if the description answers "No". Default: that of the variant; only code makes none.
+    # Make a flat map if the description answers "No". Default: yes, except for the variant code.
     policy: bool | None = _named(None, '--policy/--no-policy')
-    # How CLIP reads the description. Default: that of the variant; only code is published.
+    # How CLIP reads the description. Default: parts, or published for the variant code.
     reading: str | None = _choice(None, READINGS)
     # Pixels beyond the last stride: cover adds windows that end at the border, zero leaves the value 0
     # as the published code does.

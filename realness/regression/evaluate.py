@@ -19,6 +19,7 @@ from ..datasets import DatasetInfo, dataset_info, is_ai
 from ..figures import save_figure
 from ..groups import FEW_GROUPS, choose_group, find_parts
 from ..judgement_columns import has_judgements, table_judgements
+from ..limits import check_writable
 from ..plots import plot_deciles, plot_scatter
 from ..regions import find_regions, read_regions, regions_to_cell
 from .baselines import baseline_predictions
@@ -37,6 +38,7 @@ from .modalities import MODALITIES
 from .predictor import load, score_rows
 from .uncertainty import deciles
 from ..result_plots import plot_table
+from ..split_files import split_table
 
 # %% ../../nbs/175_evaluate.ipynb #48fe61aa
 _all_ = ['short_table', 'parts_table', 'share_parts_table', 'uncertainty_lines']  # published with this module
@@ -49,7 +51,7 @@ def _find_split(
     "The folder of the images to evaluate on."
     data = Path(data)
     for folder in (data / split, data):
-        if (folder / TABLE).is_file():
+        if split_table(folder).is_file():
             return folder
     raise RealnessError(
         f'{data}: holds no {split}/{TABLE} and is not a split itself; name the folder that holds {split}/'
@@ -264,10 +266,12 @@ def evaluate(  # noqa: PLR0913 (a published signature)
     "Evaluate a run on a split; writes tables and figures, by default into the run folder."
     log = log or (lambda line: None)
     folder = _find_split(data, split)
+    default = Path(run) / 'evaluations' / f'{Path(data).resolve().name}-{folder.name}'
+    out = check_writable(out or default)
     cache = VectorCache()
     df = load_split(folder, skip_bad, known=cache, log=log, required=('filename', 'MOS'))
     group = _choose_column(df, group, data)
-    _check_images(folder / TABLE, df, group)
+    _check_images(split_table(folder), df, group)
     predictor = load(run, device, cache=cache)
     if regions is not None:
         df = _join_regions(df, regions)
@@ -276,8 +280,6 @@ def evaluate(  # noqa: PLR0913 (a published signature)
     evaluation = evaluate_run(run, df, predictor, group=group)
     for remark in evaluation.remarks:
         log(remark)
-    default = Path(run) / 'evaluations' / f'{Path(data).resolve().name}-{folder.name}'
-    out = Path(out) if out else default
     _write_evaluation(out, evaluation, predictor.model.data.mos_scale)
     evaluation.table.attrs['folder'] = str(out)
     return evaluation.table

@@ -21,6 +21,7 @@ from ..datasets import dataset_info, table_digest
 from ..device import seed_everything
 from ..encoders import TextEncoder, pair_names
 from ..figures import save_figure
+from ..limits import check_writable
 from ..metrics import plcc, srocc
 from ..plots import plot_curves
 from .checkpoints import make_run_id
@@ -233,7 +234,7 @@ def main(
 ):  # what `train_model` returns
     "Train on `datasets/`, by default as published; save model, history and curves in `runs/core`."
     options = _parse_options(argv)
-    out = options.out or base_dir() / 'runs' / 'core'
+    out = check_writable(options.out or base_dir() / 'runs' / 'core')
     frames = load_and_prepare_data(options.data, seed=options.seed)
     print('Rows: {} training, {} validation, {} test'.format(*map(len, frames)))
     preset = choose_preset(options.preset, options.encoders)

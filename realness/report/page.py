@@ -19,6 +19,7 @@ from fastcore.xml import H2, A, Li, Nav, Ol, P, to_xml
 from fastcore.xml import Section as SectionElement
 
 from ..config import RealnessError, atomic_write
+from ..limits import check_writable
 from ..registry import Registry
 from . import background, examples, results, uncertainty
 from .elements import missing_element
@@ -123,6 +124,7 @@ def report(  # noqa: PLR0913
     out = Path(out) if out else Path(run) / 'report.html'
     if out.is_dir() or out.suffix.lower() not in ('.html', '.htm'):
         raise RealnessError(f'{out}: not a name for the page; it must end in .html')
+    check_writable(out)
     log = log or (lambda message: None)
     facts = gather(run, data, split, clip, device, log)
     log('Drawing figures and maps')

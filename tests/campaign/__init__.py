@@ -67,6 +67,7 @@ COMMANDS = {  # verb -> command; the working folder contains data/, run/ and not
     'lab': 'lab data --out out --encoders lite --heads svr --modalities both --cv 3 --repeats 1 --seeds 1',
     'data demo': 'data demo --out out --n-train 8 --n-test 4',
 }
+KINDS = ('kill', 'terminate', 'full_disk', 'unwritable', 'damaged_cache', 'odd_clock', 'two_at_once')
 RESUMABLE = ('predict', 'train', 'train mlp', 'heatmap')  # that two processes may start at once
 
 
@@ -116,6 +117,7 @@ class Campaign:
         self.trials = []
         self.references = {}  # verb -> (results, seconds)
         self.count = 0
+        self.only = ()  # names of disturbances; empty: all
 
     def close(self):
         if self.server:
@@ -256,7 +258,8 @@ class Campaign:
     def kinds(self, verb: str) -> list:
         kinds = [self.kill, self.kill, self.kill, self.terminate, self.full_disk, self.unwritable]
         kinds += [self.damaged_cache, self.odd_clock]
-        return kinds + [self.two_at_once] * (verb in RESUMABLE)
+        kinds += [self.two_at_once] * (verb in RESUMABLE)
+        return [kind for kind in kinds if not self.only or kind.__name__ in self.only]
 
     def one(self, verb: str, kind: Callable) -> Trial:
         """One trial; the folder of a successful one is removed."""

@@ -5,7 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.campaign import COMMANDS, Campaign
+from tests.campaign import COMMANDS, KINDS, Campaign
 
 
 def main() -> int:
@@ -13,10 +13,12 @@ def main() -> int:
     parser.add_argument('--minutes', type=float, default=30, help='how long new trials start')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--verbs', nargs='*', default=list(COMMANDS), help=', '.join(COMMANDS))
+    parser.add_argument('--kinds', nargs='*', default=[], choices=KINDS, help='of disturbances; default: all')
     parser.add_argument('--out', type=Path, help='write the table to this file')
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix='campaign-'))
     campaign = Campaign(folder, options.seed, tuple(options.verbs))
+    campaign.only = tuple(options.kinds)
     try:
         campaign.prepare()
         campaign.run(60 * options.minutes)
