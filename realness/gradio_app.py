@@ -28,7 +28,8 @@ def _score_lines(row: dict) -> list:
     "Return the scores of `Predictor.rows` as lines of Markdown."
     if row['error']:
         return [f'The image cannot be scored: {row["error"]}']
-    lines = [f'**Predicted MOS: {row["mos"]:.2f}** (higher = looks more real)']
+    of_100 = '' if row.get('mos_100') is None else f', {row["mos_100"]:.0f} of 100'
+    lines = [f'**Predicted MOS: {row["mos"]:.2f}**{of_100} (higher = looks more real)']
     if row['mos_lo'] is not None:
         lines.append(f'90 % prediction interval: {row["mos_lo"]:.2f} to {row["mos_hi"]:.2f}')
     if row['out_of_domain'] == 1:
@@ -40,7 +41,8 @@ def _map_lines(result) -> list:
     "Return the numbers of a map as lines of Markdown."
     share = (result.position() > 0.5).mean()
     lines = [f'Share of the image in the less real half of the colours: {100 * share:.1f} %']
-    return [*lines, *filter(None, [whole_label(result.whole)])]
+    label = whole_label(result.whole)
+    return [*lines, label[0].upper() + label[1:]] if label else lines
 
 # %% ../nbs/537_gradio_app.ipynb #70a78dc1
 @dataclass
@@ -127,11 +129,6 @@ def demo_examples() -> list:  # of (path, description)
             write_examples(partial)
     return read_examples(folder)
 
-# %% ../nbs/537_gradio_app.ipynb #836b2d94
-def _pair_examples(examples) -> list:
-    "Examples as pairs of a file and a description, which may be missing."
-    return [example if isinstance(example, tuple) else (example, '') for example in examples]
-
 # %% ../nbs/537_gradio_app.ipynb #8e149c70
 def _import_gradio():
     "Import Gradio. Raises `RealnessError` if it is not installed."
@@ -151,16 +148,20 @@ _HINT = (
 )
 
 
-def _add_inputs(gradio, examples: list):
-    "Add the image, the description, the button and the examples; returns the first three."
+def _add_inputs(gradio):
+    "Add the image, the description and the button, and return them."
     image = gradio.Image(type='pil', image_mode=None, label='Image')  # None: transparency is not lost
     text = gradio.Textbox(label='Description (optional)', placeholder='Yes. The hand has six fingers.')
     button = gradio.Button('Score and map', variant='primary')
-    if examples:
-        gradio.Examples(
-            [[str(path), description] for path, description in examples], [image, text], cache_examples=False
-        )
     return image, text, button
+
+
+def _add_examples(gradio, examples, inputs: list):
+    "Add a table of examples, if there are any; a click fills in the inputs."
+    pairs = [example if isinstance(example, tuple) else (example, '') for example in examples]
+    if pairs:
+        rows = [[str(path), description] for path, description in pairs]
+        gradio.Examples(rows, inputs, cache_examples=False)
 
 # %% ../nbs/537_gradio_app.ipynb #e586edba
 def build_app(
@@ -175,11 +176,12 @@ def build_app(
         gradio.Markdown('# How real does an image look, and where not?')
         with gradio.Row():
             with gradio.Column():
-                image, text, button = _add_inputs(gradio, _pair_examples(examples))
+                image, text, button = _add_inputs(gradio)
             with gradio.Column():
                 overlay = gradio.Image(label='Heatmap', interactive=False)
                 numbers = gradio.Markdown(label='Scores')
         gradio.Markdown(_HINT)
+        _add_examples(gradio, examples, [image, text])
         for event in (button.click, text.submit, image.change):
             event(one_image.analyse, [image, text], [numbers, overlay])
     return page

@@ -7,6 +7,7 @@ __all__ = ['MAX_ADDED', 'load_predictor', 'predict_mos', 'ImageCollection']
 
 # %% ../../nbs/518_explorer_collection.ipynb #95a86c68
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -87,6 +88,7 @@ class ImageCollection(ImageList):
         self._maps = RecentValues(48, max_bytes=96 << 20)
         self._listed = len(self)  # images that are not added by the user
         self._added_folder = None
+        self._lock = threading.Lock()  # held while a row is added or predictions are stored in `rows`
 
     def is_added(self, i: int) -> bool:
         "Whether the user has added an image, so that it exists in this session alone."
@@ -162,8 +164,9 @@ class ImageCollection(ImageList):
         if self._predictor is None:
             self._predictor = load_predictor(self.run, self.device)
         prediction = predict_mos(self._predictor, self.row(i).path, self.row(i).description)
-        for column, value in prediction.items():
-            self.rows.loc[i, column] = value
+        with self._lock:
+            for column, value in prediction.items():
+                self.rows.loc[i, column] = value
         if self._stored:
             self._stored.put(self.row(i), prediction)
 
@@ -175,14 +178,16 @@ class ImageCollection(ImageList):
 
         self._stored = StoredPredictions(read_run_id(Path(self.run)))
         stored = self._stored.get(self.rows)
-        self.rows.loc[stored.index, stored.columns] = stored
+        with self._lock:
+            self.rows.loc[stored.index, stored.columns] = stored
         return stored.index.tolist()
 
     def _add_row(self, name, path):
         "Add a row for an image. All other columns are unknown or empty."
         row = {column: np.nan if kind.kind == 'f' else '' for column, kind in self.rows.dtypes.items()}
         row |= {'name': name, 'path': str(path), 'out_of_domain': False}
-        self.rows.loc[len(self)] = row
+        with self._lock:
+            self.rows.loc[len(self)] = row
 
     def _input(self, i, description=''):
         row = self.row(i)

@@ -84,7 +84,7 @@ class MapFactory:
         yield from self.maker(request, engine).stages(item)
 
     def _learned_stage(self, item):
-        "Return the learned map as an early stage of a fused one, for which the model and windows take longer."
+        "Return the learned map as an early stage of a fused one, whose windows take longer."
         *_, heatmap = self.maker(MapRequest('learned')).stages(item)
         return replace(heatmap, engine='progressive', error=None)
 
