@@ -2,6 +2,7 @@
 
     python .ci/measure.py          # one table for the whole project
     python .ci/measure.py --each   # and one line for each notebook
+    python .ci/measure.py --places # and where lines are long, assignments packed, and parameters many
 
 Lines are counted in the modules that nbdev exports. A *packed assignment* assigns three or more names at
 once. Export cells that only import are not counted. An export cell is *followed by use* if the next code cell
@@ -50,9 +51,43 @@ def imported_names(tree) -> set:
     return {alias.name for node in imports for alias in node.names}
 
 
+def module_files() -> list:
+    """The modules in `realness/`."""
+    return [f for f in sorted((ROOT / 'realness').rglob('*.py')) if f.name != '_modidx.py']
+
+
+def file_places(text: str) -> list:
+    """(line, what) of long lines, packed assignments and functions with many parameters.
+
+    The first line and the list `__all__`, which nbdev writes, are left out.
+    """
+    tree = ast.parse(text)
+    generated = {1}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == '__all__':
+            generated.update(range(node.lineno, node.end_lineno + 1))
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if len(line) > 110 and number not in generated:
+            found.append((number, f'{len(line)} columns'))
+    for node in ast.walk(tree):
+        if is_packed(node):
+            found.append((node.lineno, f'packed: {ast.unparse(node)}'))
+        if isinstance(node, FUNCTIONS) and count_parameters(node) > 5:
+            found.append((node.lineno, f'{node.name}: {count_parameters(node)} parameters'))
+    return sorted(found)
+
+
+def print_places():
+    """One line for each place that `file_places` finds."""
+    for file in module_files():
+        for number, what in file_places(file.read_text(encoding='utf-8')):
+            print(f'{file.relative_to(ROOT)}:{number}: {what}')
+
+
 def module_figures() -> dict:
     """Figures of the modules in `realness/`."""
-    files = [f for f in sorted((ROOT / 'realness').rglob('*.py')) if f.name != '_modidx.py']
+    files = module_files()
     texts = {f: f.read_text(encoding='utf-8') for f in files}
     trees = {f: ast.parse(text) for f, text in texts.items()}
     nodes = [node for tree in trees.values() for node in ast.walk(tree)]
@@ -104,7 +139,10 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--each', action='store_true', help='print one line for each notebook, too')
+    parser.add_argument('--places', action='store_true', help='print the places that are counted, too')
     options = parser.parse_args()
+    if options.places:
+        print_places()
     notebooks = {nb: export_cells(nb) for nb in sorted((ROOT / 'nbs').rglob('*.ipynb'))}
     if options.each:
         for notebook, cells in notebooks.items():

@@ -22,7 +22,7 @@ IMAGES = ('f24.png', 'f26.png', 'f23.png')
 sys.path[:0] = [str(ROOT / 'tests'), str(ROOT / '.ci')]
 
 from browser import launched, opened, printed_address  # noqa: E402, from tests/
-from screenshot import serve_demo  # noqa: E402
+from screenshot import serve_demo, show_maps  # noqa: E402
 
 
 def choose_image(page, name: str):
@@ -58,6 +58,8 @@ def frames(url: str) -> list:
         for name in IMAGES:
             choose_image(page, name)
             shoot()
+        show_maps(page)
+        shoot()
         choose_image(page, IMAGES[0])
         for share in (0.3, 0.5, 0.7):
             box = page.locator('.rl-canvas').first.bounding_box()

@@ -138,6 +138,16 @@ def text_difference(text: str, markdown: str) -> list[str]:
     return ['README.md and nbs/index.ipynb differ:\n' + '\n'.join(lines)]
 
 
+def missing_addresses(text: str) -> list[tuple[str, str]]:
+    """Files that lack the address of the repository in settings.ini, with what they should contain."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / 'settings.ini')
+    url = settings['DEFAULT']['git_url']
+    site = (ROOT / '_quarto.yml').read_text(encoding='utf-8')
+    expected = [('README.md', text, f'git clone {url}'), ('_quarto.yml', site, f'href: {url}')]
+    return [(name, address) for name, content, address in expected if address not in content]
+
+
 def readme_problems(markdown: str, images: dict) -> list[str]:
     """Differences between README.md with its images and the notebook, and links to missing files."""
     if not README.is_file():
@@ -152,6 +162,7 @@ def readme_problems(markdown: str, images: dict) -> list[str]:
     for link in re.findall(r'\]\(((?!\w+:|#)[^)\s]+)\)', text):
         if not (ROOT / link.partition('#')[0]).is_file():
             problems.append(f'README.md links to {link}: no such file')
+    problems += [f'{name}: does not name {url}' for name, url in missing_addresses(text)]
     unused = set(saved_images()) - set(linked)
     return problems + [f'{path.relative_to(ROOT)}: README.md does not show it' for path in sorted(unused)]
 

@@ -15,6 +15,10 @@ from realness.demo import demo_data
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / 'nbs' / 'howto' / 'explorer.jpg'
 IMAGE = 'f22.png'
+ALL_MAPPED = """() => {
+  const thumbnails = [...document.querySelectorAll('.rl-thumbnail')];
+  return thumbnails.length && thumbnails.every(thumbnail => /map \\d/.test(thumbnail.textContent));
+}"""
 WIDTH, HEIGHT = 1320, 806
 sys.path.insert(0, str(ROOT / 'tests'))
 
@@ -41,10 +45,17 @@ def pin_location(page):
     page.wait_for_timeout(1000)
 
 
+def show_maps(page):
+    "Show the map of each image on its thumbnail, and wait for those of the page."
+    page.get_by_role('button', name='Maps').click()
+    page.wait_for_function(ALL_MAPPED)
+
+
 def take_screenshot(url: str) -> bytes:
-    "Return a PNG of the explorer with a pinned location."
+    "Return a PNG of the explorer with maps on the thumbnails and a pinned location."
     with launched() as browser, opened(browser, WIDTH, 880) as page:
         page.goto(url)
+        show_maps(page)
         pin_location(page)
         return page.screenshot(clip={'x': 0, 'y': 0, 'width': WIDTH, 'height': HEIGHT})
 

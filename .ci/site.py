@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from contextlib import redirect_stdout
 from html import unescape
 from html.parser import HTMLParser
@@ -33,6 +34,11 @@ SITE = ROOT / '_site'
 DIGEST_FILE = SITE / 'made-from.txt'  # the digest of the input files of a site without problems
 NOTEBOOK_LINK = re.compile(r'(\]\()((?!\w+:)[^)\s#]*\.ipynb)')  # [text](000_config.ipynb#place)
 CSS_LOAD = re.compile(r'(?:@import\s+|url\()\s*["\']?((?:https?:)?//[^"\')\s]+)')
+# Markdown or HTML that a reader would see as it is, in text outside of code
+RAW_MARKUP = re.compile(r'\]\([^)\s]+\.(?:ipynb|qmd|md|html)\b|</?(?:table|thead|tbody|tr|th|td|div|style)\b')
+DATA_FRAME = 'class="dataframe"'  # in the HTML of a pandas table
+CODE = ('code', 'pre', 'script', 'style')
+HIDDEN = re.compile(r'^#\| *(?:hide$|(?:output|include): *false)', re.M)  # cells without a visible output
 LOADING_ATTRIBUTES = {
     'script': ('src',),
     'img': ('src', 'srcset'),
@@ -114,8 +120,10 @@ def rename_pages(folder: Path, hosted: str) -> dict[str, str]:
     """Rename all notebooks to their pages; return {old path: new path} relative to `folder`."""
     notebooks = sorted(folder.rglob('*.ipynb'))
     names = {path: path.with_name(page_name(path) + '.ipynb') for path in notebooks}
-    if len(set(names.values())) < len(names):
-        raise SystemExit(f'two notebooks have one page name: {sorted(path.name for path in names.values())}')
+    for page, count in Counter(names.values()).items():
+        if count > 1:
+            same = ', '.join(sorted(path.name for path in notebooks if names[path] == page))
+            raise SystemExit(f'{same}: notebooks with one page name; rename one')
     for old in notebooks:
         rename_notebook(old, names, folder, hosted)
     return {
@@ -233,7 +241,7 @@ def render() -> int:
 
 
 class Page(HTMLParser):
-    """The anchors (ids), the links, the loaded files (loads) and the images without a text of a page."""
+    """Anchors (ids), links, loaded files (loads), silent images, tables and raw markup of a page."""
 
     def __init__(self, text: str):
         super().__init__()
@@ -241,13 +249,18 @@ class Page(HTMLParser):
         self.links = []
         self.loads = []
         self.silent_images = 0  # without the attribute alt, which screen readers read
+        self.tables = 0  # of pandas
+        self.raw = []  # markup that is shown as text
         self.in_style = False
+        self.code_depth = 0
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         attributes = {name: value for name, value in attrs if value}
         self.ids.update(attributes[name] for name in ('id', 'name') if name in attributes)
         self.in_style = tag == 'style'
+        self.code_depth += tag in CODE
+        self.tables += tag == 'table' and 'dataframe' in attributes.get('class', '').split()
         self.silent_images += tag == 'img' and 'alt' not in dict(attrs)
         if tag == 'a' and 'href' in attributes:
             self.links.append(attributes['href'])
@@ -256,6 +269,9 @@ class Page(HTMLParser):
         for name in LOADING_ATTRIBUTES.get(tag, ()):
             self.loads += self.files_of(name, attributes.get(name, ''))
         self.loads += CSS_LOAD.findall(attributes.get('style', ''))
+
+    def handle_endtag(self, tag):
+        self.code_depth -= tag in CODE
 
     @staticmethod
     def files_of(name: str, value: str) -> list[str]:
@@ -267,6 +283,10 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if self.in_style:
             self.loads += CSS_LOAD.findall(data)
+        if not self.code_depth:
+            self.raw += RAW_MARKUP.findall(data)
+        elif DATA_FRAME in data and not self.in_style:
+            self.raw.append(DATA_FRAME)
 
 
 def is_external(url: str) -> bool:
@@ -313,6 +333,7 @@ def page_problems(site: Path, path: Path, pages: dict[Path, Page]) -> list[str]:
     page = pages[path]
     problems = [load_problem(site, path, url) for url in page.loads]
     problems += [link_problem(site, path, url, pages) for url in page.links]
+    problems += [f'shows {markup} as text' for markup in page.raw]
     if page.silent_images:
         problems.append(f'{page.silent_images} images without a text; add #| fig-alt: "..." to the cell')
     return [problem for problem in dict.fromkeys(problems) if problem]
@@ -339,6 +360,28 @@ def sidebar_problems(site: Path, notebooks: list[Path], pages: dict[Path, Page])
     return problems
 
 
+def count_tables(notebook: Path) -> int:
+    """The number of visible outputs of a notebook that are tables of pandas."""
+    count = 0
+    for cell in json.loads(notebook.read_text(encoding='utf-8'))['cells']:
+        if cell['cell_type'] == 'code' and not HIDDEN.search(join_text(cell['source'])):
+            outputs = [output.get('data', {}).get('text/html', '') for output in cell['outputs']]
+            count += sum(DATA_FRAME in join_text(html) for html in outputs)
+    return count
+
+
+def table_problems(site: Path, notebooks: list[Path], pages: dict[Path, Page]) -> list[str]:
+    """Pages that show fewer tables than their notebooks."""
+    problems = []
+    for notebook in notebooks:
+        relative = notebook.resolve().relative_to(ROOT / 'nbs')
+        page = pages.get((site / relative).with_name(expected_page(notebook)).resolve())
+        expected = count_tables(notebook)
+        if page and page.tables < expected:
+            problems.append(f'{notebook.name}: its page shows {page.tables} of {expected} tables as tables')
+    return problems
+
+
 def site_problems(site: Path) -> tuple[list[str], str]:
     """All problems of a rendered site, and a summary line."""
     from nbdev.doclinks import nbglob
@@ -354,6 +397,7 @@ def site_problems(site: Path) -> tuple[list[str], str]:
             problems.append(f'{css.relative_to(site)}: loads {url} from another host')
     notebooks = nbglob(path=ROOT / 'nbs', as_path=True)
     problems += sidebar_problems(site, notebooks, pages)
+    problems += table_problems(site, notebooks, pages)
     links = sum(len(page.links) + len(page.loads) for page in pages.values())
     size = megabytes(site)
     if size > MOST_MB:

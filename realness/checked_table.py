@@ -8,6 +8,7 @@ __all__ = ['Problems', 'format_problem', 'DataError', 'read_table', 'parse_numbe
 # %% ../nbs/028_checked_table.ipynb #633ba9cb
 import csv
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,31 @@ def _split_cells(text: str, path: Path, problems: Problems) -> list:
         problems.add(f'{path}: the table is empty', 'the first line must name the columns')
     return rows
 
+# %% ../nbs/028_checked_table.ipynb #b0f1a2d6
+def _cell_text(value) -> str:
+    "A JSON value as the text of a cell."
+    if value is None:
+        return ''
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _split_json_lines(text: str, path: Path, problems: Problems) -> list:
+    "The header and the rows of JSON Lines. If a line is no object, add a problem and return an empty list."
+    records = []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            record = json.loads(line) if line.strip() else {}
+        except ValueError as error:
+            record = str(error)
+        if not isinstance(record, dict):
+            problems.add(
+                f'{path}: line {number} is not a JSON object', 'write one object per line, as in {"a": 1}'
+            )
+            return []
+        records.append(record)
+    header = list(dict.fromkeys(name for record in records for name in record))
+    return [header, *([_cell_text(record.get(name)) for name in header] for record in records)]
+
 # %% ../nbs/028_checked_table.ipynb #50a7c8ea
 def _has_columns(header: list, required: tuple, path: Path, problems: Problems) -> bool:
     "Check that a header contains the required columns; if not, add a problem."
@@ -149,11 +175,11 @@ def _has_columns(header: list, required: tuple, path: Path, problems: Problems) 
     return not missing
 
 # %% ../nbs/028_checked_table.ipynb #09f6add9
-def _build_frame(rows: list, header: list, problems: Problems) -> pd.DataFrame:
+def _build_frame(rows: list, header: list, problems: Problems, first: int = 2) -> pd.DataFrame:
     "A frame of the rows and their numbers. Blank rows are skipped; a wrong number of cells is a problem."
     complete = []
     fix = 'put descriptions with commas in double quotes'
-    for number, cells in enumerate(rows, 2):
+    for number, cells in enumerate(rows, first):
         if not any(cell.strip() for cell in cells):
             continue
         if len(cells) == len(header):
@@ -163,9 +189,16 @@ def _build_frame(rows: list, header: list, problems: Problems) -> pd.DataFrame:
             problems.add(problem, fix, row=number, filename=cells[0])
     return pd.DataFrame(complete, columns=[*header, 'row'])
 
+# %% ../nbs/028_checked_table.ipynb #a3b522e1
+def _rename_columns(header: list) -> list:
+    "A header with `filename` in place of `file_name`, unless it has both."
+    if 'filename' in header:
+        return header
+    return ['filename' if name == 'file_name' else name for name in header]
+
 # %% ../nbs/028_checked_table.ipynb #bc0e80bd
 def read_table(
-    path: Path | str,  # a CSV file
+    path: Path | str,  # a CSV file, or JSON Lines (.jsonl)
     problems: Problems,  # problems of the table are added to it
     required: tuple,  # columns that must exist
 ) -> pd.DataFrame:  # all columns as text, and `row`, the number that a spreadsheet shows
@@ -173,15 +206,17 @@ def read_table(
     path = Path(path)
     nothing = pd.DataFrame(columns=[*required, 'row'])
     text = _read_utf8(path, problems)
-    rows = [] if text is None else _split_cells(text, path, problems)
+    is_json = path.suffix == '.jsonl'
+    split = _split_json_lines if is_json else _split_cells
+    rows = [] if text is None else split(text, path, problems)
     if not rows:
         return nothing
-    header = [name.strip() for name in rows[0]]
+    header = _rename_columns([name.strip() for name in rows[0]])
     if not _has_columns(header, required, path, problems):
         return nothing
     if len(rows) == 1:
         problems.add('the table has a header and no rows', 'add one row per image')
-    return _build_frame(rows[1:], header, problems)
+    return _build_frame(rows[1:], header, problems, first=1 if is_json else 2)
 
 # %% ../nbs/028_checked_table.ipynb #7493a14d
 def parse_number(

@@ -20,6 +20,7 @@ from .cache import VectorCache
 from .checked_table import DataError, Problems, format_problem, parse_number, read_table
 from .config import TABLE, RealnessError, atomic_write, check_new_folder
 from .images import ImageError, file_digest, load_image, open_image
+from .split_files import METADATA, split_images, split_table
 
 # %% ../nbs/030_data.ipynb #49cf4937
 SPLIT_COLUMNS = ('filename', 'MOS', 'description')
@@ -153,7 +154,7 @@ def _note_duplicates(table: pd.DataFrame, problems: Problems):
 # %% ../nbs/030_data.ipynb #4b07822e
 def _note_unused(names: set, existing: set, problems: Problems):
     "Add a note if there are image files without a row."
-    unused = sorted(existing - names)
+    unused = sorted(existing - names - {*METADATA})
     if unused:
         count = f'{len(unused)} file{"s" if len(unused) > 1 else ""}'
         problems.add(f'{count} in images/ without a row, for example {unused[0]}', 'not used', level='note')
@@ -199,7 +200,7 @@ def _first_missing(folder: Path) -> Path:
 
 def _check_folders(folder: Path, problems: Problems) -> bool:
     "Whether a split and its `images/` exist; a missing folder is added to the problems."
-    images = folder / 'images'
+    images = split_images(folder)
     if not folder.is_dir():
         problems.add(
             f'{_first_missing(folder)}: there is no such folder',
@@ -211,7 +212,7 @@ def _check_folders(folder: Path, problems: Problems) -> bool:
 
 # %% ../nbs/030_data.ipynb #876e85c6
 def check_split(
-    folder: Path | str,  # holds images/ and image_descriptions.csv
+    folder: Path | str,  # holds images/ and image_descriptions.csv, or images and metadata.csv
     known: VectorCache | None = None,  # stores which images were decoded without a problem
     required: tuple = SPLIT_COLUMNS,  # columns that must be filled in; 'filename' is always one of them
     workers: int | None = None,  # images decoded at a time; default: one per core
@@ -222,12 +223,12 @@ def check_split(
     has_images = _check_folders(folder, problems)
     table = pd.DataFrame(columns=[*SPLIT_COLUMNS, 'row'])
     if folder.is_dir():
-        table = read_table(folder / TABLE, problems, [c for c in SPLIT_COLUMNS if c in required])
+        table = read_table(split_table(folder), problems, [c for c in SPLIT_COLUMNS if c in required])
     if 'description' not in table:
         table['description'] = ''
     if has_images and len(table):
-        check_rows(table, folder / 'images', problems, required)
-        table = _check_files(table, folder / 'images', problems, known, workers)
+        check_rows(table, split_images(folder), problems, required)
+        table = _check_files(table, split_images(folder), problems, known, workers)
     bad_rows = {row['row'] for row in problems.rows if row['level'] == 'error'}
     good = table[~table.row.isin(bad_rows)].reset_index(drop=True)
     if 'MOS' in required and len(good):
@@ -238,7 +239,7 @@ def check_split(
 
 # %% ../nbs/030_data.ipynb #4482062c
 def load_split(
-    folder: Path | str,  # holds images/ and image_descriptions.csv
+    folder: Path | str,  # holds images/ and image_descriptions.csv, or images and metadata.csv
     skip_bad: bool = False,  # leave out bad rows instead of raising an error, if any row is valid
     known: VectorCache | None = None,  # stores which images were decoded without a problem
     log: Callable = print,  # called with one text that lists the rows left out
@@ -253,7 +254,7 @@ def load_split(
     if len(errors):
         lines = [format_problem(error) for error in errors.itertuples()]
         log('\n'.join([f'{folder}: left out {errors.row.nunique()} rows', *lines]))
-    return table.assign(path=[str(folder / 'images' / name) for name in table.filename])
+    return table.assign(path=[str(split_images(folder) / name) for name in table.filename])
 
 # %% ../nbs/030_data.ipynb #7da9b0cb
 def _save_image(image, path: Path):

@@ -171,7 +171,9 @@ def _list_archives(urls, texts):
     "Requests for the images of tar archives, eight of which are read at a time."
     with ThreadPoolExecutor(8) as pool:
         listed = list(pool.map(list_tar, urls))
-    images, locations, descriptions = [], [], []
+    images = []
+    locations = []
+    descriptions = []
     for url, members in zip(urls, listed, strict=True):
         place = url if is_url(url) else str(Path(url).absolute())
         images += [

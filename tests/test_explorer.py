@@ -3,6 +3,7 @@
 The tests of JupyterLab share one Chromium and one notebook. Each begins with the same image.
 """
 
+import base64
 import importlib.util
 import json
 import os
@@ -614,6 +615,76 @@ def use_shortcuts(explorer):
     assert page.evaluate('document.activeElement.placeholder') == 'Search names and descriptions'
 
 
+def use_maps(explorer):
+    "The key h shows the map of each image on its thumbnail, and hides it again."
+    page = explorer.page
+    page.locator('.rl-canvas').first.focus()
+    before = page.locator('.rl-thumbnail img').first.get_attribute('src')
+    page.keyboard.press('h')
+    page.wait_for_function("() => document.querySelectorAll('.rl-thumbnail .rl-line').length === 2")
+    assert page.locator('.rl-thumbnail .rl-line').first.inner_text().startswith('map ')
+    assert page.locator('.rl-thumbnail img').first.get_attribute('src') != before
+    page.locator('button[aria-pressed=true]').filter(has_text='Maps').wait_for()
+    page.keyboard.press('h')
+    page.wait_for_function("() => !document.querySelector('.rl-thumbnail .rl-line')")
+
+
+def use_tags(explorer, folder):
+    "The keys t and 1 tag images, and the list Only selects those of a tag. The tags are in a file."
+    page = explorer.page
+    page.keyboard.press('t')
+    page.keyboard.type('hands')
+    page.keyboard.press('Enter')
+    page.locator('.rl-thumbnail .rl-line').filter(has_text='hands').wait_for()
+    page.locator('.rl-canvas').first.focus()
+    page.keyboard.press('p')
+    page.locator('.rl-facts').filter(has_text='a.png').wait_for()
+    page.keyboard.press('1')
+    page.wait_for_function("() => document.querySelectorAll('.rl-thumbnail .rl-line').length === 2")
+    page.locator('button.rl-tag[aria-pressed=true]').filter(has_text='1 hands').wait_for()
+    tags = json.loads((folder / 'findings' / 'tags.json').read_text())
+    assert {Path(name).name: values for name, values in tags.items()} == {
+        'a.png': ['hands'],
+        'b.png': ['hands'],
+    }
+    page.keyboard.press('1')
+    page.get_by_label('Only').select_option('tag: hands (1)')
+    explorer.wait_for_thumbnails(['b.png'])
+    assert accessibility_problems(page) == []
+    page.get_by_label('Only').select_option('all images')
+    explorer.wait_for_thumbnails(['a.png', 'b.png'])
+
+
+GIVE_FILE = """async ([kind, name, url]) => {
+  const files = new DataTransfer();
+  files.items.add(new File([await (await fetch(url)).blob()], name));
+  const event = kind === 'drop'
+    ? new DragEvent('drop', { dataTransfer: files, bubbles: true, cancelable: true })
+    : new ClipboardEvent('paste', { clipboardData: files, bubbles: true, cancelable: true });
+  document.body.dispatchEvent(event);
+}"""
+
+
+def add_images(explorer, folder):
+    "Dropped, pasted and chosen files become images of the session; another file is one line."
+    page = explorer.page
+    large = np.random.default_rng(0).integers(0, 256, (1024, 1024, 3), dtype=np.uint8)  # two parts
+    Image.fromarray(large).save(folder / 'noise.png')
+    url = f'data:image/png;base64,{base64.b64encode((folder / "noise.png").read_bytes()).decode()}'
+    page.evaluate(GIVE_FILE, ['drop', 'dropped.png', url])
+    page.locator('.rl-facts').filter(has_text='dropped.png').wait_for()
+    page.evaluate(GIVE_FILE, ['paste', 'notes.txt', 'data:text/plain,words'])
+    explorer.alert.filter(has_text='notes.txt: ').wait_for()
+    page.evaluate(GIVE_FILE, ['paste', 'pasted.png', url])
+    page.locator('.rl-facts').filter(has_text='pasted.png').wait_for()
+    page.locator('input[type=file]').set_input_files(folder / 'noise.png')
+    page.locator('.rl-facts').filter(has_text='noise.png').wait_for()
+    explorer.wait_for_maps()
+    assert explorer.thumbnail_names()[2:] == ['dropped.png', 'pasted.png', 'noise.png']
+    explorer.select_image('b.png')
+    explorer.wait_for_maps()
+
+
 def restore_after_crash(explorer, server):
     "When the kernel stops, the page says so and blocks its controls; then it is loaded again with its state."
     page = explorer.page
@@ -656,6 +727,9 @@ def test_app(browser, data, tmp_path):
                 assert accessibility_problems(page) == []
             use_state_of_address(explorer)
             use_shortcuts(explorer)
+            use_maps(explorer)
+            use_tags(explorer, tmp_path)
+            add_images(explorer, tmp_path)
             restore_after_crash(explorer, app.pid)
             assert page.outside == []
             assert page.faults == []

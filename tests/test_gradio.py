@@ -4,7 +4,7 @@ import re
 import sys
 
 import pytest
-from browser import browser, free_port, page, printed_address, served, status  # noqa: F401, fixtures
+from browser import TIMEOUT, browser, free_port, page, printed_address, served, status  # noqa: F401, fixtures
 from playwright.sync_api import expect
 
 from realness.space import write_space
@@ -18,7 +18,7 @@ def try_app(page, url, image):
     "Open the app, choose an image and check its score and map."
     page.goto(url)
     page.locator('input[type=file]').first.set_input_files(image)
-    expect(page.get_by_text(re.compile(r'Predicted MOS: -?\d'))).to_be_visible()
+    expect(page.get_by_text(re.compile(r'Predicted MOS: -?\d'))).to_be_visible(timeout=TIMEOUT)
     expect(page.get_by_text('90 % prediction interval')).to_be_visible()
     expect(page.locator('img').nth(1)).to_be_visible()
     assert page.faults == []
@@ -34,8 +34,17 @@ def test_app(page, trained, tmp_path):
         try_app(page, url, trained.data / 'test/images/f1.png')
         assert 'token' not in page.url
         page.reload()
-        expect(page.get_by_role('button', name='Score and map')).to_be_visible()
+        try_example(page)
         check_refusals(port, page.context.cookies())
+
+
+def try_example(page):
+    "Choose an example with a description; both are filled in, and its map is shown."
+    pytest.importorskip('skimage', reason='examples need the extra demo')
+    page.get_by_text("Lines on the cat's face").click()
+    expect(page.get_by_label('Description')).to_have_value(re.compile("^Yes. Lines on the cat's face"))
+    expect(page.get_by_text(re.compile(r'Predicted MOS: -?\d'))).to_be_visible(timeout=TIMEOUT)
+    assert page.faults == []
 
 
 def check_refusals(port, cookies):
@@ -59,3 +68,4 @@ def test_space(page, trained, tmp_path, monkeypatch):
     with served([sys.executable, space / 'app.py'], f'http://127.0.0.1:{port}/', tmp_path):
         page.goto(f'http://127.0.0.1:{port}/')
         expect(page.get_by_role('button', name='Score and map')).to_be_visible()
+        try_example(page)

@@ -47,7 +47,19 @@ INSPECT_PAGE = r"""async () => {
   const titles = [...document.querySelectorAll('main h1')].filter(title => !title.closest('.cell-output'));
   const named = [...document.querySelectorAll('[id], a[name]')];
   const texts = [...document.querySelectorAll('main pre')].map(element => element.innerText);
+  const bounds = cell => {
+    const range = document.createRange();
+    range.selectNodeContents(cell);
+    return range.getBoundingClientRect();
+  };
+  const touching = cell => {
+    const next = cell.nextElementSibling;
+    if (!next || !cell.textContent.trim() || !next.textContent.trim()) return false;
+    return bounds(next).left - bounds(cell).right < 5;
+  };
   return {
+    touching: [...document.querySelectorAll('main table :is(th, td)')].filter(touching)
+      .map(cell => `${cell.textContent} ${cell.nextElementSibling.textContent}`),
     titles: titles.length,
     words: document.querySelector('main').innerText.length,
     broken: images.filter(image => !image.naturalWidth).map(image => image.src.slice(0, 80)),
@@ -92,6 +104,7 @@ def test_every_page_is_whole(pages):
         assert content['errors'] == 0, name
         assert content['frames'] == 0, name
         assert content['silent'] == 0, name
+        assert content['touching'] == [], name  # neighbouring cells of a table would read as one word
 
 
 def test_every_link_leads_somewhere(site, pages):

@@ -139,7 +139,7 @@
     addFact('Time in your browser', `${seconds.toFixed(1)} s`);
     const verdict =
       marked > 0.001 ? `The least real place is at the ${describePlace(best, map)}.` : 'Nothing stands out.';
-    say(`${verdict} Move the pointer over the image, or use the arrow keys, to read the map.`);
+    say(`${verdict} Point at the image, tap it or use the arrow keys to read the map.`);
   }
 
   function receive({ data }) {

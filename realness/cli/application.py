@@ -14,7 +14,7 @@ import typer
 from .cache import cache
 from .calibrate import calibrate
 from .commands import DEBUG
-from .data import data_check, data_demo, data_fetch, data_spreadsheet
+from .data import data_check, data_demo, data_fetch, data_imagefolder, data_spreadsheet
 from .demo import demo
 from .describe import describe
 from .evaluate import evaluate
@@ -94,9 +94,15 @@ def _add_group(name, summary, panel, commands):
 
 _add_group(
     'data',
-    'Check data, write the demo data, download data, copy tables: `check`, `demo`, `fetch`, `spreadsheet`.',
+    'Check, download or copy data: `check`, `demo`, `fetch`, `imagefolder`, `spreadsheet`.',
     DATA,
-    dict(check=data_check, demo=data_demo, fetch=data_fetch, spreadsheet=data_spreadsheet),
+    dict(
+        check=data_check,
+        demo=data_demo,
+        fetch=data_fetch,
+        imagefolder=data_imagefolder,
+        spreadsheet=data_spreadsheet,
+    ),
 )
 _add_group('clip', 'Fit lite-clip on your own images: `fit`.', MODELS, dict(fit=clip_fit))
 _add_group('localizer', 'Fit a localizer on your own images: `fit`.', MODELS, dict(fit=localizer_fit))

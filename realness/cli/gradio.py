@@ -32,6 +32,6 @@ def one_image_app(
     """
     if run is not None and not (run / 'config.json').is_file():
         raise RealnessError(f'{run}: no run here (config.json is missing); name a folder of realness train')
-    from realness.gradio_app import build_app, serve_app
+    from realness.gradio_app import build_app, demo_examples, serve_app
 
-    serve_app(build_app(run, clip=clip), port, browser)
+    serve_app(build_app(run, demo_examples(), clip=clip), port, browser)

@@ -18,10 +18,11 @@ from .common import ImagesOrNone, Json, TableOrFolder, flag, path_option, read_r
 from .describe import DescribeMissing, DescriberChoice, check_describe_options, describe_missing
 from .options import Fields, field_options
 from .output import print_error, print_json, print_table, print_warnings
-from ..config import TABLE, RealnessError, base_dir, format_count
+from ..config import RealnessError, base_dir, format_count
 from ..limits import check_writable
 from ..localization.map_request import MapRequest, add_regions, choose_variant
 from ..map_style import MapStyle
+from ..split_files import split_table
 
 # %% ../../nbs/570_cli_heatmap.ipynb #feda2105
 def _find_table(
@@ -29,7 +30,7 @@ def _find_table(
 ) -> Path:
     "Find the table of descriptions in a folder; raises `RealnessError` if there is none."
     if table.is_dir():
-        candidates = [table / TABLE, table / 'test' / TABLE]
+        candidates = [split_table(table), split_table(table / 'test')]
         table = next((path for path in candidates if path.is_file()), candidates[0])
     if not table.is_file():
         raise RealnessError(

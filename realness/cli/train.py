@@ -21,10 +21,11 @@ from .common import DataFolder, Device, Json, SkipBad, data_folder, flag, path_o
 from .evaluate import print_evaluation
 from .options import Fields
 from .output import choose_log, nan_to_none, print_json, print_table
-from ..config import TABLE, RealnessError, base_dir, default_encoders
+from ..config import RealnessError, base_dir, default_encoders
 from ..encoder_registry import pairs_help
 from ..limits import check_writable
 from ..regression.run_config import BEST, RunConfig
+from ..split_files import split_table
 
 # %% ../../nbs/558_cli_train.ipynb #7ed6a271
 def _format_coverage(modality, coverage):
@@ -138,6 +139,17 @@ def _print_next_steps(run, table=None):
     print(f'  realness predict {name} IMAGES')
     print(f'  realness report {name}')
 
+
+def _print_run(run, table, as_json):
+    "Print the evaluation of the test images, if there are any, and the next steps; or all as JSON."
+    if as_json:
+        rows = None if table is None else nan_to_none(table.to_dict('records'))
+        print_json(dict(run=str(run), metrics=_read_json(run / 'config.json')['metrics'], test=rows))
+        return
+    if table is not None:
+        print_evaluation(table, 'test')
+    _print_next_steps(run, table)
+
 # %% ../../nbs/558_cli_train.ipynb #d836c46d
 @command
 def train(  # noqa: PLR0913
@@ -190,11 +202,6 @@ def train(  # noqa: PLR0913
     if config.cv and not as_json:
         print_cross_validation(run)
     table = None
-    if (data / 'test' / TABLE).is_file():
+    if split_table(data / 'test').is_file():
         table = evaluate(run, data, 'test', skip_bad, device=device, log=log)
-    if as_json:
-        rows = None if table is None else nan_to_none(table.to_dict('records'))
-        return print_json(dict(run=str(run), metrics=_read_json(run / 'config.json')['metrics'], test=rows))
-    if table is not None:
-        print_evaluation(table, 'test')
-    _print_next_steps(run, table)
+    _print_run(run, table, as_json)

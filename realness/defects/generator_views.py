@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VIEW_SIZE', 'PLACES', 'SourcePhotograph', 'read_parts', 'find_faces', 'salient_places', 'draw_generator_box',
-           'training_kinds', 'ViewSettings', 'plant_generator_flaw', 'spoil_whole', 'TrainingView', 'make_view']
+           'training_kinds', 'ViewSettings', 'plant_generator_flaw', 'change_whole', 'TrainingView', 'make_view']
 
 # %% ../../nbs/077_generator_views.ipynb #ba394945
 import json
@@ -279,7 +279,7 @@ def _wavering(pixels, rng):
     return blur(warp(pixels, dy, dx), 0.7)
 
 # %% ../../nbs/077_generator_views.ipynb #f82e0f82
-def spoil_whole(
+def change_whole(
     pixels: np.ndarray,  # H x W x 3 uint8
     rng: np.random.Generator,
     painter: Callable | None = None,
@@ -289,14 +289,14 @@ def spoil_whole(
     textures = {'painting': _painting, 'wavering': _wavering}
     name = str(rng.choice(['mush', 'wax', 'outline', 'repaint' if painter else 'mush', *textures]))
     if name in textures:
-        spoilt = textures[name](floats, rng)
+        changed = textures[name](floats, rng)
     else:
         height, width = pixels.shape[:2]
         everything = np.ones((height, width), np.float32)
         box, strength = (0, 0, width, height), rng.uniform(0.6, 1)
         site = GeneratorSite(pixels, box, floats, everything, strength, rng, None, painter)
-        spoilt = training_kinds()[name].function(site)
-    return np.clip(np.rint(spoilt), 0, 255).astype(np.uint8)
+        changed = training_kinds()[name].function(site)
+    return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
 
 # %% ../../nbs/077_generator_views.ipynb #86588f4a
 class TrainingView(NamedTuple):
@@ -358,7 +358,7 @@ def make_view(
     mask, kinds = np.zeros(VIEW_SIZE, np.float32), ''
     sort = rng.random()
     if sort < settings.whole:
-        pixels, kinds = spoil_whole(pixels, rng, settings.painter), 'whole'
+        pixels, kinds = change_whole(pixels, rng, settings.painter), 'whole'
     elif sort < settings.whole + settings.flawed:
         pixels, mask, kinds = _add_flaws(pixels, parts, rng, settings, other.pixels)
     if rng.random() < 0.5:

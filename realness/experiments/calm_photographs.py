@@ -17,7 +17,7 @@ from scipy.stats import mannwhitneyu
 
 from ..bootstrap import mean_interval
 from ..config import atomic_write, track
-from ..defects.generator_views import spoil_whole
+from ..defects.generator_views import change_whole
 from .localizers import calm_truths
 from .running import experiment_parser, write_results
 from ..localization.localizer import Localizer
@@ -43,11 +43,11 @@ def measure_photograph(
     pixels: np.ndarray,  # H x W x 3 uint8
     seed: int = 0,  # of the painting
 ) -> dict:
-    "The hot share of a photograph, and the chances of the whole image before and after spoiling it."
+    "The hot share of a photograph, and the chances of the whole image before and after it is painted over."
     measures = {'hot': float((localizer.map(pixels) > np.mean(localizer.bounds)).mean())}
     if hasattr(localizer, 'whole'):
-        spoilt = spoil_whole(pixels, np.random.default_rng(seed))
-        measures |= {'untouched': localizer.whole(pixels), 'spoilt': localizer.whole(spoilt)}
+        changed = change_whole(pixels, np.random.default_rng(seed))
+        measures |= {'untouched': localizer.whole(pixels), 'spoilt': localizer.whole(changed)}
     return measures
 
 # %% ../../nbs/experiments/652_calm_photographs.ipynb #7e3ebd0c

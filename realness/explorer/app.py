@@ -26,7 +26,7 @@ from .map_pane import MapControls, MapPane
 from .map_thumbnails import MapLook, MapThumbnails
 from .markup import error_html, escape, facts_html, is_final, title_html, warning_html
 from .regions_panel import RegionsPanel
-from .widgets import ExplorerPage
+from .widgets import ExplorerPage, FileParts
 from ..localization.heatmap_object import Heatmap
 
 # %% ../../nbs/530_explorer.ipynb #49c1d94a
@@ -138,13 +138,17 @@ class MapLoader:
         return progress
 
 # %% ../../nbs/530_explorer.ipynb #7b365525
-def _predict_all(collection: ImageCollection, is_busy: Callable):
-    "Return a job that predicts the MOS of all images, pausing while `is_busy()`, and yields new row numbers."
+def _predict_all(collection: ImageCollection, is_busy: Callable, done: set = frozenset()):
+    """Return a job that predicts the MOS of all images that are not `done`, and yields new row numbers.
+
+    It pauses while `is_busy()`. Images of the user come first.
+    """
 
     def job(token):
         restored = collection.restore_predictions()
         yield restored
-        for i in sorted(set(range(len(collection))) - set(restored)):
+        left = set(range(len(collection))) - set(restored) - done
+        for i in sorted(left, key=lambda i: (not collection.is_added(i), i)):
             while is_busy():
                 token.check()
                 time.sleep(0.05)
@@ -259,6 +263,8 @@ class HeatmapExplorer(BackgroundWidget):
         self.selected = None
         self._silent = False  # True while the explorer itself changes an input
         self._notes = []  # texts of the warning
+        self._scored = set()  # row numbers of the images that have been scored
+        self._files = FileParts()
         self.controls = MapControls()
         self.panes = [MapPane(str(clip)), MapPane(str(clip))]
         self.panes[1].active = False
@@ -312,9 +318,20 @@ class HeatmapExplorer(BackgroundWidget):
         self._set_descriptions(previous)
         self.inspector.show_image(self.collection, i)
         self.layout_parts.facts.value = facts_html(self.collection.row(i))
-        self.tag_input.show_image(self.collection.row(i)['name'])
+        self.tag_input.show_image(None if self.collection.is_added(i) else self.collection.row(i)['name'])
         if self._show_image(i):
             self._load_maps()
+        return self
+
+    def add_image(self, name: str, data: bytes):
+        "Add an image (the bytes of a file) to this session, and show it. Returns the explorer."
+        i = self.collection.add_image(name, data)
+        self.warning = warning_html(self._notes) if self._notes else ''
+        self.layout_parts.title.value = title_html(self._source_name, len(self.collection))
+        self.browser.show_row(i)
+        self.select_image(i)
+        if self.collection.run is not None:
+            self._start_predictions()
         return self
 
     def pin_location(self, x: int, y: int, pane: int = 0):
@@ -410,8 +427,8 @@ class HeatmapExplorer(BackgroundWidget):
         if self.collection.has_regions:
             for pane in self.panes:
                 pane.offer_regions()
-        name = Path(source).name if isinstance(source, (str, Path)) else 'a table'
-        self.layout_parts.title.value = title_html(name, len(self.collection))
+        self._source_name = Path(source).name if isinstance(source, (str, Path)) else 'a table'
+        self.layout_parts.title.value = title_html(self._source_name, len(self.collection))
         self._show_notes()
         self._restore_tags()
         self.browser.show_collection(self.collection)
@@ -453,8 +470,7 @@ class HeatmapExplorer(BackgroundWidget):
         self.browser.refresh()
 
     def _start_predictions(self):
-        self._predicted = 0  # images
-        job = _predict_all(self.collection, self._is_busy)
+        job = _predict_all(self.collection, self._is_busy, frozenset(self._scored))
         self.queues['scores'].submit('predict', job, self._on_prediction, self.show_error)
 
     def _is_busy(self) -> bool:
@@ -476,7 +492,10 @@ class HeatmapExplorer(BackgroundWidget):
         self.clear_error()
         for pane in self.panes:
             pane.show_image(jpeg, self.collection.image(i).size, self.collection.row(i)['name'])
-        self.regions_panel.show_image(self.collection.row(i)['name'], self.collection.image(i).size)
+        if self.collection.is_added(i):
+            self.regions_panel.show_image('', (1, 1))
+        else:
+            self.regions_panel.show_image(self.collection.row(i)['name'], self.collection.image(i).size)
         return True
 
     def _set_descriptions(self, previous):
@@ -515,9 +534,11 @@ class HeatmapExplorer(BackgroundWidget):
         self.page.state = self._state()
 
     def _state(self) -> dict:
-        "Return what `restore` needs to show the same again."
+        "Return what `restore` needs to show the same again; nothing for an image of this session alone."
         row = self.collection.row(self.selected)
         pane = self.panes[0]
+        if self.collection.is_added(self.selected):
+            return {}
         state = {'image': row['name'], 'variant': pane.variant.value}
         if pane.description.value != row.description:
             state['text'] = pane.description.value
@@ -544,6 +565,18 @@ class HeatmapExplorer(BackgroundWidget):
     def _on_page_message(self, page, content, buffers):
         if content.get('kind') == 'restore' and self.collection is not None:
             self.restore(content['state'])
+        elif content.get('kind') == 'file' and self.collection is not None:
+            self._add_part(content, buffers)
+
+    def _add_part(self, content, buffers):
+        "Add an image of the user when its last part arrives. A problem is shown until the next image."
+        try:
+            data = self._files.add(content, buffers)
+            if data is not None:
+                self.add_image(str(content['name']), data)
+        except RealnessError as error:
+            self.warning = error_html(str(error))
+            self.clear_error()
 
     def _on_map(self, pane, heatmap):
         "Update the panel after a stage of a map; `heatmap` is None if the map could not be made."
@@ -595,10 +628,11 @@ class HeatmapExplorer(BackgroundWidget):
 
     def _on_prediction(self, new):
         "Show new predictions (row numbers); sort again after every eight, and at the end."
-        self._predicted += len(new)
-        self.browser.show_scoring(self._predicted, len(self.collection))
+        self._scored |= set(new)
+        scored = len(self._scored)
+        self.browser.show_scoring(scored, len(self.collection))
         if self.selected in new:
             self.layout_parts.facts.value = facts_html(self.collection.row(self.selected))
-        if len(new) > 1 or self._predicted % 8 == 0 or self._predicted == len(self.collection):
+        if len(new) > 1 or scored % 8 == 0 or scored == len(self.collection):
             self.browser.update_orders()
             self.browser.refresh()

@@ -8,8 +8,9 @@ __all__ = ['box_region', 'move_region', 'locked', 'DrawnRegions']
 # %% ../../nbs/519_explorer_drawn_regions.ipynb #e6b312b7
 import hashlib
 import json
+import os
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,10 +138,11 @@ def _replace_annotations(coco: dict, entry: dict, before: tuple, after: tuple):
 def _lock_path(path: Path) -> Path:
     "Return the path of the lock of a file."
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
-    try:
-        return cache_dir('locks') / f'{path.name}-{digest}.lock'
-    except OSError:
-        return path.with_name(f'.{path.name}.lock')
+    with suppress(OSError):
+        folder = cache_dir('locks')
+        if os.access(folder, os.W_OK):
+            return folder / f'{path.name}-{digest}.lock'
+    return path.with_name(f'.{path.name}.lock')
 
 # %% ../../nbs/519_explorer_drawn_regions.ipynb #b1b38277
 @contextmanager

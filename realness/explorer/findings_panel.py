@@ -140,7 +140,6 @@ class TagInput(W.HBox):
         self._silent = False  # True while the program itself changes a control
         self.text = W.Text(
             description='Tags',
-            placeholder='such as hands, too smooth',
             tooltip='Tags of this image, with commas between them',
             continuous_update=False,
             layout=W.Layout(flex='1 1 180px', width='auto'),
@@ -149,6 +148,7 @@ class TagInput(W.HBox):
         self.names = []  # the tags of the buttons; their order stays, because the keys are numbered
         self.buttons = W.HBox(layout=W.Layout(flex_flow='row wrap'))
         super().__init__([self.text, self.buttons], layout=W.Layout(flex_flow='row wrap'))
+        self.text.add_class('rl-tag-text')
         self.text.observe(self._on_text, 'value')
         self.tags = None
         self.problem = None  # why the file cannot be read
@@ -167,6 +167,9 @@ class TagInput(W.HBox):
         "Show the tags of an image; None for an image that cannot be tagged."
         self.name = name
         self.text.disabled = name is None or self.tags is None
+        self.text.placeholder = (
+            'this image has no tags' if self.text.disabled else 'such as hands, too smooth'
+        )
         self._show()
 
     def _show(self):

@@ -322,6 +322,16 @@ class ImageBrowser(W.VBox):
             self.maps.make(self._rows_to_map)
             self._show_mapping()
 
+    def show_row(self, i: int):
+        "Show the page with the image of a row number. Search and filters that hide it are removed."
+        self.update_orders()
+        self.refresh()
+        if i not in self.listed:
+            self.search.value = ''
+            self.only.value = ('', '')
+            self.filter.choice.value = ''
+        self.grid.page = self.listed.index(i) // self.grid.per_page
+
     @property
     def _needs_all_maps(self) -> bool:
         "Whether the images are sorted or filtered by their maps."

@@ -47,6 +47,7 @@ class MapFactory:
         self.regions = regions
         self.memory = WindowMemory(window_cache() if cache is True else cache)
         self._localizer = localizer
+        self._fused = set()  # the images of which a fused map has been made, by path and model
 
     def resolve(self, item: MapInput, request: MapRequest) -> MapRequest:
         "Return the request with the variant that `auto` stands for."
@@ -76,8 +77,16 @@ class MapFactory:
     def stages(self, item: MapInput, request: MapRequest) -> Iterator:
         "Yield the stages of a map, of which the last is exact; only the exact map if its windows are cached."
         request = self.resolve(item, request)
+        if request.variant == 'fused' and (item.path, request.clip) not in self._fused:
+            yield self._learned_stage(item)
+            self._fused.add((item.path, request.clip))
         engine = 'exact' if self.has_windows(item, request) else 'progressive'
         yield from self.maker(request, engine).stages(item)
+
+    def _learned_stage(self, item):
+        "Return the learned map as an early stage of a fused one, whose windows take longer."
+        *_, heatmap = self.maker(MapRequest('learned')).stages(item)
+        return replace(heatmap, engine='progressive', error=None)
 
     def _load_localizer(self):
         "Return the localizer, loaded on first use."

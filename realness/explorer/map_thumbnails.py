@@ -122,6 +122,7 @@ class MapThumbnails:
         self.is_busy = is_busy
         self.on_map = lambda i: None  # called with the row number after each map
         self.collection = None
+        self.job = None  # the `Job` that makes maps
         self.look = MapLook()
         self.request = None
         self._forget()
@@ -142,12 +143,14 @@ class MapThumbnails:
     def make(self, ids: Iterable):
         "Make the maps of these images that are missing, and no others."
         missing = [i for i in ids if self._maps.get(i) is None and i not in self._failed]
-        self.pending = set(missing) if self.request else set()
+        if missing == self.pending:
+            return  # they are being made
+        self.pending = missing if self.request else []
         if not self.pending:
             self.queue.cancel('small maps')
             return
-        job = make_small_maps(self.collection, missing, self.request, self.is_busy)
-        self.queue.submit('small maps', job, self._on_map)
+        job = make_small_maps(self.collection, [*missing], self.request, self.is_busy)
+        self.job = self.queue.submit('small maps', job, self._on_map)
 
     def draw(self, i: int, jpeg: bytes | None) -> bytes | None:
         "Return a thumbnail under its map; None without a thumbnail or a map."
@@ -163,13 +166,13 @@ class MapThumbnails:
         self._maps = RecentValues(2000, max_bytes=64 << 20)
         self._drawn = RecentValues(2000, max_bytes=16 << 20)
         self._failed = set()
-        self.pending = set()  # row numbers of the maps that are still made
+        self.pending = []  # row numbers of the maps that are still made, in order
         if self.collection is not None:
             self.collection.rows['map_mean'] = np.nan
 
     def _on_map(self, result):
         i, heatmap, mean = result
-        self.pending.discard(i)
+        self.pending.remove(i)
         if heatmap is None:
             self._failed.add(i)
         else:

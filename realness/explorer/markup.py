@@ -132,7 +132,7 @@ def box_html(
 
 # %% ../../nbs/524_explorer_markup.ipynb #36d57f9c
 _FINDING_HEADINGS = (
-    '',
+    '#',
     'image',
     'x, y · w × h',
     'mean',
@@ -268,6 +268,8 @@ def status_html(heatmap, seconds: float) -> str:
             _work_text(heatmap),
             _time_text(seconds),
         ]
+    elif not heatmap.windows:
+        parts = [heatmap.variant, 'to be sharpened by the description']
     else:
         error = f'± {heatmap.error:.2f}' if heatmap.error else ''
         parts = ['sharpening', f'{heatmap.computed} windows so far', error]

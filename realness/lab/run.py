@@ -15,7 +15,7 @@ import pandas as pd
 
 from .. import __version__
 from ..cache import VectorCache
-from ..config import TABLE, RealnessError, check_new_folder, default_encoders
+from ..config import RealnessError, check_new_folder, default_encoders
 from ..data import load_split
 from ..datasets import dataset_info
 from ..encoders import create_encoders
@@ -30,6 +30,7 @@ from ..regression.features import ImageFeatures, extract_blocks
 from ..regression.heads import HEADS
 from ..regression.regression_model import COREModel
 from ..regression.run_config import BEST
+from ..split_files import split_images, split_table
 
 # %% ../../nbs/355_lab.ipynb #c343ec03
 def _load(folder: Path, skip_bad: bool, log) -> pd.DataFrame:
@@ -49,10 +50,10 @@ def load_lab(
 ) -> tuple:  # (training rows, test rows or None)
     "Read the checked tables of a data folder."
     data = Path(data)
-    if not (data / 'train').is_dir() and (data / 'images').is_dir():
+    if not (data / 'train').is_dir() and split_images(data).is_dir():
         return _load(data, skip_bad, log), None
     train = _load(data / 'train', skip_bad, log)
-    table = data / 'test' / TABLE
+    table = split_table(data / 'test')
     if not table.is_file():
         return train, None
     if not _has_mos(table):

@@ -207,7 +207,9 @@ def network_outputs(
     late: bool = False,  # use the cached later stages; only right before they are trained
 ) -> tuple:  # logits n x h x w, logits of images n, truth n x h x w
     "Logits and truth of all views."
-    cells, images, truth = [], [], []
+    cells = []
+    images = []
+    truth = []
     for i in range(0, len(shards), 16):
         batch = shards.batch(list(range(i, min(i + 16, len(shards)))), late)
         logits, whole = network(batch.early, batch.late)

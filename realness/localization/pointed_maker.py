@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import TABLE, RealnessError
-from ..inputs import images_folder
+from ..config import RealnessError
+from ..inputs import images_folder, table_of_images
 from .heatmap_object import Heatmap
 from .map_maker import MapInput, MapMaker
 from .map_request import MapRequest
@@ -68,7 +68,7 @@ class _RegionTables:
         if folder is None:
             return {}
         if folder not in self._beside:
-            path = folder.parent / TABLE
+            path = table_of_images(folder)
             self._beside[folder] = read_regions(path) if has_regions(path) else {}
         return self._beside[folder]
 

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import TABLE, RealnessError
+from ..config import RealnessError
 from ..inputs import read_descriptions
 from ..judgement_columns import JUDGEMENT_COLUMNS, judge_block, table_judgements
 from .checkpoints import read_run_id
 from .fusion import Fusion
 from .regression_model import load_model
+from ..split_files import split_table
 
 # %% ../../nbs/167_calibrate.ipynb #a27ae70f
 _LEAST_SLOPE = 0.1  # of the new line, as a share of that of the training
@@ -80,7 +81,7 @@ def match_quantiles(
 # %% ../../nbs/167_calibrate.ipynb #313283cd
 def _read_ratings(data: Path, needs_mos: bool):
     "(ratings, MOS) of the rows of a table that can be used."
-    table = data / TABLE if data.is_dir() else data
+    table = split_table(data) if data.is_dir() else data
     rows = read_descriptions(table, ('filename', 'rating'), extra=JUDGEMENT_COLUMNS)
     try:
         ratings = judge_block(table_judgements(rows))[:, 0]

@@ -38,6 +38,7 @@ from .modalities import MODALITIES
 from .predictor import load, score_rows
 from .uncertainty import deciles
 from ..result_plots import plot_table
+from ..split_files import split_table
 
 # %% ../../nbs/175_evaluate.ipynb #48fe61aa
 _all_ = ['short_table', 'parts_table', 'share_parts_table', 'uncertainty_lines']  # published with this module
@@ -50,7 +51,7 @@ def _find_split(
     "The folder of the images to evaluate on."
     data = Path(data)
     for folder in (data / split, data):
-        if (folder / TABLE).is_file():
+        if split_table(folder).is_file():
             return folder
     raise RealnessError(
         f'{data}: holds no {split}/{TABLE} and is not a split itself; name the folder that holds {split}/'
@@ -270,7 +271,7 @@ def evaluate(  # noqa: PLR0913 (a published signature)
     cache = VectorCache()
     df = load_split(folder, skip_bad, known=cache, log=log, required=('filename', 'MOS'))
     group = _choose_column(df, group, data)
-    _check_images(folder / TABLE, df, group)
+    _check_images(split_table(folder), df, group)
     predictor = load(run, device, cache=cache)
     if regions is not None:
         df = _join_regions(df, regions)

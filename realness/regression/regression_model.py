@@ -22,7 +22,6 @@ from ..config import RealnessError
 from ..datasets import DatasetInfo
 from ..encoders import ImageEncoder, TextEncoder
 from ..entries import read_entries
-from ..groups import few_groups_note
 from realness.regression.checkpoints import (
     add_prefix,
     describe_encoder,
@@ -37,43 +36,22 @@ from realness.regression.checkpoints import (
 )
 from .heads import build_head
 from .mlp_head import MLPHead
-
-# %% ../../nbs/135_regression_model.ipynb #d9a9f31c
-_CARD = """---
-library_name: realness
-tags: [image-quality-assessment, realness]
-license: other
-license_name: data-{short}
----
-# Realness predictor
-
-Predicts the mean opinion score of realness of an image (higher = more real), with or without a description.
-
-- trained on: {name}
-- **licence of the training data: {licence}**; it also applies to these weights
-- encoders: {image} and {text}
-- {note}{groups}
-
-Load it with `realness.load("FOLDER OR REPO")`.
-"""
+from .model_card import format_card
 
 # %% ../../nbs/135_regression_model.ipynb #c89fa6e4
 def _format_card(
     model,  # a `COREModel`
 ) -> str:
     "The text of the model card."
-    data = model.data
-    name = data.name or 'unknown'
-    groups = model.metrics.get('groups', dict(n=0, column=''))
-    note = few_groups_note(groups['n'], groups['column'])
-    return _CARD.format(
-        short=name.lower().replace(' ', '-'),
-        name=name,
-        licence=data.licence or 'unknown',
-        image=model.image_encoder.info.name,
-        text=model.text_encoder.info.name,
-        note=data.note or 'no note',
-        groups=f'\n- {note}' if note else '',
+    kinds = dict(image=model.image_encoder, text=model.text_encoder)
+    return format_card(
+        dict(
+            encoders={kind: dict(info=asdict(encoder.info)) for kind, encoder in kinds.items()},
+            heads={modality: head.config for modality, head in model.heads.items()},
+            data=asdict(model.data),
+            metrics=model.metrics,
+            run=model.run,
+        )
     )
 
 # %% ../../nbs/135_regression_model.ipynb #35cd8ee4

@@ -19,7 +19,7 @@ from torch import nn
 
 from ..cache import VectorCache
 from ..checked_table import DataError, format_problem
-from ..config import TABLE, RealnessError, atomic_write
+from ..config import RealnessError, atomic_write
 from ..data import load_split
 from ..datasets import RAISE, dataset_info, is_ai, table_digest
 from ..device import seed_everything
@@ -72,12 +72,13 @@ from realness.regression.run_folder import (
 )
 from .uncertainty import Calibration, Intervals, share
 from ..same_source import count_variants, find_sources, hash_images, suggest_groups, variants_note
+from ..split_files import split_images, split_table
 from ..use_runtime import choose_runtime
 
 # %% ../../nbs/165_runs.ipynb #763bded5
 def _find_train(data):
     "The folder of the training images."
-    is_split = (data / 'images').is_dir() and not (data / 'train').is_dir()
+    is_split = split_images(data).is_dir() and not (data / 'train').is_dir()
     return data if is_split else data / 'train'
 
 # %% ../../nbs/165_runs.ipynb #f771bfbd
@@ -444,7 +445,7 @@ def train_run(  # noqa: PLR0913 (a published signature)
     df, info = _load_data(Path(data), skip_bad, dataset, log)
     seek_variants = config.group is None
     config = replace(config, group=choose_group(config.group, info))
-    n_groups = _check_groups(df, config, _find_train(Path(data)) / TABLE)
+    n_groups = _check_groups(df, config, split_table(_find_train(Path(data))))
     settings = dict(asdict(config), table=table_digest(df), rows=len(df), judgements=_digest_judgements(df))
     finished, folder = _begin(out, settings, overwrite)
     if finished:

@@ -21,6 +21,7 @@ from ..datasets import DatasetInfo, table_digest
 from ..regression.evaluate import Evaluation, evaluate_run
 from ..regression.modalities import MODALITIES
 from ..regression.predict import Predictor, load
+from ..split_files import split_images, split_table
 
 # %% ../../nbs/502_report_facts.ipynb #94fe9cfb
 @dataclass
@@ -67,9 +68,9 @@ class Facts:
 # %% ../../nbs/502_report_facts.ipynb #e9a90091
 def _split_digest(folder: Path) -> str:
     "Return the digest of the table of a split; '' if there is no table."
-    if not (folder / TABLE).is_file():
+    if not split_table(folder).is_file():
         return ''
-    table = read_table(folder / TABLE, Problems(), ('filename', 'MOS'))
+    table = read_table(split_table(folder), Problems(), ('filename', 'MOS'))
     table['MOS'] = pd.to_numeric(table.MOS, errors='coerce')
     return table_digest(table.dropna(subset='MOS'))
 
@@ -92,7 +93,7 @@ def _find_splits(data: Path, split: str) -> dict:
     if not data.is_dir():
         raise RealnessError(f'{data}: no such folder; name the folder that holds train/ and {split}/')
     splits = {name: data / name for name in ('train', split) if (data / name).is_dir()}
-    if not splits and (data / TABLE).is_file():
+    if not splits and split_table(data).is_file():
         splits = {data.name or 'data': data}
     if not splits:
         raise RealnessError(
@@ -174,7 +175,7 @@ def _check_data(facts: Facts, split: str, cache: VectorCache, log: Callable):
     for name, folder in splits.items():
         log(f'Checking {name}')
         good, problems = check_split(folder, known=cache, required=('filename', 'MOS'))
-        good = good.assign(path=[str(folder / 'images' / filename) for filename in good.filename])
+        good = good.assign(path=[str(split_images(folder) / filename) for filename in good.filename])
         facts.checked[name] = (good, problems)
     name = _evaluation_split(splits, facts.data, split)
     if name:

@@ -2,11 +2,13 @@
  * What the page around the explorer needs: a state in its address, names for screen readers, and a message while
  * the connection to the kernel is lost. The Python class `ExplorerPage` documents the traits.
  *
- * Message to the kernel: { kind: 'restore', state }, with the state from the address of the page.
+ * Messages to the kernel: { kind: 'restore', state }, with the state from the address of the page, and
+ * { kind: 'file', id, name, size, parts } with a part of a file that the user has dropped, pasted or chosen.
  */
 
 const CHECK_INTERVAL = 3000; // milliseconds between checks whether the server answers again
 const CHECKS_BEFORE_RELOAD = 2; // the connection may come back by itself
+const PART_BYTES = 2 ** 21; // of a file in one message
 const LOST_DELAY = 1500; // milliseconds; shorter interruptions are not shown
 const GONE = new Set(['dead', 'terminating', 'restarting', 'autorestarting']);
 const TYPED = 'input, textarea, select, button, [role=slider], .rl-canvas';
@@ -21,6 +23,7 @@ const KEYS = [
   ['d', 'Type a description'],
   ['t', 'Type tags of the image'],
   ['1 to 9', 'Add or remove the tag of this number'],
+  ['a', 'Add images of your own (or drop or paste them)'],
   ['c', 'Compare two maps'],
   ['m', 'Go to the map'],
   ['h', 'Show or hide the maps (heatmaps) on the thumbnails'],
@@ -104,18 +107,32 @@ class ExplorerPage {
     this.banner.setAttribute('role', 'alert');
     this.banner.hidden = true;
     this.keys = createKeysDialog(element);
-    this.keysButton = createElement(
-      'button',
-      'jupyter-button rl-keys-button',
-      element,
-      'Keyboard shortcuts (?)',
-    );
-    this.keysButton.addEventListener('click', () => this.keys.showModal());
+    this.buildButtons(createElement('div', 'rl-page-buttons', element));
+    this.sent = Promise.resolve(); // when all files have been sent
+    this.fileCount = 0;
     this.live = createElement('div', 'rl-live', element);
     this.live.setAttribute('role', 'status');
     this.element = element;
     this.onState = () => this.writeAddress();
     this.start();
+  }
+
+  buildButtons(parent) {
+    const createButton = (text, title) => {
+      const button = createElement('button', 'jupyter-button', parent, text);
+      button.title = title;
+      return button;
+    };
+    const add = createButton('Add images…', 'Or drop them anywhere, or paste one');
+    add.addEventListener('click', () => this.fileInput.click());
+    this.fileInput = createElement('input', '', parent);
+    Object.assign(this.fileInput, { type: 'file', accept: 'image/*', multiple: true, hidden: true });
+    this.fileInput.addEventListener('change', () => {
+      this.sendFiles(this.fileInput.files);
+      this.fileInput.value = ''; // the same file can be chosen again
+    });
+    const keys = createButton('Keyboard shortcuts (?)', 'List all keys');
+    keys.addEventListener('click', () => this.keys.showModal());
   }
 
   start() {
@@ -130,6 +147,7 @@ class ExplorerPage {
     this.observer.observe(this.root, watched);
     this.listenToSpace();
     this.listenToKeys();
+    this.listenToFiles();
     if (this.model.get('app')) this.startApp();
     this.watchConnection();
   }
@@ -239,7 +257,8 @@ class ExplorerPage {
       n: () => this.stepImage('ArrowRight'),
       p: () => this.stepImage('ArrowLeft'),
       d: focus('.rl-pane textarea'),
-      t: focus('input[placeholder*="too smooth"]'),
+      t: focus('.rl-tag-text input'),
+      a: () => this.fileInput.click(),
       c: () => this.press('Compare'),
       m: focus('.rl-canvas'),
       h: () => this.press('Maps'),
@@ -262,6 +281,59 @@ class ExplorerPage {
   press(label) {
     const buttons = [...this.root.querySelectorAll('button')];
     buttons.find((button) => button.textContent.trim() === label)?.click();
+  }
+
+  // ---- images of the user
+
+  /** Files can be dropped anywhere in the app, and pasted where no text is typed. */
+  listenToFiles() {
+    const { signal } = this.listeners;
+    const area = this.model.get('app') ? document : this.root;
+    for (const name of ['dragenter', 'dragover', 'dragleave', 'drop']) {
+      area.addEventListener(name, (event) => this.onDrag(event), { signal });
+    }
+    document.addEventListener('paste', (event) => this.onPaste(event), { signal });
+  }
+
+  onDrag(event) {
+    if (!event.dataTransfer?.types.includes('Files')) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const hasLeft = event.type === 'dragleave' && !event.relatedTarget;
+    this.root.classList.toggle('rl-drop', event.type !== 'drop' && !hasLeft);
+    if (event.type === 'drop') this.sendFiles(event.dataTransfer.files);
+  }
+
+  onPaste(event) {
+    const { files, types } = event.clipboardData;
+    const isText = types.includes('text/plain') && event.target.closest(FIELDS);
+    const isOurs = this.model.get('app') || this.root.contains(event.target);
+    if (!files.length || isText || !isOurs) return;
+    event.preventDefault();
+    this.sendFiles(files);
+  }
+
+  sendFiles(files) {
+    for (const file of files) this.sendFile(file);
+  }
+
+  /** Send a file in parts, after those that are being sent. A folder cannot be read; it is sent as an empty file. */
+  sendFile(file) {
+    const { name, size } = file;
+    const isTooLarge = size > this.model.get('max_bytes');
+    const parts = isTooLarge ? 1 : Math.max(1, Math.ceil(size / PART_BYTES));
+    this.fileCount += 1;
+    const message = { kind: 'file', id: this.fileCount, name, size, parts };
+    const send = (content, part) => this.model.send(content, undefined, [part]);
+    for (let i = 0; i < parts; i++) {
+      const part = isTooLarge ? new Blob() : file.slice(i * PART_BYTES, (i + 1) * PART_BYTES);
+      this.sent = this.sent
+        .then(() => part.arrayBuffer())
+        .then(
+          (bytes) => send(message, bytes),
+          () => send({ ...message, parts: 1 }, new ArrayBuffer(0)),
+        );
+    }
   }
 
   // ---- the connection
