@@ -15,6 +15,14 @@ from pathlib import Path
 from .config import RealnessError
 
 # %% ../nbs/006_limits.ipynb #450bb116
+def _is_finite(value) -> bool:
+    "Whether a number is finite; a whole number beyond the range of floats counts as infinite."
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 @dataclass(frozen=True)
 class Limits:
     "The range of a number. A limit that is None is not checked; infinity and NaN are always outside."
@@ -25,7 +33,7 @@ class Limits:
     below: float | None = None
 
     def __contains__(self, value) -> bool:
-        if not math.isfinite(value):
+        if not _is_finite(value):
             return False
         return (
             (self.least is None or value >= self.least)
@@ -56,12 +64,14 @@ def limited(
 def check_limits(
     options,  # an instance of a dataclass
 ):
-    "Raise `RealnessError` for the first number that is out of range. None is always allowed."
+    "Raise `RealnessError` for the first number out of range. None is always allowed."
     for f in fields(options):
         limits = f.metadata.get('limits')
         value = getattr(options, f.name)
         if limits is not None and value is not None and value not in limits:
-            raise RealnessError(f'{f.name} is {value}; it must be {limits}')
+            option = f.metadata.get('option')
+            name = f'{f.name} ({option})' if option else f.name
+            raise RealnessError(f'{name} is {value}; it must be {limits}')
 
 # %% ../nbs/006_limits.ipynb #fd207469
 _DEVICE = re.compile(r'(cpu|mps|(cuda|xpu)(:\d+)?)')

@@ -9,6 +9,7 @@ __all__ = ['LOOKS', 'SCALES', 'Look', 'MapStyle']
 from dataclasses import dataclass, field, replace
 
 from .config import RealnessError
+from .limits import check_limits, limited
 from .registry import Registry
 
 # %% ../nbs/063_map_style.ipynb #25430be4
@@ -52,7 +53,8 @@ class MapStyle:
     look: str = 'overlay'  # overlay, side (image and overlay side by side) or map (without the image)
     cmap: str | None = None  # Colours: the name of a matplotlib colour map. Default: that of the variant.
     opacity: float = 0.75  # Opacity of the strongest colour, 0-1.
-    contour: float | None = None  # Outline the least real share of the pixels, such as .05.
+    # Outline the least real share of the pixels, such as .05.
+    contour: float | None = limited(None, least=0, most=1)
     boxes: bool = False  # Draw boxes around the least real regions.
     ramp: bool | None = _python_only()  # opacity grows with the value; by default only for 'inferno'
     scale: str | None = _python_only()  # range of the colours, see `SCALES`; by default that of the map
@@ -60,6 +62,7 @@ class MapStyle:
 
     def __post_init__(self):
         LOOKS[self.look]  # raises an error for an unknown look
+        check_limits(self)
         if not 0 <= self.opacity <= 1:
             raise RealnessError(f'opacity must lie in 0-1, not {self.opacity}')
         if self.cmap is not None:

@@ -35,6 +35,26 @@ def _check_box(box: tuple):
         raise RealnessError(f'box {list(box)} is empty; the order is x0, y0, x1, y1 with x0 < x1 and y0 < y1')
 
 # %% ../nbs/036_regions.ipynb #7f075040
+def _to_polygon(values) -> tuple:
+    "The numbers of a polygon. Raises `RealnessError` for anything else."
+    try:
+        polygon = tuple(values)
+        numbers = [float(value) for value in polygon]
+    except (TypeError, ValueError, OverflowError):
+        numbers = []
+    if not numbers or len(numbers) % 2:
+        raise RealnessError(f'polygon {values!r}: give the numbers x, y, x, y, ... of its points')
+    return polygon
+
+
+def _to_outline(polygons) -> tuple:
+    "The polygons of an outline. Raises `RealnessError` for anything else."
+    try:
+        return tuple(map(_to_polygon, polygons))
+    except TypeError:
+        raise RealnessError(f'outline {polygons!r}: give a list of polygons') from None
+
+# %% ../nbs/036_regions.ipynb #ca732c50
 def _check_severity(severity):
     "Raise `RealnessError` for a severity that is not between 1 and 3."
     is_number = isinstance(severity, int | float) and not isinstance(severity, bool)
@@ -58,8 +78,7 @@ class Region:
     def __post_init__(self):
         _check_box(self.box)
         _check_severity(self.severity)
-        outline = tuple(tuple(polygon) for polygon in self.outline)
-        object.__setattr__(self, 'outline', outline)  # so that regions can be compared
+        object.__setattr__(self, 'outline', _to_outline(self.outline))  # so that regions can be compared
 
     @property
     def box(self) -> tuple:
@@ -96,6 +115,22 @@ def _round_all(values, digits: int = 4) -> list:
     "Round numbers, for compact JSON."
     return [round(float(value), digits) for value in values]
 
+
+def _widen(start: float, end: float, step: float, most: float) -> tuple:
+    "Two rounded ends; equal ones are moved one step apart, within 0 to `most`."
+    if start < end:
+        return start, end
+    start = min(start, most - step)
+    return start, start + step
+
+
+def _round_box(box, digits: int = 4, sides=(1, 1)) -> list:
+    "Round the corners of a box, which does not become empty."
+    x0, y0, x1, y1 = _round_all(box, digits)
+    x0, x1 = _widen(x0, x1, 10**-digits, sides[0])
+    y0, y1 = _widen(y0, y1, 10**-digits, sides[1])
+    return _round_all((x0, y0, x1, y1), digits)
+
 # %% ../nbs/036_regions.ipynb #46d368ec
 def _note_of(region: Region) -> dict:
     "The note of a region as a key of a JSON object; no key without a note."
@@ -104,7 +139,7 @@ def _note_of(region: Region) -> dict:
 
 def _to_entry(region: Region) -> dict:
     "A region as an entry of the JSON list."
-    entry = {'box': _round_all(region.box), 'label': region.label, 'severity': region.severity}
+    entry = {'box': _round_box(region.box), 'label': region.label, 'severity': region.severity}
     if region.outline:
         entry['outline'] = [_round_all(polygon) for polygon in region.outline]
     return entry | _note_of(region)
@@ -123,7 +158,7 @@ def _to_box(values) -> tuple:
     "Four numbers as a box. Raises `RealnessError` for anything else."
     try:
         box = tuple(float(value) for value in values)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         box = ()
     if len(box) != 4:
         raise RealnessError(f'box {values!r}: give four numbers x0, y0, x1, y1')
@@ -211,15 +246,21 @@ _CATEGORIES = [
 ]
 
 # %% ../nbs/036_regions.ipynb #3dc071d2
+def _facts(annotation: dict) -> dict:
+    "The entries of a COCO annotation, and its attributes if there are any."
+    attributes = annotation.get('attributes')
+    return annotation | attributes if isinstance(attributes, dict) else annotation
+
+
 def _describe_annotation(annotation: dict, category: str) -> tuple:  # label, severity
     "The label and the severity of a COCO annotation."
-    facts = {**annotation, **(annotation.get('attributes') or {})}
+    facts = _facts(annotation)
     named = _SEVERITY_NAME.fullmatch(category)
     severity = facts.get('severity') or (named[1] if named else CLEAR)
     label = facts.get('label') or ('' if named else category)
     try:
         return str(label), int(severity) if float(severity) == int(float(severity)) else float(severity)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise RealnessError(f'severity {severity!r}; give 1 (slight), 2 (clear) or 3 (severe)') from None
 
 # %% ../nbs/036_regions.ipynb #b6a06033
@@ -252,7 +293,7 @@ def _find_outline(annotation: dict, size: tuple) -> tuple:
     polygons = annotation.get('segmentation')
     if not isinstance(polygons, list) or not polygons:
         return ()
-    outline = tuple(_to_fractions(polygon, *size) for polygon in polygons)
+    outline = tuple(_to_fractions(polygon, *size) for polygon in _to_outline(polygons))
     if len(outline) > 1:
         return outline
     x0, y0, x1, y1 = _find_box({}, outline, size)
@@ -264,11 +305,27 @@ def _from_annotation(annotation: dict, category: str, size: tuple) -> Region:
     "The region of a COCO annotation."
     outline = _find_outline(annotation, size)
     box = _find_box(annotation, outline, size)
-    facts = {**annotation, **(annotation.get('attributes') or {})}
+    facts = _facts(annotation)
     note = str(facts.get('note') or '')
     return Region(*box, *_describe_annotation(annotation, category), outline, note)
 
 # %% ../nbs/036_regions.ipynb #79530467
+_COCO_KEYS = {'images': ('id', 'file_name'), 'categories': ('id', 'name'), 'annotations': ('image_id',)}
+_NAMES = (str, int, float)  # types of ids and names
+
+
+def _check_entries(path, key: str, entries, needed: tuple):
+    "Raise `RealnessError` unless a part of a COCO file is missing, or a list of objects with these entries."
+    if entries is None:
+        return
+    if not isinstance(entries, list):
+        raise RealnessError(f'{path}: {key} is no list; export it again as COCO')
+    for number, entry in enumerate(entries, 1):
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(name), _NAMES) for name in needed):
+            names = ' and '.join(needed)
+            raise RealnessError(f'{path}: entry {number} of {key} has no {names}; export it again as COCO')
+
+
 def _load_coco(path: Path) -> dict:
     "The JSON of a COCO file. Raises `RealnessError` for a file of another kind."
     if not path.is_file():
@@ -279,13 +336,15 @@ def _load_coco(path: Path) -> dict:
         raise RealnessError(f'{path}: is not JSON ({error}); export it again as COCO') from None
     if not isinstance(coco, dict) or not isinstance(coco.get('images'), list):
         raise RealnessError(f'{path}: has no list of images; export it again as COCO')
+    for key, needed in _COCO_KEYS.items():
+        _check_entries(path, key, coco.get(key), needed)
     return coco
 
 # %% ../nbs/036_regions.ipynb #b676b4b8
 def _image_size(image: dict) -> tuple:  # width, height
     "The size of a COCO image in pixels."
     size = (image.get('width'), image.get('height'))
-    if not all(isinstance(side, int | float) and side > 0 for side in size):
+    if not all(isinstance(side, int | float) and 0 < side < 1e9 for side in size):
         raise RealnessError('has no width and height; add them in pixels')
     return size
 
@@ -310,7 +369,8 @@ def _read_coco(path: Path) -> dict:
             )
         image = images[image_id]
         try:
-            category = categories.get(annotation.get('category_id'), '')
+            category_id = annotation.get('category_id')
+            category = categories.get(category_id, '') if isinstance(category_id, _NAMES) else ''
             regions[image_id].append(_from_annotation(annotation, category, _image_size(image)))
         except RealnessError as error:
             raise RealnessError(f'{where} ({image.get("file_name")}): {error}') from None
@@ -371,17 +431,23 @@ class RegionImage:
     regions: tuple  # of `Region`s
 
 # %% ../nbs/036_regions.ipynb #4319de77
-def _to_pixels(polygon, width: int, height: int) -> list:
+def _scale(polygon, width: int, height: int) -> list:
     "Fractions x, y in turn as pixels."
     sides = (width, height)
-    return _round_all([value * sides[place % 2] for place, value in enumerate(polygon)], 2)
+    return [value * sides[place % 2] for place, value in enumerate(polygon)]
+
+
+def _to_pixels(polygon, width: int, height: int) -> list:
+    "Fractions x, y in turn as pixels, rounded."
+    return _round_all(_scale(polygon, width, height), 2)
 
 # %% ../nbs/036_regions.ipynb #a41a85a4
 def _to_annotation(region: Region, image: RegionImage) -> dict:
     "The COCO annotation of a region."
     x0, y0, x1, y1 = region.box
     outline = region.outline or ((x0, y0, x1, y0, x1, y1, x0, y1),)
-    left, top, right, bottom = _to_pixels(region.box, image.width, image.height)
+    sides = (image.width, image.height)
+    left, top, right, bottom = _round_box(_scale(region.box, *sides), 2, sides)
     bbox = _round_all([left, top, right - left, bottom - top], 2)
     return {
         'category_id': round(region.severity),

@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.campaign import Campaign, results
+from tests.campaign import Campaign, is_same, results
 
 pytestmark = [
     pytest.mark.slow,
@@ -51,3 +51,13 @@ def test_results_leave_out_times_and_temporary_files(tmp_path):
     assert list(first) == ['map.json']
     (tmp_path / 'map.json').write_text('{"mean": 2, "seconds": 3}')
     assert results(tmp_path) != first
+
+
+def test_tables_may_differ_in_the_last_digits_of_numbers_alone():
+    table = 'part,value\nall,0.6008376939\n'
+    assert is_same(table, table.replace('0.6008376939', '0.6008386127'))
+    assert not is_same(table, table.replace('0.6008376939', '0.60094'))
+    assert not is_same(table, table.replace('all', 'some'))
+    assert not is_same(table, 'part,value\n')
+    assert not is_same(table, None)
+    assert not is_same('a1', 'b2')

@@ -229,8 +229,8 @@ def data_check(
 @command
 def data_demo(
     out: path_option('Where to write the data. Default: a folder of the cache.') = None,
-    n_train: Annotated[int, typer.Option(help='Number of training images.')] = 240,
-    n_test: Annotated[int, typer.Option(help='Number of test images.')] = 60,
+    n_train: Annotated[int, typer.Option(min=4, help='Number of training images.')] = 240,
+    n_test: Annotated[int, typer.Option(min=4, help='Number of test images.')] = 60,
     seed: Annotated[int, typer.Option(min=0, help='Random seed of the data.')] = 0,
     photos: path_option('Folder of your own photographs, used in place of the included ones.') = None,
 ):

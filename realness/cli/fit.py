@@ -17,6 +17,7 @@ from .common import Device, Json, Seed, path_option
 from .options import Fields
 from .output import print_json
 from ..config import RealnessError
+from ..limits import check_limits, limited
 
 # %% ../../nbs/573_cli_fit.ipynb #5541a138
 def _fit_command(
@@ -76,8 +77,11 @@ class _NetworkOptions:
     # be fine-tuned
     backbone: str = 'lite'
     # also fine-tune the later stages of the lite tower: number of steps, after the 1000 steps of the decoder
-    fine_tune: int = 0
+    fine_tune: int = limited(0, least=0)
     device: str | None = None  # where the network is trained, cuda or cpu. Default: cuda if there is one
+
+    def __post_init__(self):
+        check_limits(self)
 
 
 def _fit_cells(photos, out, options):
@@ -93,8 +97,6 @@ def _fit_network(photos, out, licence, seed, options):
     from realness.localization.network_fit import FitSettings
     from realness.localization.network_run import NetworkRun, fit_network_localizer
 
-    if options.fine_tune < 0:
-        raise RealnessError(f'--fine-tune {options.fine_tune}: must be 0 or more')
     work = options.work or out.with_name(f'{out.name}-work')
     training = FitSettings(tower_steps=options.fine_tune, device=options.device)
     run = NetworkRun(work, parts=options.parts, fit=training, seed=seed, backbone=options.backbone)

@@ -134,7 +134,7 @@ def predict(  # noqa: PLR0913
     ) = None,
     descriptions: path_option('A CSV table with filename and description.') = None,
     description: Annotated[str | None, typer.Option(help='One description for all images.')] = None,
-    batch_size: Annotated[int, typer.Option(help='Images per batch on a GPU.')] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help='Images per batch on a GPU.')] = 16,
     cache: Annotated[
         bool, typer.Option(help='Cache features, so that the same images are faster next time.')
     ] = True,

@@ -64,7 +64,7 @@ def _read_python(text):
     end = text.rfind('}') + 1
     try:
         value = ast.literal_eval(text[:end])
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (TypeError, ValueError, SyntaxError, MemoryError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -93,7 +93,7 @@ def _close(text):
             continue
         try:
             return json.loads(text[:end] + closing)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
     return None
 

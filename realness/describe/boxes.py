@@ -62,7 +62,7 @@ def _to_numbers(values):
         values = values[0]
     try:
         numbers = tuple(float(value) for value in values)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return numbers if len(numbers) == 4 and all(map(math.isfinite, numbers)) else None
 

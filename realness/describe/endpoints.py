@@ -86,17 +86,24 @@ def _first_choice(response, url):
     return choice, text
 
 # %% ../../nbs/420_endpoints.ipynb #f3f9cdda
+def _token_count(usage, name):
+    "A number of tokens in a response; None if the server sends none."
+    count = getattr(usage, name, None)
+    return count if isinstance(count, int) else None
+
+
 def _make_reply(response, url, key):
     "Convert a response of the client to a `Reply`, without the key."
     choice, text = _first_choice(response, url)
     refusal = getattr(choice.message, 'refusal', None)
+    reason = getattr(choice, 'finish_reason', None)
     usage = getattr(response, 'usage', None)
     return Reply(
-        key.scrub(text or refusal or ''),
-        tokens_in=getattr(usage, 'prompt_tokens', None),
-        tokens_out=getattr(usage, 'completion_tokens', None),
-        cut=choice.finish_reason == 'length',
-        refused=bool(refusal) or choice.finish_reason == 'content_filter',
+        key.scrub(text or (refusal if isinstance(refusal, str) else '')),
+        tokens_in=_token_count(usage, 'prompt_tokens'),
+        tokens_out=_token_count(usage, 'completion_tokens'),
+        cut=reason == 'length',
+        refused=bool(refusal) or reason == 'content_filter',
     )
 
 # %% ../../nbs/420_endpoints.ipynb #991957c5

@@ -20,7 +20,7 @@ from ..registry import Registry, list_names, load_function
 # %% ../../nbs/430_describe_options.ipynb #b893645d
 @dataclass(frozen=True)
 class DescriberConfig:
-    "Which model describes images, and how it is reached."
+    "Which model describes images, and how it is reached. Raises `RealnessError` for a number out of range."
 
     # Address of an OpenAI-compatible server, such as http://localhost:8000/v1 (vLLM, Ollama, LM Studio,
     # transformers serve, or a hosted service).
@@ -35,16 +35,19 @@ class DescriberConfig:
     # Environment variable that holds the API key of the server.
     key_env: str = 'OPENAI_API_KEY'
     # Number of requests to the server at the same time.
-    parallel: int = 4
+    parallel: int = limited(4, least=1)
     # Seconds to wait for a response.
-    timeout: float = 120.0
+    timeout: float = limited(120.0, least=0.1)
     # Longer side of the image that is sent, in pixels.
-    side: int = 768
+    side: int = limited(768, least=32)
     # Maximum length of an answer in tokens, including the reasoning of a reasoning model. Default: 200 for a
     # sentence, 800 for a judgement.
-    max_tokens: int | None = None
+    max_tokens: int | None = limited(None, least=1)
     # Allow plain http to another machine; images and the key are then sent without encryption.
     allow_http: bool = False
+
+    def __post_init__(self):
+        check_limits(self)
 
 # %% ../../nbs/430_describe_options.ipynb #662ba2be
 @dataclass(frozen=True)
@@ -151,7 +154,7 @@ class DescribeOptions:
     # A text file with your own prompt; {max_words} in it is replaced by the length limit.
     prompt: Path | str | None = None
     # Maximum length of a description in words; longer answers are shortened.
-    max_words: int = MAX_WORDS
+    max_words: int = limited(MAX_WORDS, least=3)
     # Number of retries after a rate limit, a timeout or a broken connection.
     retries: int = limited(6, least=0)
     # Send at most this many requests.

@@ -9,13 +9,15 @@ __all__ = ['EvaluationOptions']
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..limits import check_limits, limited
+
 # %% ../../nbs/311_evaluation_options.ipynb #0f138bc5
 @dataclass(frozen=True)
 class EvaluationOptions:
     "What maps are compared with, and where the results go."
 
     # Regions of the truth that are less severe (1 slight, 2 clear, 3 severe) are left out.
-    min_severity: float = 1.0
+    min_severity: float = limited(1.0, least=1, most=3)
     # Regions or masks of a second annotator, who shows how well people or models agree.
     second: Path | str | None = None
     # Folders with saved maps (STEM.npy, with or without STEM.json; higher = less real).
@@ -23,3 +25,6 @@ class EvaluationOptions:
     # Folder for rows.csv (one row per image and map) and table.csv. The same call resumes.
     out: Path | str | None = None
     overwrite: bool = False  # Start again if OUT has results.
+
+    def __post_init__(self):
+        check_limits(self)
