@@ -19,7 +19,7 @@ from PIL import Image
 # A command then starts at once instead of after ten seconds. It is still a process with imports of its own
 # that can be killed. The server reads one JSON object a line and answers with one JSON value a line.
 FORK_SERVER = r"""
-import gc, json, os, runpy, signal, sys, traceback
+import gc, json, os, runpy, signal, sys
 import huggingface_hub, pandas, safetensors.torch, scipy.stats, sklearn.model_selection, sklearn.svm
 import timm, torch, torchvision, transformers
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
@@ -42,7 +42,8 @@ def redirect(files):
 
 def run(arguments):
     'Run `-c CODE ...` or `-m MODULE ...` as python does; returns the exit code.'
-    sys.argv = ['-c', *arguments[2:]]
+    sys.argv = [arguments[0], *arguments[2:]]
+    sys.orig_argv = ['python', *arguments]
     try:
         if arguments[0] == '-c':
             exec(compile(arguments[1], '<string>', 'exec'), {'__name__': '__main__'})
@@ -54,7 +55,7 @@ def run(arguments):
         print(e.code, file=sys.stderr)
         return 1
     except BaseException:
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
         return 1
     return 0
 

@@ -27,7 +27,7 @@ from .dense_engine import SAMPLE, dense, rank_agreement
 from .embed import embed_corners, plain_loop
 from .engines import EngineInput, exact
 from .map_request import get_variant
-from .progressive_engine import progressive
+from .progressive_engine import map_some_windows, progressive
 from .queries import make_query
 from .speed_limits import median_seconds, peak_memory, product_rate, window_cost
 from .window_maker import aggregate_scores
@@ -113,6 +113,7 @@ class _SpeedCase:
     grids: list  # of `Grid`
     rates: _Rates
     reference: WindowVectors | None = None  # those of the exact map; default: `vectors`
+    goal: float | None = None  # a speedup at which a map is measured, too
 
     def exact_case(self) -> '_SpeedCase':
         "The case whose exact map the others are compared with."
@@ -190,6 +191,25 @@ def _progressive_rows(
         rows.append(row | {'error': stage.error} | compare_maps(stage.array, exact_map))
     return rows
 
+# %% ../../nbs/320_speed.ipynb #e1c785b7
+def _goal_rows(
+    case: _SpeedCase,
+    task: EngineInput,  # whose windows are cached
+    exact_map: np.ndarray,  # H x W
+) -> list:  # one row, or none without a goal or if hardly any window fits
+    "The map of the progressive engine from the windows that fit into a share of the time of the plain loop."
+    if case.goal is None:
+        return []
+    seconds = case.n_windows / case.rates.loop / case.goal
+    n = int(seconds * case.rates.exact)
+    _, fitting = timed_call(map_some_windows, task, n)
+    n = int((seconds - fitting) * case.rates.exact)
+    if not 16 * len(case.grids) <= n <= case.n_windows / 2:
+        return []
+    stage, fitting = timed_call(map_some_windows, task, n)
+    row = case.row(f'goal {case.goal:g}', stage.windows, stage.windows / case.rates.exact + fitting)
+    return [row | compare_maps(stage.array, exact_map)]
+
 # %% ../../nbs/320_speed.ipynb #b8ed1d50
 def _dense_rows(
     case: _SpeedCase,
@@ -213,8 +233,8 @@ def _case_rows(case, limit, variants):
         exact_map = next(exact(_make_task(case.exact_case(), variant))).array
         if case.reference is not None:
             next(exact(task))  # stores the vectors, whose time is computed from the rate
-        engines = _progressive_rows(case, task, exact_map) + _dense_rows(case, task, exact_map)
-        rows += [{'variant': variant} | row for row in engines]
+        engines = (_progressive_rows, _goal_rows, _dense_rows)
+        rows += [{'variant': variant} | row for rows_of in engines for row in rows_of(case, task, exact_map)]
     return rows
 
 # %% ../../nbs/320_speed.ipynb #6cd14412
@@ -225,6 +245,7 @@ def measure_speed(  # noqa: PLR0913
     variants: tuple = ('dream',),  # names in `VARIANTS`
     cache=None,  # of window vectors; see `WindowVectors`
     reference: CLIP | None = None,  # makes the exact maps; default: `clip`
+    goal: float | None = None,  # a speedup at which a map is measured, too
 ) -> list:  # one row for each image, engine and stage
     "All engines on all images at one setting."
     limit = product_rate(device=clip.device) / window_cost(clip)
@@ -233,7 +254,7 @@ def measure_speed(  # noqa: PLR0913
         vectors = WindowVectors(image, clip, cache)
         grids = _setting_grids(setting, vectors.height, vectors.width)
         exact_vectors = None if reference is None else WindowVectors(image, reference, cache)
-        case = _SpeedCase(vectors, grids, _measure_rates(image, clip, grids), exact_vectors)
+        case = _SpeedCase(vectors, grids, _measure_rates(image, clip, grids), exact_vectors, goal)
         facts = {
             'model': f'{clip.name}@{clip.tag}',
             'setting': setting,
@@ -277,6 +298,7 @@ def _parse(argv):
     parser.add_argument('--pictures', type=int, default=2, help='number of images')
     parser.add_argument('--runtime', help='what computes the windows; the plain loop always uses torch')
     parser.add_argument('--reference', help='runtime of the exact maps; default: that of --runtime')
+    parser.add_argument('--goal', type=float, help='measure also the map that is so many times faster')
     parser.add_argument('--variants', nargs='+', default=['dream'], help='variants of the heatmap')
     parser.add_argument('--out', type=Path, help='folder for the table and the figure')
     return parser.parse_args(argv)
@@ -285,11 +307,18 @@ def _parse(argv):
 _KEYS = ['model', 'setting', 'variant', 'engine', 'windows']
 
 
+def _common_windows(df):
+    "Give the rows of a goal, whose number of windows differs between images, the median number."
+    groups = df.groupby(['model', 'setting', 'variant', 'engine'], dropna=False)
+    medians = groups.windows.transform('median').astype(int)
+    return df.assign(windows=df.windows.mask(df.engine.str.startswith('goal'), medians))
+
+
 def median_table(
     df: pd.DataFrame,  # rows of `measure_speed`
 ) -> pd.DataFrame:  # per_s, seconds, speedup, share_of_limit, rank, max_error, peak_mb; pictures
     "Medians over images for each model, setting, variant, engine and number of windows."
-    groups = df.groupby(_KEYS, sort=False, dropna=False)
+    groups = _common_windows(df).groupby(_KEYS, sort=False, dropna=False)
     columns = ['per_s', 'seconds', 'speedup', 'share_of_limit', 'rank', 'max_error', 'peak_mb']
     return groups[columns].median().round(3).assign(pictures=groups.picture.nunique())
 
@@ -299,7 +328,7 @@ def _measure(options, clip, images, cache):
     rows = []
     reference = load_clip(options.clip, runtime=options.reference) if options.reference else None
     command = f'python -m realness.localization.speed --clip {options.clip}'
-    for name in ('runtime', 'reference'):
+    for name in ('runtime', 'reference', 'goal'):
         value = getattr(options, name)
         command += f' --{name} {value}' if value else ''
     for setting in options.settings:
@@ -307,7 +336,7 @@ def _measure(options, clip, images, cache):
             'command': f'{command} --settings {setting}',
             'threads': torch.get_num_threads(),
         }
-        measured = measure_speed(clip, images, setting, options.variants, cache, reference)
+        measured = measure_speed(clip, images, setting, options.variants, cache, reference, options.goal)
         rows += [row | facts for row in measured]
     return pd.DataFrame(rows)
 

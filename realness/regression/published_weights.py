@@ -103,7 +103,4 @@ def main(
 
 # %% ../../nbs/138_published_weights.ipynb #05e73712
 if __name__ == '__main__' and '__file__' in globals():
-    try:
-        main(sys.argv[1:])
-    except RealnessError as error:
-        sys.exit(f'error: {error}')
+    main(sys.argv[1:])

@@ -255,7 +255,4 @@ def main(
 
 # %% ../../nbs/155_train.ipynb #0d23e3b6
 if __name__ == '__main__' and '__file__' in globals():
-    try:
-        main(sys.argv[1:])
-    except RealnessError as error:
-        sys.exit(f'error: {error}')
+    main(sys.argv[1:])
