@@ -15,7 +15,9 @@ MOST_MB = 40  # a site that is larger is a problem
 SIDEBAR = re.compile(r'<nav id="quarto-sidebar"[^>]*>(.*?)</nav>', re.S)
 LONG_SCRIPT = re.compile(r'<script>((?:(?!</script>).){1000,})</script>', re.S)
 IMAGE = re.compile(r'(<img\b[^>]*?\bsrc=")data:image/(png|jpeg|gif|webp);base64,([^"]{400,})"', re.S)
-SEARCH_TEXT = 400  # characters of a section that the search reads
+CODE = re.compile(r'<code\b[^>]*>.*?</code>', re.S)
+OLD_FONT = re.compile(r',url\("[^"]*\.woff\?[^"]*"\) format\("woff"\)')
+SEARCH_TEXT = 350  # characters of a section that the search reads
 SIDEBAR_SCRIPT = """(() => {
   const place = document.currentScript.parentElement;
   const root = place.dataset.root;
@@ -89,13 +91,30 @@ def share_images(site: Path, pages: dict[Path, str]):
         pages[path] = IMAGE.sub(as_file, text)
 
 
+def plain_apostrophes(pages: dict[Path, str]):
+    """Write apostrophes in code as they are; smalldocs escapes them, which takes six characters."""
+    for path, text in pages.items():
+        pages[path] = CODE.sub(lambda match: match[0].replace('&#x27;', "'"), text)
+
+
+def remove_old_fonts(site: Path):
+    """Remove the fonts in WOFF; all browsers that run the pages read WOFF2."""
+    for css in site.rglob('*.css'):
+        text = css.read_text(encoding='utf-8')
+        css.write_text(OLD_FONT.sub('', text), encoding='utf-8')
+    for font in site.rglob('*.woff'):
+        if font.with_suffix('.woff2').is_file():
+            font.unlink()
+
+
 def shorten_search(site: Path):
     """Limit the text of each section in the index of the search."""
     file = site / 'search.json'
     entries = json.loads(file.read_text(encoding='utf-8'))
     for entry in entries:
         entry['text'] = entry['text'][:SEARCH_TEXT]
-    file.write_text(json.dumps(entries, ensure_ascii=False), encoding='utf-8')
+    text = json.dumps(entries, ensure_ascii=False, separators=(',', ':'))
+    file.write_text(text, encoding='utf-8')
 
 
 def slim(site: Path):
@@ -104,8 +123,10 @@ def slim(site: Path):
     share_sidebar(site, pages)
     share_scripts(site, pages)
     share_images(site, pages)
+    plain_apostrophes(pages)
     for path, text in pages.items():
         path.write_text(text, encoding='utf-8')
+    remove_old_fonts(site)
     shorten_search(site)
 
 

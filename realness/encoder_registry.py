@@ -64,7 +64,7 @@ POOLINGS = ('pooler', 'mean', 'cls')
 class TextEncoderSpec:
     "How to load a text encoder, and facts about it."
 
-    load: Callable | str  # load() returns (tokenizer, network), both of transformers
+    load: Callable | str  # load() returns (tokenizer, network) with the interface of transformers
     pooling: str  # one of `POOLINGS`
     licence: str  # of the weights
     tag: str  # which weights
@@ -75,7 +75,7 @@ TEXT_ENCODERS['bert-base-uncased'] = TextEncoderSpec(
     'realness.text_encoders:load_bert', 'pooler', 'Apache-2.0', 'bert-base-uncased'
 )
 TEXT_ENCODERS['lite'] = TextEncoderSpec(
-    'realness.text_encoders:load_lite_text', 'mean', 'Apache-2.0', 'all-MiniLM-L6-v2'
+    'realness.lite_text:load_minilm', 'mean', 'Apache-2.0', 'all-MiniLM-L6-v2'
 )
 
 # %% ../nbs/047_encoder_registry.ipynb #de1a23f8

@@ -7,6 +7,7 @@ __all__ = ['Cancelled', 'CancelToken', 'Job', 'BackgroundQueue']
 
 # %% ../../nbs/514_explorer_queue.ipynb #de94a572
 import atexit
+import ctypes
 import threading
 import weakref
 from collections import OrderedDict
@@ -58,6 +59,23 @@ def _call(function):
     "Call a function without arguments in the current thread."
     function()
 
+# %% ../../nbs/514_explorer_queue.ipynb #13e91116
+def _find_trim():
+    "The function of the C library that returns freed memory to the system; None where there is none."
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return None
+
+
+_trim = _find_trim()
+
+
+def _return_memory():
+    "Return freed memory to the system."
+    if _trim is not None:
+        _trim(0)
+
 # %% ../../nbs/514_explorer_queue.ipynb #d90cbbaa
 def _run_job(job, post):
     "Run a job to its end, and post a callback for each result or for the error."
@@ -69,6 +87,8 @@ def _run_job(job, post):
         return
     except Exception as error:
         post(partial(job.deliver, job.on_error, error))
+    finally:
+        _return_memory()
 
 # %% ../../nbs/514_explorer_queue.ipynb #87a2d178
 _IDLE_SECONDS = 30

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import TABLE, RealnessError
+from ..config import RealnessError
 from .image_list import ImageList, RecentValues
 from .locations import LocationInfo, locate, score_clauses
 from .map_factory import MapFactory, report_progress
 from .predictions import StoredPredictions
 from ..images import load_image
-from ..inputs import images_folder
+from ..inputs import images_folder, table_of_images
 from ..localization.heatmap_object import Heatmap
 from ..localization.map_maker import MapInput
 from ..localization.map_request import MapRequest
@@ -133,7 +133,7 @@ class ImageCollection(ImageList):
         if self.factory.regions is not None:
             return True
         folders = {images_folder(Path(path)) for path in self.rows.path} - {None}
-        return any(has_regions(folder.parent / TABLE) for folder in folders)
+        return any(has_regions(table_of_images(folder)) for folder in folders)
 
     def map(self, i: int, description: str, request: MapRequest) -> Heatmap:
         "Return the exact map."

@@ -15,7 +15,8 @@ import pandas as pd
 
 from ..checked_table import Problems, parse_number, read_table
 from ..config import TABLE, RealnessError
-from ..inputs import collect, read_descriptions
+from ..inputs import collect, is_imagefolder, read_descriptions
+from ..split_files import split_table
 
 # %% ../../nbs/510_explorer_table.ipynb #a7faf0d5
 def _note(table, problem) -> str:
@@ -56,13 +57,19 @@ class _DescriptionTables:
     def find(self, image) -> dict:  # description, mos, and other columns of the table
         "Return the entry of an image; '' and NaN if there is none."
         for folder in image.parents:
-            table = (folder.parent if folder.name == 'images' else folder) / TABLE
+            table = self._path(folder)
             name = image.relative_to(folder).as_posix()
             if name in self._entries(table):
                 return self._entries(table)[name]
             if folder in (self.top, self.top.parent):
                 break
         return {'description': '', 'mos': np.nan}
+
+    @staticmethod
+    def _path(folder):
+        if is_imagefolder(folder):
+            return split_table(folder)
+        return (folder.parent if folder.name == 'images' else folder) / TABLE
 
     def _entries(self, table):
         if table not in self._tables:

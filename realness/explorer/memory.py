@@ -9,12 +9,8 @@ __all__ = ['write_session_images', 'play_session', 'SessionMemory', 'report_sess
 import argparse
 import json
 import os
-import re
-import socket
-import subprocess
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,67 +123,28 @@ def report_session(
     for part in play_session(explorer):
         print(json.dumps(SessionMemory(part, _own_memory(), _own_peak())), flush=True)
 
-# %% ../../nbs/532_explorer_memory.ipynb #f326b23a
-def _free_port() -> int:
-    "A port that no program uses."
-    with socket.create_server(('127.0.0.1', 0)) as server:
-        return server.getsockname()[1]
-
-# %% ../../nbs/532_explorer_memory.ipynb #e3e41c67
-def _find_address(lines) -> str:
-    "The address that the app prints. Raises `RealnessError` if it ends without one."
-    printed = ''
-    for line in lines:
-        printed += line
-        if match := re.search(r'http://\S+', line):
-            return match.group()
-    raise RealnessError(f'the explorer did not start: {printed.strip()}')
-
-# %% ../../nbs/532_explorer_memory.ipynb #fb59a177
-def _split_processes(app: int) -> tuple:  # (connection file of the kernel, the other processes)
-    "Find the kernel among the processes of the app; `app` is the process that started the others."
-    import psutil
-
-    processes = [psutil.Process(app), *psutil.Process(app).children(recursive=True)]
-    kernels = [process for process in processes if '-f' in process.cmdline()]
-    return kernels[0].cmdline()[-1], [process for process in processes if process not in kernels]
-
-# %% ../../nbs/532_explorer_memory.ipynb #650b6067
+# %% ../../nbs/532_explorer_memory.ipynb #e2006a84
 @contextmanager
-def _opened_app(
-    work: Path,  # a folder for caches and findings
-    folder: Path,  # of images
-    run: Path | None,
+def _started_kernel(
+    cache: Path,  # folder of the caches
 ):
-    "Run the app and open its page; yields the number of the process of the app."
-    command = [sys.executable, '-m', 'realness.cli', 'explore', folder, '--no-browser', '--clip', 'lite-clip']
-    command += ['--port', _free_port(), '--out', work / 'findings', *(['--run', run] if run else [])]
-    environment = dict(os.environ, REALNESS_CACHE=str(work / 'cache'), PYTHONUNBUFFERED='1')
-    process = subprocess.Popen(
-        list(map(str, command)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment,
-    )
+    "Start a kernel; yields a client, which must read all its messages, as a browser does."
+    from jupyter_client import KernelManager
+
+    manager = KernelManager()
+    manager.start_kernel(env=dict(os.environ, REALNESS_CACHE=str(cache)))
+    client = manager.client()
+    client.start_channels()
     try:
-        with urllib.request.urlopen(_find_address(process.stdout), timeout=300) as page:
-            page.read()
-        yield process.pid
+        client.wait_for_ready(timeout=300)
+        yield client
     finally:
-        process.terminate()
-        process.wait(60)
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
 
-# %% ../../nbs/532_explorer_memory.ipynb #60c9164b
-_REPORT = """
-from realness.explorer.memory import report_session
-report_session(_)
-"""
-
-
-def _run_report(connection: str, on_line: Callable):
-    "Run `report_session` in a kernel whose last result is the explorer; calls `on_line` with each line."
-    from jupyter_client import BlockingKernelClient
+# %% ../../nbs/532_explorer_memory.ipynb #286d009e
+def _run_in_kernel(client, code: str, on_line: Callable):
+    "Run code in a kernel; calls `on_line` with each line that it prints. Raises `RealnessError` if it fails."
 
     def pass_on(message):
         content = message['content']
@@ -195,27 +152,23 @@ def _run_report(connection: str, on_line: Callable):
             for line in content['text'].splitlines():
                 on_line(line)
 
-    client = BlockingKernelClient(connection_file=connection)
-    client.load_connection_file()
-    client.start_channels()
-    try:
-        reply = client.execute_interactive(_REPORT, output_hook=pass_on)['content']
-    finally:
-        client.stop_channels()
+    reply = client.execute_interactive(code, output_hook=pass_on)['content']
     if reply['status'] != 'ok':
         raise RealnessError(f'the session ended with an error: {reply["evalue"]}')
 
-# %% ../../nbs/532_explorer_memory.ipynb #1be860b2
+# %% ../../nbs/532_explorer_memory.ipynb #856a9e1c
 def explorer_memory(
     folder: Path,  # of images
     run: Path | None = None,  # a run folder, for predictions in the background
     log: Callable = print,  # called with each `SessionMemory`
-) -> int:  # bytes
-    "The memory of the app in a session; returns that of its other processes, the server and the command."
-    with tempfile.TemporaryDirectory() as work, _opened_app(Path(work), folder, run) as app:
-        connection, others = _split_processes(app)
-        _run_report(connection, lambda line: log(SessionMemory(*json.loads(line))))
-        return sum(process.memory_info().rss for process in others)
+):
+    "Measure the memory of an explorer while a session is played."
+    with tempfile.TemporaryDirectory() as work, _started_kernel(Path(work) / 'cache') as client:
+        arguments = f'{str(folder)!r}, run={run and str(run)!r}, out={work!r}, app=True'
+        code = f'from realness.explorer import HeatmapExplorer\nexplorer = HeatmapExplorer({arguments})'
+        _run_in_kernel(client, code, log)
+        code = 'from realness.explorer.memory import report_session\nreport_session(explorer)'
+        _run_in_kernel(client, code, lambda line: log(SessionMemory(*json.loads(line))))
 
 # %% ../../nbs/532_explorer_memory.ipynb #696105b4
 def main(
@@ -231,8 +184,7 @@ def main(
         if run:
             make_predictor('torch').model.save_pretrained(run)
         images = write_session_images(Path(folder) / 'images', options.n)
-        server = explorer_memory(images, run, log=lambda entry: print(entry, flush=True))
-        print(f'server and command beside it: {server / 1e6:,.0f} MB')
+        explorer_memory(images, run, log=lambda entry: print(entry, flush=True))
 
 
 if __name__ == '__main__' and '__file__' in globals():
