@@ -185,7 +185,7 @@ def _check_files(
         similar = None if row.filename in existing else _similar_name(row.filename, existing)
         fix = f'did you mean {similar}?' if similar else fix
         problems.add(problem, fix, row=row.row, filename=row.filename)
-    table = table.assign(digest=table.filename.map(digests).fillna(''))
+    table = table.assign(digest=[digests.get(name, '') for name in table.filename])
     _note_duplicates(table, problems)
     _note_unused(set(table.filename), existing, problems)
     return table

@@ -8,6 +8,7 @@ __all__ = ['ANSWER_FORMATS', 'EndpointSettings', 'RequestParameters', 'Endpoint'
 # %% ../../nbs/420_endpoints.ipynb #d78d7f2e
 import base64
 import json
+import socket
 from dataclasses import dataclass
 
 from ..config import RealnessError
@@ -142,6 +143,13 @@ def _status_error(status, text, e, endpoint):
         return RejectedImageError(f'{url}: {status} ({text})')
     return None
 
+# %% ../../nbs/420_endpoints.ipynb #3f8d6324
+def _is_unknown_host(e):
+    "Whether a connection failed because the name of the host has no address."
+    while e is not None and not isinstance(e, socket.gaierror):
+        e = e.__cause__ or e.__context__
+    return e is not None
+
 # %% ../../nbs/420_endpoints.ipynb #3978e136
 def _translate_error(e, endpoint):
     "Convert an exception of the client to a `RealnessError`, without the key."
@@ -154,6 +162,8 @@ def _translate_error(e, endpoint):
     if isinstance(e.__cause__, RealnessError):
         return e.__cause__
     if isinstance(e, openai.APIConnectionError):
+        if _is_unknown_host(e) and not endpoint.has_answered:
+            return RealnessError(f'{url}: the host has no address; check the URL and the network')
         return RetryableError(f'{url}: the connection failed ({scrub(str(e.__cause__ or e))[:200]})')
     error = _status_error(getattr(e, 'status_code', None) or 0, text, e, endpoint)
     if error is not None:
@@ -281,6 +291,7 @@ class Endpoint(Describer):
         self.side = self.settings.side
         self._parameters = RequestParameters(self.settings)
         self._client = _make_client(self.url, self.key, self.settings.timeout)
+        self.has_answered = False  # whether a request has succeeded
 
     @property
     def mark(self):
@@ -325,4 +336,6 @@ class Endpoint(Describer):
         if self._client is None:
             self._client = _make_client(self.url, self.key, self.settings.timeout)
         messages = [dict(role='user', content=content)]
-        return self._client.chat.completions.create(model=self.model, messages=messages, **parameters)
+        response = self._client.chat.completions.create(model=self.model, messages=messages, **parameters)
+        self.has_answered = True
+        return response

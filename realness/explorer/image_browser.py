@@ -115,7 +115,7 @@ class NumberFilter(W.VBox):
         )
         self.bars = W.HTML()
         self.range = W.FloatRangeSlider(
-            min=0, max=1, description='Range', readout_format='.2f', style={'description_width': '44px'}
+            min=0, max=1, description='Range', readout_format='.2f', style={'description_width': '50px'}
         )
         self.range.layout.width = 'auto'
         self.range.add_class('rl-range')
