@@ -33,6 +33,7 @@ COMMANDS = {
     'heatmap data/train/images/r0.png --variant learned --localizer some/repo --out out': 'some/repo',
     'train --data data --encoders resnet50+lite --head svr --out out': 'resnet50',
     'train --data data --encoders lite+bert --head svr --out out': 'bert',
+    'describe data/train/images --base-url https://unknown.example/v1 --model m --parallel 1': 'unknown.example',
 }
 
 
@@ -41,7 +42,7 @@ def test_unreachable_weights_are_named_at_once(started, tmp_path, command, name)
     pytest.importorskip('resource', reason='measures processor time, on Unix')
     write_split(tmp_path / 'data/train', 4, size=(64, 48))
     write_split(tmp_path / 'data/test', 2, size=(64, 48))
-    homes = dict(HF_HOME=str(tmp_path / 'hub'), TORCH_HOME=str(tmp_path / 'hub'))
+    homes = dict(HF_HOME=str(tmp_path / 'hub'), TORCH_HOME=str(tmp_path / 'hub'), OPENAI_API_KEY='none')
     result = started('-c', OFFLINE, *command.split(), fresh=True, **homes).end()
     facts = json.loads(result.out.splitlines()[-1])
     assert facts['code'] == 2, result
