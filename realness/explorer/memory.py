@@ -132,7 +132,8 @@ def _started_kernel(
     from jupyter_client import KernelManager
 
     manager = KernelManager()
-    manager.start_kernel(env=dict(os.environ, REALNESS_CACHE=str(cache)))
+    quiet = ['--IPKernelApp.log_level=ERROR']  # it warns of TCP, also on this computer
+    manager.start_kernel(extra_arguments=quiet, env=dict(os.environ, REALNESS_CACHE=str(cache)))
     client = manager.client()
     client.start_channels()
     try:
