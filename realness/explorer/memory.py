@@ -8,7 +8,6 @@ __all__ = ['write_session_images', 'play_session', 'SessionMemory', 'report_sess
 # %% ../../nbs/532_explorer_memory.ipynb #ff9ed43b
 import argparse
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from PIL import Image
 
 from ..benchmark_ratios import make_predictor
 from ..config import SEED, TABLE, RealnessError
+from .background_queue import kernel_environment
 
 # %% ../../nbs/532_explorer_memory.ipynb #1517891f
 def write_session_images(
@@ -133,7 +133,7 @@ def _started_kernel(
 
     manager = KernelManager()
     quiet = ['--IPKernelApp.log_level=ERROR']  # it warns of TCP, also on this computer
-    manager.start_kernel(extra_arguments=quiet, env=dict(os.environ, REALNESS_CACHE=str(cache)))
+    manager.start_kernel(extra_arguments=quiet, env=kernel_environment() | {'REALNESS_CACHE': str(cache)})
     client = manager.client()
     client.start_channels()
     try:

@@ -23,6 +23,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from ..config import RealnessError
+from .background_queue import kernel_environment
 from ..inputs import collect
 from ..limits import check_writable
 from ..loopback import local_address, new_token, open_once
@@ -205,7 +206,7 @@ def _environment(work: str, token: str) -> dict:
 
     write_config(work, token)
     names = ('JUPYTER_PATH', 'JUPYTER_CONFIG_PATH')
-    return os.environ | {name: os.pathsep.join([work, os.environ.get(name, '')]) for name in names}
+    return kernel_environment() | {name: os.pathsep.join([work, os.environ.get(name, '')]) for name in names}
 
 # %% ../../nbs/535_explorer_server.ipynb #310ab702
 def _check_inputs(folder, run, port):
