@@ -33,7 +33,7 @@ COMMANDS = {
     'heatmap data/train/images/r0.png --variant learned --localizer some/repo --out out': 'some/repo',
     'train --data data --encoders resnet50+lite --head svr --out out': 'resnet50',
     'train --data data --encoders lite+bert --head svr --out out': 'bert',
-    'describe data/train/images --base-url https://unknown.example/v1 --model m --parallel 1': 'unknown.example',
+    'describe data/train/images --base-url https://no.example/v1 --model m --parallel 1': 'no.example',
 }
 
 
