@@ -25,6 +25,7 @@ from ..images import load_image
 from ..localization.heatmap_object import Heatmap
 from ..localization.map_maker import MapInput
 from ..localization.map_request import MapRequest
+from ..map_figures import map_colours
 from ..map_style import MapStyle
 
 # %% ../../nbs/521_explorer_map_thumbnails.ipynb #e3d9b9ee
@@ -46,17 +47,6 @@ class MapLook:
     scale: str = 'fixed'  # 'fixed', or 'minmax' for the range of each image
     contrast: float = 1.0  # 2 halves the range about its middle
 
-# %% ../../nbs/521_explorer_map_thumbnails.ipynb #9aec47c6
-def _paint(heatmap: Heatmap, style: MapStyle) -> np.ndarray:
-    "Return the colours of a map with their opacity: height x width x 4, 0-255."
-    import matplotlib
-
-    low, high = heatmap.range
-    values = np.clip((heatmap.array - low) / (high - low), 0, 1)
-    colours = matplotlib.colormaps[style.cmap or heatmap.cmap](values)
-    colours[..., 3] = style.opacity * (heatmap.position() if style.ramp else 1)
-    return (255 * colours).round().astype(np.uint8)
-
 # %% ../../nbs/521_explorer_map_thumbnails.ipynb #3547ed2c
 def draw_on_thumbnail(
     jpeg: bytes,  # the thumbnail
@@ -65,8 +55,9 @@ def draw_on_thumbnail(
 ) -> bytes:
     "Return a thumbnail under its map, as JPEG."
     image = Image.open(io.BytesIO(jpeg)).convert('RGBA')
-    colours = _paint(apply_range(heatmap, look.scale, look.contrast), look.style)
-    image.alpha_composite(Image.fromarray(colours, 'RGBA').resize(image.size))
+    colours = map_colours(apply_range(heatmap, look.scale, look.contrast), look.style)
+    layer = Image.fromarray((255 * colours).round().astype(np.uint8), 'RGBA')
+    image.alpha_composite(layer.resize(image.size))
     file = io.BytesIO()
     image.convert('RGB').save(file, 'JPEG', quality=80)
     return file.getvalue()
