@@ -209,6 +209,7 @@ class Sentences:
     ):
         self.description = description
         self.entries = None if table is None else self.load_entries(table)
+        self._image_folders = {}  # folder of an image -> that of `images_folder`
         self._tables_beside = {}  # folder -> entries
         self._file_names = Counter(path.name for _, path in images)
         self._names_by_file_name = defaultdict(list)
@@ -237,7 +238,7 @@ class Sentences:
 
     def _find_in_table(self, name, path):
         keys = [name]
-        if folder := images_folder(path):
+        if folder := self._find_folder(path):
             inside = path.relative_to(folder).as_posix()
             keys += [inside, f'images/{inside}']
         for key in keys:
@@ -247,9 +248,15 @@ class Sentences:
         key = _match_end(name, candidates, self._file_names[path.name] == 1)
         return self.entries.get(key)
 
+    def _find_folder(self, path):
+        "The folder of `images_folder`, looked for once for all images of a folder."
+        if path.parent not in self._image_folders:
+            self._image_folders[path.parent] = images_folder(path)
+        return self._image_folders[path.parent]
+
     def _find_beside(self, path):
         path = Path(os.path.abspath(path))
-        folder = images_folder(path)
+        folder = self._find_folder(path)
         if folder is None:
             return None
         if folder not in self._tables_beside:

@@ -15,8 +15,7 @@ import pandas as pd
 
 from ..checked_table import Problems, parse_number, read_table
 from ..config import TABLE, RealnessError
-from ..inputs import collect, is_imagefolder, read_descriptions
-from ..split_files import split_table
+from ..inputs import collect, is_imagefolder, read_descriptions, table_of_images
 
 # %% ../../nbs/510_explorer_table.ipynb #a7faf0d5
 def _note(table, problem) -> str:
@@ -52,12 +51,15 @@ class _DescriptionTables:
     def __init__(self, top, notes):
         self.top = top
         self.notes = notes
+        self._paths = {}  # folder -> path of its table
         self._tables = {}  # path -> entries
 
     def find(self, image) -> dict:  # description, mos, and other columns of the table
         "Return the entry of an image; '' and NaN if there is none."
         for folder in image.parents:
-            table = self._path(folder)
+            if folder not in self._paths:
+                self._paths[folder] = self._find_path(folder)
+            table = self._paths[folder]
             name = image.relative_to(folder).as_posix()
             if name in self._entries(table):
                 return self._entries(table)[name]
@@ -66,10 +68,10 @@ class _DescriptionTables:
         return {'description': '', 'mos': np.nan}
 
     @staticmethod
-    def _path(folder):
-        if is_imagefolder(folder):
-            return split_table(folder)
-        return (folder.parent if folder.name == 'images' else folder) / TABLE
+    def _find_path(folder):
+        if is_imagefolder(folder) or folder.name == 'images':
+            return table_of_images(folder)
+        return folder / TABLE
 
     def _entries(self, table):
         if table not in self._tables:
