@@ -20,7 +20,7 @@ from .options import expand_options
 from .output import print_error, show_progress
 from ..config import RealnessError
 from ..limits import check_device_name, check_writable
-from ..script import RESUME, Terminated, sigterm_raises
+from ..script import RESUME, Terminated, interrupt_behind, sigterm_raises
 
 # %% ../../nbs/546_cli_commands.ipynb #fb17c9bc
 PROBLEMS_FOUND = 1
@@ -88,6 +88,13 @@ def _unexpected_error(e):
         f'realness --debug COMMAND prints its traceback for a report'
     )
 
+# %% ../../nbs/546_cli_commands.ipynb #70ecb34b
+def _exit_interrupted(interrupt):
+    "End the process after Ctrl-C or SIGTERM."
+    if isinstance(interrupt, Terminated):
+        exit_with(TERMINATED, f'\nterminated; {RESUME}')
+    exit_with(INTERRUPTED, f'\nstopped; {RESUME}')
+
 # %% ../../nbs/546_cli_commands.ipynb #22311073
 def command(function: Callable) -> Callable:
     "Turn a function into a command: options from dataclasses, progress, one-line errors, exit codes."
@@ -103,10 +110,8 @@ def command(function: Callable) -> Callable:
                 return function(**values)
         except RealnessError as e:
             exit_with(USER_ERROR, f'error: {e}')
-        except Terminated:
-            exit_with(TERMINATED, f'\nterminated; {RESUME}')
-        except KeyboardInterrupt:
-            exit_with(INTERRUPTED, f'\nstopped; {RESUME}')
+        except KeyboardInterrupt as e:
+            _exit_interrupted(e)
         except BrokenPipeError:
             _discard_output()
             raise typer.Exit(0) from None
@@ -115,6 +120,8 @@ def command(function: Callable) -> Callable:
         except (typer.Exit, click.ClickException, click.Abort):
             raise
         except Exception as e:
+            if interrupt_behind(e):
+                _exit_interrupted(interrupt_behind(e))
             if os.environ.get(DEBUG):
                 raise
             exit_with(UNEXPECTED, _unexpected_error(e))
