@@ -93,10 +93,10 @@ def share_images(site: Path, pages: dict[Path, str]):
 
 
 def shorten_code(pages: dict[Path, str]):
-    """Write quotation marks in code as they are, and names of built-in functions without a style of their own.
+    """Write quotation marks in code as they are, and names of built-in functions as plain text.
 
-    smalldocs escapes quotation marks, which takes six characters, and its stylesheet gives such names the colour
-    of the text around them.
+    smalldocs escapes quotation marks, which takes six characters, and its stylesheet gives such names the
+    colour of the text around them.
     """
 
     def shorten(match):
