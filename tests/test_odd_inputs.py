@@ -171,6 +171,7 @@ INPUTS = {  # command -> arguments with which it ends before it computes anythin
     'evaluate-maps': 'nowhere --truth nowhere.json',
     'demo': '--out file/run',
     'data demo': '--photos nowhere',
+    'clip fit': '--data nowhere',
     'localizer fit': '--photos nowhere',
 }
 OPTIONS = numeric_options()
