@@ -56,7 +56,7 @@ def _file_error(e):
     return f'error: {e.filename or "a file"}: {e.strerror or e}; fix that and run the command again'
 
 # %% ../../nbs/546_cli_commands.ipynb #08456a63
-_OUTPUTS = ('out', 'coco', 'onnx', 'hub', 'space', 'share_dir', 'suggest', 'work')  # parameters
+_OUTPUTS = ('out', 'onnx', 'hub', 'space', 'share_dir', 'work')  # parameters
 
 
 def _option_names(parameter) -> list:
@@ -67,15 +67,22 @@ def _option_names(parameter) -> list:
     return [name for name in names if isinstance(name, str) and name.startswith('--')]
 
 
+def _is_table(parameter):
+    "Whether a parameter of a command names a file to write, and never a folder."
+    return parameter.name in ('coco', 'suggest') or '--csv' in _option_names(parameter)
+
+
 def _is_output(parameter):
     "Whether a parameter of a command names a file or folder to write."
-    return parameter.name in _OUTPUTS or '--csv' in _option_names(parameter)
+    return parameter.name in _OUTPUTS or _is_table(parameter)
 
 
 def _check_outputs(signature, values):
     "Raise `RealnessError` if the results cannot be written."
     for name, value in values.items():
         if isinstance(value, Path) and _is_output(signature.parameters[name]):
+            if _is_table(signature.parameters[name]) and value.exists() and not value.is_file():
+                raise RealnessError(f'{value}: is a {"folder" if value.is_dir() else "device"}; name a file')
             check_writable(value)
 
 # %% ../../nbs/546_cli_commands.ipynb #3f126677
