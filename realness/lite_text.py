@@ -6,6 +6,7 @@
 __all__ = ['LiteTextConfig', 'TextOutput', 'LiteTextNetwork', 'LiteTokenizer', 'load_minilm']
 
 # %% ../nbs/054_lite_text.ipynb #7b3b0b32
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -157,14 +158,21 @@ def _pad(
     mask = [[1] * len(row) + [0] * (length - len(row)) for row in rows]
     return dict(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask))
 
+# %% ../nbs/054_lite_text.ipynb #24cb4fbf
+@cache
+def _read_tokenizer():
+    "The tokenizer of the package; all encoders use the same one, because it never changes."
+    tokenizer = Tokenizer.from_file(str(lite_text_folder() / 'tokenizer.json'))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
 # %% ../nbs/054_lite_text.ipynb #7f3effa3
 class LiteTokenizer:
     "The tokenizer of all-MiniLM-L6-v2."
 
     def __init__(self):
-        self.backend_tokenizer = Tokenizer.from_file(str(lite_text_folder() / 'tokenizer.json'))
-        self.backend_tokenizer.no_padding()
-        self.backend_tokenizer.no_truncation()
+        self.backend_tokenizer = _read_tokenizer()
 
     def __len__(self):
         return self.backend_tokenizer.get_vocab_size()
