@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import nn
 
+from .network_weights import own_weights, read_shared
 from .pretrained import lite_text_folder
 
 # %% ../nbs/054_lite_text.ipynb #e2f9f799
@@ -116,6 +117,7 @@ class LiteTextNetwork(nn.Module):
     "all-MiniLM-L6-v2 with random weights."
 
     config = LiteTextConfig()
+    shared = None  # see `share_weights`
 
     def __init__(
         self,
@@ -129,6 +131,12 @@ class LiteTextNetwork(nn.Module):
         self.pooler = nn.Sequential()
         if pooler:
             self.pooler.add_module('dense', nn.Linear(config.hidden_size, config.hidden_size))
+
+    def train(self, mode: bool = True):
+        "Choose training or evaluation. Weights are copied before training, if other networks use them."
+        if mode:
+            own_weights(self)
+        return super().train(mode)
 
     def get_input_embeddings(self) -> nn.Embedding:
         "The vectors of the tokens."
@@ -209,13 +217,12 @@ def load_minilm(
     pooler: bool = True,  # see `LiteTextNetwork`
 ) -> tuple:  # (`LiteTokenizer`, `LiteTextNetwork`)
     "The lite text encoder with the weights of the `lite` extra."
-    from safetensors.torch import load_file
-
-    tensors = load_file(lite_text_folder() / 'model.safetensors')
+    tensors, shared = read_shared(lite_text_folder() / 'model.safetensors')
     tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith('position_ids')}
     if not pooler:
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith('pooler.')}
     with torch.random.fork_rng(devices=[]):  # the random weights are replaced
         network = LiteTextNetwork(pooler)
     network.load_state_dict(tensors, assign=True)
+    network.shared = shared
     return LiteTokenizer(), network.requires_grad_().eval()
