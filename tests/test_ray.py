@@ -1,7 +1,7 @@
 """Scoring with Ray: the numbers of one process, and nothing lost or repeated after a kill.
 
-Ray does not start beside JupyterLab, so these tests are skipped in the environment of the other tests. CI runs them in
-a second environment; CONTRIBUTING.md has the command.
+Ray does not start beside JupyterLab, so these tests are skipped in the environment of the other tests.
+CI runs them in a second environment; CONTRIBUTING.md has the command.
 """
 
 import base64
