@@ -1,6 +1,6 @@
 """Write the files that repeat settings.ini, and print the notes of a release.
 
-python .ci/release.py                  # write CITATION.cff and conda/meta.yaml
+python .ci/release.py                  # write CITATION.cff and conda/recipe.yaml
 python .ci/release.py --check          # exit 1 if one of them differs from settings.ini
 python .ci/release.py --notes 0.2.0    # the section of CHANGELOG.md with this version, as Markdown
 python .ci/release.py --notes          # the section [Unreleased]
@@ -30,8 +30,9 @@ keywords:
 {keywords}
 """
 CONDA = """\
-# Written by .ci/release.py from settings.ini: conda build -c conda-forge conda
-# conda-forge has no packages of the extra `lite`; `pip install --no-deps` adds them.
+# Written by .ci/release.py from settings.ini: rattler-build build -c conda-forge --recipe conda
+# All packages are on conda-forge except those of the extra `lite`: pip install --no-deps adds them. The
+# extra `describe` is openai and py3langid there.
 package:
   name: {lib_name}
   version: "{version}"
@@ -40,11 +41,12 @@ source:
   path: ..
 
 build:
-  noarch: python
   number: 0
-  script: python -m pip install . --no-deps --no-build-isolation -vv
-  entry_points:
-    - {entry_point}
+  noarch: python
+  script: ${{{{ PYTHON }}}} -m pip install . --no-deps --no-build-isolation -vv
+  python:
+    entry_points:
+      - {entry_point}
 
 requirements:
   host:
@@ -56,19 +58,22 @@ requirements:
     - python >={min_python}
 {requirements}
 
-test:
-  imports:
-    - {lib_name}
-  commands:
-    - {lib_name} --help
-    - {lib_name} --version
+tests:
+  - python:
+      imports:
+        - {lib_name}
+      pip_check: true
+  - script:
+      - {lib_name} --help
+      - {lib_name} --version
 
 about:
-  home: {git_url}
+  homepage: {git_url}
+  repository: {git_url}
+  documentation: {doc_host}{doc_baseurl}
   license: Apache-2.0
   license_file: LICENSE
   summary: {description}
-  doc_url: {doc_host}{doc_baseurl}
 """
 
 
@@ -95,7 +100,7 @@ def make_files() -> dict[Path, str]:
     )
     return {
         ROOT / 'CITATION.cff': CITATION.format(**values),
-        ROOT / 'conda/meta.yaml': CONDA.format(**values),
+        ROOT / 'conda/recipe.yaml': CONDA.format(**values),
     }
 
 

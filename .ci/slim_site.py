@@ -16,6 +16,7 @@ SIDEBAR = re.compile(r'<nav id="quarto-sidebar"[^>]*>(.*?)</nav>', re.S)
 LONG_SCRIPT = re.compile(r'<script>((?:(?!</script>).){1000,})</script>', re.S)
 IMAGE = re.compile(r'(<img\b[^>]*?\bsrc=")data:image/(png|jpeg|gif|webp);base64,([^"]{400,})"', re.S)
 CODE = re.compile(r'<code\b[^>]*>.*?</code>', re.S)
+BUILT_IN = re.compile(r'<span class="bu">([^<]*)</span>')
 OLD_FONT = re.compile(r',url\("[^"]*\.woff\?[^"]*"\) format\("woff"\)')
 SEARCH_TEXT = 350  # characters of a section that the search reads
 SIDEBAR_SCRIPT = """(() => {
@@ -91,10 +92,19 @@ def share_images(site: Path, pages: dict[Path, str]):
         pages[path] = IMAGE.sub(as_file, text)
 
 
-def plain_apostrophes(pages: dict[Path, str]):
-    """Write apostrophes in code as they are; smalldocs escapes them, which takes six characters."""
+def shorten_code(pages: dict[Path, str]):
+    """Write quotation marks in code as they are, and names of built-in functions as plain text.
+
+    smalldocs escapes quotation marks, which takes six characters, and its stylesheet gives such names the
+    colour of the text around them.
+    """
+
+    def shorten(match):
+        text = match[0].replace('&#x27;', "'").replace('&quot;', '"')
+        return BUILT_IN.sub(r'\1', text)
+
     for path, text in pages.items():
-        pages[path] = CODE.sub(lambda match: match[0].replace('&#x27;', "'"), text)
+        pages[path] = CODE.sub(shorten, text)
 
 
 def remove_old_fonts(site: Path):
@@ -123,7 +133,7 @@ def slim(site: Path):
     share_sidebar(site, pages)
     share_scripts(site, pages)
     share_images(site, pages)
-    plain_apostrophes(pages)
+    shorten_code(pages)
     for path, text in pages.items():
         path.write_text(text, encoding='utf-8')
     remove_old_fonts(site)

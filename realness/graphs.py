@@ -96,6 +96,7 @@ def _plain_attention():
 # %% ../nbs/052_graphs.ipynb #39f09734
 def _record(graph, path):
     "Write the operations of a module to an ONNX file."
+    outputs = {name: {0: 'n'} for name in graph.outputs} if graph.free else {}
     with torch.no_grad(), _plain_attention(), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter('ignore')
         torch.onnx.export(
@@ -105,7 +106,7 @@ def _record(graph, path):
             dynamo=False,
             input_names=list(graph.inputs),
             output_names=list(graph.outputs),
-            dynamic_axes=graph.free | {name: {0: 'n'} for name in graph.outputs},
+            dynamic_axes=graph.free | outputs,
             opset_version=17,
         )
 

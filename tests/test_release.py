@@ -1,7 +1,10 @@
 """The files of a release agree with settings.ini, and each version has its notes."""
 
+import ast
 import importlib.util
 import re
+import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -28,10 +31,61 @@ def test_the_citation_names_the_version(release):
     assert str(citation['version']) == release.read_settings()['version']
 
 
+def names_of(requirements):
+    """The names of some requirements, as pip compares them."""
+    return {re.match(r'[\w.-]+', each)[0].lower().replace('_', '-') for each in requirements.split()}
+
+
 def test_the_conda_recipe_has_every_requirement(release):
-    recipe = read_yaml('conda/meta.yaml')
-    assert len(recipe['requirements']['run']) == 1 + len(release.read_settings()['requirements'].split())
+    recipe = read_yaml('conda/recipe.yaml')
+    limits = [re.search(r'[<>=].*', each)[0] for each in release.read_settings()['requirements'].split()]
+    assert [each.split(' ', 1)[1] for each in recipe['requirements']['run']] == ['>=3.11', *limits]
     assert 'pytorch >=2.5' in recipe['requirements']['run']
+    assert 'torch >=2.5' not in recipe['requirements']['run']
+
+
+def test_the_conda_recipe_is_rendered(release):
+    rattler_build = pytest.importorskip('rattler_build', reason='needs py-rattler-build')
+    text = (ROOT / 'conda/recipe.yaml').read_text(encoding='utf-8')
+    [variant] = rattler_build.Stage0Recipe.from_yaml(text).render()
+    recipe = variant.recipe
+    assert (recipe.package.name, str(recipe.package.version)) == (
+        'realness',
+        release.read_settings()['version'],
+    )
+    assert recipe.build.noarch == 'python'
+    assert recipe.requirements.run == read_yaml('conda/recipe.yaml')['requirements']['run']
+
+
+FRAMEWORKS = {  # modules of packages that come with a requirement by their purpose
+    'jupyter_client': 'voila',
+    'jupyter_core': 'voila',
+    'jupyter_server': 'voila',
+    'traitlets': 'ipywidgets',
+    'starlette': 'gradio',
+}
+ADAPTED = {'fiftyone', 'pyiqa'}  # used where users have them
+
+
+def test_imported_packages_are_requirements(release):
+    modules = set()
+    for path in (ROOT / 'realness').rglob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.partition('.')[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                modules.add(node.module.partition('.')[0])
+    modules -= {*sys.stdlib_module_names, *ADAPTED, 'realness'}
+    settings = release.read_settings()
+    required = set.union(*(names_of(value) for name, value in settings.items() if 'requirements' in name))
+    known = packages_distributions()
+    missing = {
+        module
+        for module in modules
+        if not names_of(FRAMEWORKS.get(module) or ' '.join(known.get(module, [module]))) & required
+    }
+    assert not missing
+    assert 'torch' in modules
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import click
 import typer
 
 from .options import expand_options
@@ -117,7 +116,7 @@ def command(function: Callable) -> Callable:
             raise typer.Exit(0) from None
         except OSError as e:
             exit_with(USER_ERROR, _file_error(e))
-        except (typer.Exit, click.ClickException, click.Abort):
+        except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
         except Exception as e:
             if interrupt_behind(e):
@@ -133,7 +132,7 @@ def command(function: Callable) -> Callable:
 def invoke(
     function: Callable,  # a command
     *arguments,  # as on the command line
-):  # a `click.testing.Result`
+):  # a `typer.testing.Result`
     "Run a command in this process and capture its output."
     from typer.testing import CliRunner
 

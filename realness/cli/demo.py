@@ -95,7 +95,7 @@ def _lowest_recorded(run, data):
 # %% ../../nbs/561_cli_demo.ipynb #5e7ab0c4
 def _print_answer(run, data):
     "Print the recorded answer about the test image with the lowest prediction, and where its map is."
-    if find_spec('openai') is None:
+    if any(find_spec(package) is None for package in ('openai', 'py3langid')):
         print('Descriptions and ratings by a vision-language model need pip install "realness[describe]"')
         return
     image = _lowest_recorded(run, data)

@@ -21,6 +21,7 @@ class Reply:
     tokens_out: int | None = None
     cut: bool = False  # the model stopped at its token limit
     refused: bool = False  # the server reports that the model declined
+    english: bool = False  # known to be English: the language is not checked
 
 # %% ../../nbs/416_describer.ipynb #da65c26b
 @dataclass(frozen=True)

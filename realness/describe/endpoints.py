@@ -12,6 +12,7 @@ import socket
 from dataclasses import dataclass
 
 from ..config import RealnessError
+from .answers import require_language_check
 from .describer import Describer, Question, RejectedImageError, Reply, RetryableError
 from .transfer import SIDE, Key, check_url, is_link_local, is_loopback, small_jpeg
 from ..limits import check_limits, limited
@@ -42,6 +43,7 @@ def _refuse_link_local(request):
 # %% ../../nbs/420_endpoints.ipynb #82e26008
 def _make_client(url, key, timeout):
     "OpenAI's client."
+    require_language_check()
     try:
         from openai import DefaultHttpxClient, OpenAI
     except ImportError:

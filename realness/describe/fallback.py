@@ -132,7 +132,8 @@ class Fallback(Describer):
     def __call__(self, image, prompt: str = '') -> Reply:
         level, regions = self.analyse(image)
         turn = int(image_digest(load_image(image)), 16)
-        return Reply(make_description(choose_word(level, self.limits), regions, turn))
+        description = make_description(choose_word(level, self.limits), regions, turn)
+        return Reply(description, english=True)
 
     def __repr__(self):
         return f'Fallback({self.matcher.clip.name}, {len(self.matcher.kinds)} kinds of defects)'

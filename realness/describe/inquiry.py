@@ -97,7 +97,8 @@ class Inquiry:
 
     def check(self, reply: Reply) -> Answer:
         "Check an answer."
-        return self.kind.check(reply.text, self.options.max_words, reply.cut, reply.refused)
+        options = self.options
+        return self.kind.check(reply.text, options.max_words, reply.cut, reply.refused, reply.english)
 
 # %% ../../nbs/431_inquiry.ipynb #ccdc988d
 def make_inquiry(

@@ -76,7 +76,7 @@ def _read_regions(entries, word) -> tuple:  # (tuple of `AnswerBox` or None, lis
     return None if boxes is None else tuple(boxes), problems
 
 # %% ../../nbs/415_judgements.ipynb #d3b6b2ca
-def _check_values(values, max_words, repairs) -> Answer:
+def _check_values(values, max_words, repairs, english=False) -> Answer:
     "The checked answer of a JSON object with lower-case keys."
     text = _first(values, 'description', 'sentence', 'explanation', 'reason')
     word = _read_word(_first(values, 'answer', 'unrealistic', 'verdict')) or answer_word(text).capitalize()
@@ -84,7 +84,7 @@ def _check_values(values, max_words, repairs) -> Answer:
     text, text_repairs = _read_text(text, max_words, incomplete)
     if is_refusal(text):
         return Answer('', 'refused', 'the model declined')
-    code = language(text)
+    code = 'en' if english else language(text)
     if code != 'en':
         text, text_repairs = '', [f'description not English ({code})']
     rating, no_rating = _read_rating(_first(values, 'rating', 'score', 'realism'))
@@ -99,12 +99,13 @@ def check_judgement(
     max_words: int = MAX_WORDS,  # length limit of the description, without its answer word
     truncated: bool = False,  # the model stopped at its token limit
     refused: bool = False,  # the server reports that the model declined
+    english: bool = False,  # known to be English: the language is not checked
 ) -> Answer:
     "Check a structured answer and repair it if possible. A plain sentence is read as such."
     values, repairs = (None, []) if refused else find_json(raw or '')
     if values is not None:
-        return _check_values(values, max_words, repairs)
-    answer = check_answer(raw, max_words, truncated, refused)
+        return _check_values(values, max_words, repairs, english)
+    answer = check_answer(raw, max_words, truncated, refused, english)
     if not answer.description:
         return answer
     return replace(answer, status='marked', problem='; '.join(filter(None, ['no JSON', answer.problem])))

@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from ..config import RealnessError
+from .answers import require_language_check
 from .describer import Describer, Question, RejectedImageError, Reply
 from .transfer import SIDE, small_jpeg
 from ..device import pick_device
@@ -23,6 +24,7 @@ def _load_pipeline(model, device):
     "The pipeline for a model; raises `RealnessError` if it cannot be loaded."
     from transformers import pipeline
 
+    require_language_check()
     is_folder = Path(model).is_dir()
     if is_folder and not (Path(model) / 'config.json').is_file():
         raise RealnessError(f'{model}: there is no model in this folder (no config.json)')

@@ -22,7 +22,8 @@ class QuestionKind:
 
     summary: str
     prompt: str  # template with {max_words}
-    check: Callable  # function of (raw answer, max_words, truncated, refused) that returns an `Answer`
+    # function of (raw answer, max_words, truncated, refused, english) that returns an `Answer`
+    check: Callable
     schema: dict | None = None  # JSON schema of the answer; None for plain text
     max_tokens: int = 200  # of the answer
 

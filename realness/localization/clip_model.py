@@ -22,7 +22,7 @@ from ..config import RealnessError
 from ..device import pick_device
 from ..folding import fold_batchnorm
 from .clip_checkpoint import ACTIVATIONS, find_activation, split_activation
-from .inference import bfloat16_is_fast
+from .inference import bfloat16_is_fast, class_token_only
 from ..network_weights import fingerprint_weights
 from ..runtimes import AUTO, RUNTIMES
 from ..same_padding import use_same_convolutions
@@ -81,10 +81,10 @@ class ClipGraph(nn.Module):
 
     def __init__(self, clip):
         super().__init__()
-        self.model = clip.model
+        self.model = clip.quick_model
         self.mean, self.std = clip.mean, clip.std
-        self.size = clip.size
-        self.free = dict(windows={0: 'n'})
+        self.free = {}  # the number of windows is fixed
+        self.shape = (clip.graph_group, 3, clip.size, clip.size)
 
     def forward(self, windows):
         return (self.model.encode_image((windows - self.mean) / self.std).float(),)
@@ -94,14 +94,15 @@ class ClipGraph(nn.Module):
         return next(self.probes())
 
     def probes(self):
-        "Windows of smoothed noise in batches of two sizes, to compare results."
-        for n in (2, 3):
-            noise = torch.rand(n, 3, 8, 8, generator=torch.Generator().manual_seed(n))
-            yield (nn.functional.interpolate(noise, (self.size, self.size), mode='bilinear'),)
+        "Two batches of windows of smoothed noise, to compare results."
+        n, channels, *size = self.shape
+        for seed in (0, 1):
+            noise = torch.rand(n, channels, 8, 8, generator=torch.Generator().manual_seed(seed))
+            yield (nn.functional.interpolate(noise, size, mode='bilinear'),)
 
 # %% ../../nbs/202_clip_model.ipynb #88badc30
-_GROUP = 16  # windows in one forward pass of torch on a CPU
-_GRAPH_GROUP = 8  # of another runtime, which is faster with fewer
+_GROUP = 16  # windows in one forward pass on a CPU
+_GRAPH_GROUP = 4  # of a convolutional network in another runtime, which is faster with fewer
 
 
 class CLIP:
@@ -109,7 +110,7 @@ class CLIP:
 
     Attributes: `size`, the side of the input in pixels; `dim`, the length of a vector; `context`, the largest
     number of tokens of a text; `activation`, 'quickgelu', 'gelu' or ''; `fast`, whether the device computes
-    bfloat16 quickly.
+    bfloat16 quickly; `quick_model`, the model without what the vectors of windows do not need.
     """
 
     def __init__(
@@ -156,6 +157,7 @@ class CLIP:
         self.model.visual.to(memory_format=torch.channels_last)
         self.mean = self.mean.to(self.device)
         self.std = self.std.to(self.device)
+        self.quick_model = self._with_visual(class_token_only(self.model.visual))
         if self.device.type == 'cuda':
             self.fast = torch.cuda.is_bf16_supported()
         else:
@@ -194,7 +196,8 @@ class CLIP:
             raise RealnessError(f'the runtime {name} computes on the CPU; add --device cpu, or use torch')
 
         def open_runtime(name):
-            key, noun = f'clip2-{self.fingerprint()}', f'the CLIP model {self.name}'
+            key = f'clip3-{self.graph_group}-{self.fingerprint()}'
+            noun = f'the CLIP model {self.name}'
             return open_verified(ClipGraph(self), key, name, noun, torch.get_num_threads())
 
         if name == AUTO:
@@ -212,17 +215,22 @@ class CLIP:
         with torch.inference_mode(), torch.autocast('cuda', torch.bfloat16, enabled=fast and inputs.is_cuda):
             if fast and not inputs.is_cuda:
                 return normalize(self._fast_model.encode_image(inputs.bfloat16()).float(), dim=-1)
-            return normalize(self.model.encode_image(inputs).float(), dim=-1)
+            return normalize(self.quick_model.encode_image(inputs).float(), dim=-1)
 
     @cached_property
     def _fast_model(self):
         "The model with its image encoder in bfloat16. Autocast on a CPU would convert weights in each pass."
-        return self._with_visual(copy.deepcopy(self.model.visual).bfloat16())
+        return self._with_visual(copy.deepcopy(self.quick_model.visual).bfloat16())
+
+    @property
+    def graph_group(self):
+        "Windows in one forward pass of another runtime than torch."
+        return _GROUP if self.trunk is None else _GRAPH_GROUP
 
     @property
     def _group(self):
         "Windows in one forward pass on a CPU."
-        return _GROUP if self._compute is None else _GRAPH_GROUP
+        return _GROUP if self._compute is None else self.graph_group
 
     def _forward_group(self, windows, fast):
         "Encode at most a group of windows, padded to a full group."

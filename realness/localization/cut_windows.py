@@ -43,8 +43,8 @@ def resize_matrix(
 
 # %% ../../nbs/207_cut_windows.ipynb #c44ca109
 def _round_grey(x):
-    "Round to whole grey levels between 0 and 255."
-    return (x + 0.5).floor_().clamp_(0, 255)
+    "Round to whole grey levels between 0 and 255, in place."
+    return x.add_(0.5).floor_().clamp_(0, 255)
 
 # %% ../../nbs/207_cut_windows.ipynb #e7aa8262
 def image_tensor(
@@ -53,15 +53,34 @@ def image_tensor(
     "Return the pixels of an image as a tensor."
     return torch.from_numpy(np.array(load_image(image))).permute(2, 0, 1).float()
 
+# %% ../../nbs/207_cut_windows.ipynb #2d2997e7
+@lru_cache(64)
+def _bands(n, size, parts=4):
+    "Split `resize_matrix` into bands of rows: (rows, columns that are not zero, numbers) each."
+    matrix = resize_matrix(n, size)
+    bands = []
+    for rows in np.array_split(np.arange(size), min(parts, size)):
+        band = matrix[rows]
+        columns = torch.nonzero(band.any(0)).flatten().tolist()
+        first, end = columns[0], columns[-1] + 1
+        bands.append((slice(rows[0], rows[-1] + 1), slice(first, end), band[:, first:end].contiguous()))
+    return bands
+
 # %% ../../nbs/207_cut_windows.ipynb #ff899ba4
-def _resize_columns(matrix, crops):
-    "Resize windows (3 x height x width each) along their height: n x 3 x size x width, float32, 0-1."
+def _resize_columns(matrix, crops, windows):
+    "Resize crops (height x 3 x width each) along their height; write windows (n x 3 x size x width), 0-1."
+    size, height = matrix.shape
     if matrix.device.type != 'cpu':
-        return _round_grey(matrix @ torch.stack(crops)).float() / 255
-    windows = torch.empty(len(crops), 3, len(matrix), crops[0].shape[2])
-    for window, crop in zip(windows, crops, strict=True):
-        window.copy_(_round_grey(matrix @ crop))
-    return windows.div_(255)
+        tall = _round_grey(matrix @ torch.stack(crops).flatten(2))
+        windows.copy_(tall.unflatten(2, (3, -1)).transpose(1, 2))
+    else:
+        tall = torch.empty(size, crops[0][0].numel(), dtype=matrix.dtype)
+        for window, crop in zip(windows, crops, strict=True):
+            pixels = crop.flatten(1)
+            for rows, columns, numbers in _bands(height, size):
+                torch.mm(numbers, pixels[columns], out=tall[rows])
+            window.copy_(_round_grey(tall).unflatten(1, (3, -1)).transpose(0, 1))
+    windows.div_(255)
 
 # %% ../../nbs/207_cut_windows.ipynb #25bcf596
 def _check_inside(corners, window_shape, image_shape):
@@ -81,24 +100,26 @@ class WindowCutter:
     batch: int = 32  # windows in a batch
     device: str = 'cpu'  # where the windows are resized
 
-    def _columns(self, pixels, window, corners):
-        "Yield (indices, windows) for parts of columns; a part ends with its column or when a batch is full."
-        height, width = min(window, pixels.shape[1]), min(window, pixels.shape[2])
-        _check_inside(corners, (height, width), tuple(pixels.shape[1:]))
-        precision = torch.float32 if torch.device(self.device).type == 'mps' else torch.float64
-        resize_height = resize_matrix(height, self.size).to(self.device, precision)
-        resize_width = resize_matrix(width, self.size).T.contiguous().to(self.device, precision)
+    def _columns(self, pixels, shape, corners):
+        "Yield (indices, crops of resized width) for parts of columns that complete a batch or a column."
+        height, width = shape
+        matrix = self._matrix(width).T.contiguous()
         space = self.batch  # windows that still fit into the current batch
         for x in np.unique(corners[:, 1]).tolist():
             column = np.flatnonzero(corners[:, 1] == x)
             top, bottom = corners[column, 0].min(), corners[column, 0].max() + height
-            strip = pixels[:, top:bottom, x : x + width].to(self.device, precision)
-            strip = _round_grey(strip @ resize_width)
+            strip = pixels[:, top:bottom, x : x + width].to(matrix).transpose(0, 1)
+            strip = _round_grey(strip.flatten(0, 1) @ matrix).unflatten(0, (-1, 3))
             while len(column):
                 part, column = np.split(column, [space])
                 offsets = (corners[part, 0] - top).tolist()
-                yield part, _resize_columns(resize_height, [strip[:, y : y + height] for y in offsets])
+                yield part, [strip[y : y + height] for y in offsets]
                 space = (space - len(part)) or self.batch
+
+    def _matrix(self, n):
+        "The matrix that resizes n pixels."
+        precision = torch.float32 if torch.device(self.device).type == 'mps' else torch.float64
+        return resize_matrix(n, self.size).to(self.device, precision)
 
     def cut(
         self,
@@ -107,12 +128,17 @@ class WindowCutter:
         corners: np.ndarray,  # n x 2: y, x of the upper left pixels
     ) -> Iterator:  # of (indices into `corners`, B x 3 x size x size in 0-1)
         "Yield windows in batches, column by column. Raises `RealnessError` for one outside the image."
-        indices, parts = [], []
-        for part, windows in self._columns(pixels, window, corners):
+        height, width = min(window, pixels.shape[1]), min(window, pixels.shape[2])
+        _check_inside(corners, (height, width), tuple(pixels.shape[1:]))
+        matrix = self._matrix(height)
+        indices, done = [], 0
+        for part, crops in self._columns(pixels, (height, width), corners):
+            if not indices:
+                count = min(self.batch, len(corners) - done)
+                windows = torch.empty(count, 3, self.size, self.size, device=self.device)
+            filled = sum(map(len, indices))
+            _resize_columns(matrix, crops, windows[filled : filled + len(part)])
             indices.append(part)
-            parts.append(windows)
-            if sum(map(len, indices)) == self.batch:
-                yield np.concatenate(indices), torch.cat(parts)
-                indices, parts = [], []
-        if indices:
-            yield np.concatenate(indices), torch.cat(parts)
+            if filled + len(part) == count:
+                yield np.concatenate(indices), windows
+                indices, done = [], done + count

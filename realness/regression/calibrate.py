@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import RealnessError
+from ..config import RealnessError, atomic_write
 from ..inputs import read_descriptions
 from ..judgement_columns import JUDGEMENT_COLUMNS, judge_block, table_judgements
 from .checkpoints import read_run_id
@@ -133,6 +133,7 @@ def calibrate_run(
     how = 'quantiles' if quantiles else 'rated images'
     model.metrics['ratings_mapped'] = dict(n=len(ratings), how=how)
     model.run = dict(id=_new_id(read_run_id(run), knots))
-    model.save_pretrained(out)
-    _copy_rest(run, out)
+    with atomic_write(out) as partial:
+        model.save_pretrained(partial)
+        _copy_rest(run, partial)
     return dict(n=len(ratings), how=how, knots=knots)

@@ -74,16 +74,23 @@ def _add_judgement(predictor, modality, scores, row):
         return scores
     return _fuse(predictor, fusion, scores, row) | dict(sources=f'{_SOURCES[modality]}+judgement')
 
+# %% ../../nbs/168_predictor.ipynb #2222d837
+def _encode_descriptions(predictor, rows, modalities) -> dict:  # place of a row -> block name -> vector
+    "Feature vectors of the descriptions that a head reads."
+    described = [i for i, modality in enumerate(modalities) if modality != 'image']
+    blocks = predictor.texts([rows[i]['description'] for i in described]) if described else {}
+    return {i: {name: block[place] for name, block in blocks.items()} for place, i in enumerate(described)}
+
 # %% ../../nbs/168_predictor.ipynb #25bf66d7
-def _score_vectors(predictor, modality, vectors, rows):
+def _score_vectors(predictor, modality, vectors, rows, texts=()):
     "Scores of images, given their cached vectors and the rows of `score_rows`; one dictionary for each."
     model = predictor.model
     blocks = split_blocks(np.stack(vectors), predictor.images.widths)
     if predictor.native is not None:
         blocks |= predictor.native([row['image'] for row in rows], scene=blocks['scene'])
     distances = [None] * len(vectors) if model.domain is None else model.domain(blocks).tolist()
-    if modality != 'image':
-        blocks.update(predictor.texts([row.get('description') or '' for row in rows]))
+    if texts:
+        blocks |= {name: np.stack([text[name] for text in texts]) for name in texts[0]}
     predictions = model.predict_blocks(blocks, modality)
     results = []
     for mos, distance, row in zip(predictions, distances, rows, strict=True):
@@ -102,12 +109,12 @@ def _empty_result(modality, error, has_fusion=False):
     return result
 
 # %% ../../nbs/168_predictor.ipynb #83999220
-def _score_modality(predictor, modality, rows, vectors):
+def _score_modality(predictor, modality, rows, vectors, texts=()):
     "Scores of images by the head of a modality, or an error for each image if the model has no such head."
     if modality not in predictor.model.heads:
         problem = 'has no description, and this model has no head for the image alone'
         return [dict(error=str(ImageError(row['image'], problem, 'add a description'))) for row in rows]
-    return _score_vectors(predictor, modality, vectors, rows)
+    return _score_vectors(predictor, modality, vectors, rows, texts)
 
 # %% ../../nbs/168_predictor.ipynb #232d0fc4
 def score_rows(
@@ -115,8 +122,9 @@ def score_rows(
     predictor,  # a `Predictor`
 ) -> list:  # a dictionary with the entries above for each row, in order
     "Score a batch: with the main head if a row has a description, else with the image-only head."
-    features = list(predictor.images.stream([row['image'] for row in rows]))
     modalities = [predictor.modality_of(row.get('description')) for row in rows]
+    texts = _encode_descriptions(predictor, rows, modalities)
+    features = list(predictor.images.stream([row['image'] for row in rows]))
     results = [
         _empty_result(modality, error, bool(predictor.model.fusion))
         for modality, (_, error) in zip(modalities, features, strict=True)
@@ -126,7 +134,8 @@ def score_rows(
         if not places:
             continue
         vectors = [features[i][0] for i in places]
-        scores = _score_modality(predictor, modality, [rows[i] for i in places], vectors)
+        chosen = [texts[i] for i in places if i in texts]
+        scores = _score_modality(predictor, modality, [rows[i] for i in places], vectors, chosen)
         for i, score in zip(places, scores, strict=True):
             results[i].update(score)
     return results

@@ -9,6 +9,7 @@ short sample.
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import random
@@ -56,18 +57,31 @@ time.time = lambda: now() + rng.uniform(-86400, 86400)
 runpy.run_module('realness.cli', run_name='__main__', alter_sys=True)
 """
 
-COMMANDS = {  # verb -> command; the working folder contains data/, run/ and nothing else
+COMMANDS = {  # verb -> command; the working folder contains `FOLDERS` and nothing else
     'predict': 'predict run data/test/images --csv out/scores.csv',
     'heatmap': 'heatmap data/test/images/f1.png data/test/images/r2.png --variant learned --out out',
     'describe': 'describe data/test/images/f1.png data/test/images/r2.png --fallback --csv out/texts.csv',
     'evaluate': 'evaluate run --data data --out out',
     'report': 'report run --data data --out out/report.html',
     'export': 'export run --onnx out',
+    'export hub': 'export run --hub out',
+    'export space': 'export run --space out',
+    'export localizer': 'export --localizer network --onnx out',
+    'calibrate': 'calibrate judged-run --data judged/test --out out',
+    'evaluate-maps': 'evaluate-maps judged/test/images --truth judged/test/image_descriptions.csv --out out',
+    'explore': 'explore data/test --share-dir out',
     'train': 'train --data data --encoders lite --head svr --degraded 8 --seed 1 --out out',
     'train mlp': 'train --data data --encoders lite --head mlp --epochs 20 --degraded 0 --out out',
     'lab': 'lab data --out out --encoders lite --heads svr --modalities both --cv 3 --repeats 1 --seeds 1',
+    'clip fit': 'clip fit --data data --crops 1 --out out',
+    'localizer fit': 'localizer fit --photos data/train/images --kind smear --per 1 --out out',
     'data demo': 'data demo --out out --n-train 8 --n-test 4',
+    'data check': 'data check data --suggest out/sources.csv',
+    'data imagefolder': 'data imagefolder data --out out',
+    'data spreadsheet': 'data spreadsheet data/train/image_descriptions.csv --out out/copy.csv',
 }
+FOLDERS = ('data', 'run', 'judged', 'judged-run')  # 20 and 8 images and a run; the same with ratings, regions
+JUDGED = ('calibrate', 'evaluate-maps')  # commands that need judgements
 TOLERANCE = 1e-5  # of numbers in tables
 KINDS = ('kill', 'terminate', 'full_disk', 'unwritable', 'damaged_cache', 'odd_clock', 'two_at_once')
 RESUMABLE = ('predict', 'train', 'train mlp', 'heatmap')  # that two processes may start at once
@@ -139,9 +153,11 @@ class Campaign:
         self.verbs = verbs
         self.server = server or (ForkServer() if hasattr(os, 'fork') else None)
         self.trials = []
-        self.references = {}  # verb -> (results, seconds)
+        self.references = {}  # verb -> results
+        self.seconds = {}  # verb -> seconds with a filled cache
         self.count = 0
         self.only = ()  # names of disturbances; empty: all
+        self.out = None  # path of the table, written after each trial
 
     def close(self):
         if self.server:
@@ -152,14 +168,30 @@ class Campaign:
         if data is None:
             write_split(self.folder / 'data/train', 20, seed=0)
             write_split(self.folder / 'data/test', 8, seed=100)
-            train = 'train --data data --encoders lite --head svr --seed 0 --out run'
             self.cache = self.folder / 'cache'
-            ended = self._start(self.folder, ['-m', 'realness.cli', *train.split()]).end(600)
-            assert ended.code == 0, ended.err
-            return
-        shutil.copytree(data, self.folder / 'data')
-        shutil.copytree(run, self.folder / 'run')
-        self.cache = shutil.copytree(cache, self.folder / 'cache')
+            self._train('--data data --out run')
+        else:
+            shutil.copytree(data, self.folder / 'data')
+            shutil.copytree(run, self.folder / 'run')
+            self.cache = shutil.copytree(cache, self.folder / 'cache')
+        if set(self.verbs) & set(JUDGED):
+            self._prepare_judged()
+
+    def _prepare_judged(self):
+        """The same images with ratings and regions, and a run that was trained with them."""
+        shutil.copytree(self.folder / 'data', self.folder / 'judged')
+        for path in (self.folder / 'judged').rglob('image_descriptions.csv'):
+            table = pd.read_csv(path)
+            table['rating'] = 40 + 20 * table.MOS
+            table['regions'] = '[{"box": [0.1, 0.2, 0.5, 0.7], "severity": 2}]'
+            table.to_csv(path, index=False)
+        self._train('--data judged --degraded 0 --out judged-run')
+
+    def _train(self, options: str):
+        """Train a run in the folder of the campaign."""
+        command = f'-m realness.cli train --encoders lite --head svr --seed 0 {options}'
+        ended = self._start(self.folder, command.split()).end(600)
+        assert ended.code == 0, ended.err
 
     def _start(self, work: Path, arguments: list, cache: Path | None = None) -> Job:
         return Job([str(part) for part in arguments], work, environment(cache or self.cache), '', self.server)
@@ -168,27 +200,38 @@ class Campaign:
         self.count += 1
         work = self.folder / f'work/{self.count}'
         work.mkdir(parents=True)
-        for name in ('data', 'run'):
+        for name in FOLDERS:
             (work / name).symlink_to(self.folder / name)
         return work
 
     def _command(self, verb: str, code: tuple = ('-m', 'realness.cli')) -> list:
         return [*code, *COMMANDS[verb].split()]
 
-    def reference(self, verb: str) -> tuple:
-        """(results, seconds) of an undisturbed command, run with a filled cache."""
+    def reference(self, verb: str) -> dict:
+        """The results of an undisturbed command, which also fills the cache."""
         if verb not in self.references:
             work = self._new_folder()
-            start = time.monotonic()
             ended = self._start(work, self._command(verb)).end(600)
             assert ended.code == 0, f'{verb}: {ended.err}'
-            self.references[verb] = results(work / 'out'), time.monotonic() - start
+            self.references[verb] = results(work / 'out')
             shutil.rmtree(work)
         return self.references[verb]
 
+    def duration(self, verb: str) -> float:
+        """Seconds of an undisturbed command with a filled cache."""
+        self.reference(verb)
+        if verb not in self.seconds:
+            work = self._new_folder()
+            start = time.monotonic()
+            problem = self._finish(work, verb)
+            assert not problem, f'two undisturbed runs: {problem}'
+            self.seconds[verb] = time.monotonic() - start
+            shutil.rmtree(work)
+        return self.seconds[verb]
+
     def _compare(self, work: Path, verb: str) -> str:
         """What differs from the undisturbed results, and leftovers; '' for nothing."""
-        expected = self.reference(verb)[0]
+        expected = self.reference(verb)
         actual = results(work / 'out')
         differing = [name for name in expected if not is_same(expected[name], actual.get(name))]
         extra = sorted(set(actual) - set(expected))
@@ -208,12 +251,17 @@ class Campaign:
     # ---- Disturbances: each returns what was lost
 
     def _interrupt(self, verb: str, number: int) -> str:
+        seconds = self.duration(verb)
         work = self._new_folder()
-        seconds = self.reference(verb)[1]
         job = self._start(work, self._command(verb))
-        time.sleep(self.rng.uniform(0, seconds))
-        ended = job.end() if job.poll() is not None else job.kill(number)
-        problem = self._check_end(ended, number)
+        end = time.monotonic() + self.rng.uniform(0, seconds)
+        while time.monotonic() < end and job.poll() is None:
+            time.sleep(0.01)
+        if job.poll() is not None:  # too late: the command was quicker than the undisturbed one
+            assert job.end().code == 0, job.end().err
+            shutil.rmtree(work)
+            return self._interrupt(verb, number)
+        problem = self._check_end(job.kill(number), number)
         return problem or self._finish(work, verb)
 
     def _check_end(self, ended: Result, number: int) -> str:
@@ -287,7 +335,7 @@ class Campaign:
 
     def one(self, verb: str, kind: Callable) -> Trial:
         """One trial; the folder of a successful one is removed."""
-        first = self.count + 1  # the folder of the trial; that of a reference may follow
+        first = self.count + 1  # of the folders of this trial
         try:
             lost = kind(verb)
         except (AssertionError, OSError, ValueError) as error:
@@ -297,19 +345,22 @@ class Campaign:
         if lost:
             print(f'lost: {trial}', flush=True)
         else:
-            shutil.rmtree(self.folder / f'work/{first}', ignore_errors=True)
+            for number in range(first, self.count + 1):
+                shutil.rmtree(self.folder / f'work/{number}', ignore_errors=True)
         return trial
 
-    def run(self, seconds: float):
-        """Random trials for so many seconds; the first round has every kind once, if there is time."""
+    def run(self, seconds: float, rounds: int | None = None):
+        """Random trials for so many seconds or rounds; a round has each disturbance once, and three kills."""
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        for _ in range(rounds) if rounds else itertools.count():
             plan = [(verb, kind) for verb in self.verbs for kind in self.kinds(verb)]
             self.rng.shuffle(plan)
             for verb, kind in plan:
                 if time.monotonic() > end:
                     return
                 self.one(verb, kind)
+                if self.out:
+                    self.out.write_text(self.table() + '\n', encoding='utf-8')
 
     def table(self) -> str:
         """What was tried, how often, and what was lost, as Markdown."""
