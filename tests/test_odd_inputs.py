@@ -252,6 +252,8 @@ READ = {  # command that reads PATH -> the kinds of PATH with which it cannot su
     'evaluate-maps photo.png --truth PATH': ('missing', 'folder', 'pipe', 'noise'),
     'explore PATH --share-dir out': ('missing', 'folder'),
     'explore photo.png --run PATH --share-dir out': ('missing', 'folder', 'pipe', 'noise'),
+    'explore photo.png --localizer PATH --share-dir out': ('missing', 'folder', 'pipe', 'noise'),
+    'explore photo.png --regions PATH --share-dir out': ('missing', 'folder', 'pipe', 'noise'),
     'train --data PATH --encoders lite --out out': ('missing', 'folder', 'pipe', 'noise'),
     'lab PATH --encoders lite --out out': ('missing', 'folder', 'pipe', 'noise'),
     'data check PATH': ('missing', 'folder', 'pipe', 'noise'),

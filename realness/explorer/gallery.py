@@ -143,14 +143,19 @@ def _check_folder(out: Path):
 
 # %% ../../nbs/536_explorer_gallery.ipynb #6a9b62ec
 def _check_models(images: ImageCollection, request: MapRequest):
-    "Raise `RealnessError` if the run or the CLIP model cannot be loaded."
+    "Raise `RealnessError` if the run, the CLIP model, the localizer or the regions cannot be loaded."
     from realness.localization.clip import load_clip
+    from realness.regions import read_regions
     from realness.regression.checkpoints import read_run_id
 
     if images.run is not None:
         read_run_id(Path(images.run))
     if request.variant == 'auto' and images.rows.description.str.strip().any():
         load_clip(request.clip)
+    if request.variant == 'auto' or request.uses('localizer'):
+        images.factory.maker(MapRequest('learned'))
+    if images.factory.regions is not None:
+        read_regions(images.factory.regions)
 
 # %% ../../nbs/536_explorer_gallery.ipynb #025ba825
 def write_gallery(
@@ -159,7 +164,7 @@ def write_gallery(
     request: MapRequest | None = None,  # of the maps; default: the variant auto
     log: Callable = print,  # called with one line of text
 ) -> Path:  # index.html
-    "Write a gallery. Raises `RealnessError` for a folder with other files, a missing run or CLIP model."
+    "Write a gallery. Raises `RealnessError` for a folder with other files, a missing run or model."
     out = Path(out)
     _check_folder(out)
     request = request or MapRequest()
