@@ -1,7 +1,8 @@
 """Count the passed and failed notebooks and tests in a log of `.ci/notebooks.py` and `pytest`.
 
-python .ci/count.py LOG              # the last line of the output is "PASSED FAILED"
-python .ci/count.py --failures LOG   # what failed, at most twenty lines for each notebook
+python .ci/count.py LOG                  # the last line of the output is "PASSED FAILED"
+python .ci/count.py --complete LOG       # the same for tests alone, of which none may be skipped
+python .ci/count.py --failures LOG...    # what failed, at most twenty lines for each notebook
 """
 
 import re
@@ -15,14 +16,17 @@ def count_notebooks(log: str) -> tuple[int, int]:
     return tuple(map(int, closing[-1])) if closing else (0, 1)
 
 
-def count_tests(log: str) -> tuple[int, int]:
-    """Tests (passed, failed) from pytest's closing line; a missing line, or no test run, is one failure."""
+def count_tests(log: str, complete: bool = False) -> tuple[int, int]:
+    """Tests (passed, failed) from pytest's closing line; a missing line, or no test run, is one failure.
+
+    With `complete`, a skipped test counts as failed.
+    """
     closing = re.findall(r'^[= ]*((?:\d+ \w+(?:, )?)+|no tests ran) in [\d.]+s.*$', log, re.M)
     if not closing:
         return 0, 1
     counts = {kind.removesuffix('s'): int(n) for n, kind in re.findall(r'(\d+) (\w+)', closing[-1])}
     passed = counts.get('passed', 0)
-    failed = counts.get('failed', 0) + counts.get('error', 0)
+    failed = counts.get('failed', 0) + counts.get('error', 0) + (counts.get('skipped', 0) if complete else 0)
     return passed, failed if passed else max(failed, 1)
 
 
@@ -36,16 +40,19 @@ def failures(log: str) -> list[str]:
 
 
 def main() -> int:
-    log = Path(sys.argv[-1]).read_text(encoding='utf-8', errors='replace')
-    if '--failures' in sys.argv:
+    option, *paths = sys.argv[1:] if sys.argv[1].startswith('--') else ['', *sys.argv[1:]]
+    log = '\n'.join(Path(path).read_text(encoding='utf-8', errors='replace') for path in paths)
+    if option == '--failures':
         print(*failures(log), sep='\n')
         return 0
-    notebooks = count_notebooks(log)
-    tests = count_tests(log)
-    print(f'notebooks: {notebooks[0]} passed, {notebooks[1]} failed')
-    print(f'pytest: {tests[0]} passed, {tests[1]} failed')
-    print(notebooks[0] + tests[0], notebooks[1] + tests[1])
-    return bool(notebooks[1] + tests[1])
+    counts = {'pytest': count_tests(log, complete=option == '--complete')}
+    if option != '--complete':
+        counts = {'notebooks': count_notebooks(log)} | counts
+    for name, (passed, failed) in counts.items():
+        print(f'{name}: {passed} passed, {failed} failed')
+    passed, failed = map(sum, zip(*counts.values(), strict=True))
+    print(passed, failed)
+    return bool(failed)
 
 
 if __name__ == '__main__':

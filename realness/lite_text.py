@@ -6,6 +6,7 @@
 __all__ = ['LiteTextConfig', 'TextOutput', 'LiteTextNetwork', 'LiteTokenizer', 'load_minilm']
 
 # %% ../nbs/054_lite_text.ipynb #7b3b0b32
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import nn
 
+from .network_weights import own_weights, read_shared
 from .pretrained import lite_text_folder
 
 # %% ../nbs/054_lite_text.ipynb #e2f9f799
@@ -115,6 +117,7 @@ class LiteTextNetwork(nn.Module):
     "all-MiniLM-L6-v2 with random weights."
 
     config = LiteTextConfig()
+    shared = None  # see `share_weights`
 
     def __init__(
         self,
@@ -128,6 +131,12 @@ class LiteTextNetwork(nn.Module):
         self.pooler = nn.Sequential()
         if pooler:
             self.pooler.add_module('dense', nn.Linear(config.hidden_size, config.hidden_size))
+
+    def train(self, mode: bool = True):
+        "Choose training or evaluation. Weights are copied before training, if other networks use them."
+        if mode:
+            own_weights(self)
+        return super().train(mode)
 
     def get_input_embeddings(self) -> nn.Embedding:
         "The vectors of the tokens."
@@ -157,14 +166,21 @@ def _pad(
     mask = [[1] * len(row) + [0] * (length - len(row)) for row in rows]
     return dict(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask))
 
+# %% ../nbs/054_lite_text.ipynb #24cb4fbf
+@cache
+def _read_tokenizer():
+    "The tokenizer of the package; all encoders use the same one, because it never changes."
+    tokenizer = Tokenizer.from_file(str(lite_text_folder() / 'tokenizer.json'))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
 # %% ../nbs/054_lite_text.ipynb #7f3effa3
 class LiteTokenizer:
     "The tokenizer of all-MiniLM-L6-v2."
 
     def __init__(self):
-        self.backend_tokenizer = Tokenizer.from_file(str(lite_text_folder() / 'tokenizer.json'))
-        self.backend_tokenizer.no_padding()
-        self.backend_tokenizer.no_truncation()
+        self.backend_tokenizer = _read_tokenizer()
 
     def __len__(self):
         return self.backend_tokenizer.get_vocab_size()
@@ -201,13 +217,12 @@ def load_minilm(
     pooler: bool = True,  # see `LiteTextNetwork`
 ) -> tuple:  # (`LiteTokenizer`, `LiteTextNetwork`)
     "The lite text encoder with the weights of the `lite` extra."
-    from safetensors.torch import load_file
-
-    tensors = load_file(lite_text_folder() / 'model.safetensors')
+    tensors, shared = read_shared(lite_text_folder() / 'model.safetensors')
     tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith('position_ids')}
     if not pooler:
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith('pooler.')}
     with torch.random.fork_rng(devices=[]):  # the random weights are replaced
         network = LiteTextNetwork(pooler)
     network.load_state_dict(tensors, assign=True)
+    network.shared = shared
     return LiteTokenizer(), network.requires_grad_().eval()

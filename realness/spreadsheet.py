@@ -44,6 +44,8 @@ def copy_for_spreadsheet(
     table, out = Path(table), Path(out)
     if out.resolve() == table.resolve():
         raise RealnessError(f'{out}: is the table itself; name another file')
+    if not table.is_file():
+        raise RealnessError(f'{table}: there is no such file; name a CSV table')
     try:
         with open(table, encoding='utf-8-sig', newline='') as file:
             rows = list(csv.reader(file))

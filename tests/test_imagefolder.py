@@ -1,12 +1,15 @@
 """A data set in the imagefolder layout: written, read by `datasets`, and read by the commands."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from samples import find_sample, run_sample
 
+from realness.data import write_split
 from realness.imagefolder import write_imagefolder
 
 
@@ -58,16 +61,40 @@ def test_json_lines(tmp_path):
     assert (read['filename'], read['MOS'], read['extra']) == ('a.png', 0.25, '[1, 2]')
 
 
-def test_datasets_reads_it(trained, copy, tmp_path, monkeypatch):
-    "`load_dataset` returns the same rows and pixels, without the network."
+@pytest.fixture
+def datasets(tmp_path, monkeypatch):
+    "The library, without the network and with an empty cache."
     monkeypatch.setenv('HF_HOME', str(tmp_path / 'hf'))
     monkeypatch.setenv('HF_DATASETS_OFFLINE', '1')
-    datasets = pytest.importorskip('datasets', reason='needs datasets: pip install datasets')
+    module = pytest.importorskip('datasets', reason='needs datasets: pip install datasets')
+    monkeypatch.setattr(module.config, 'HF_DATASETS_CACHE', tmp_path / 'cache')
+    return module
+
+
+def test_datasets_reads_it(trained, copy, tmp_path, datasets):
+    "`load_dataset` returns the same rows and pixels, without the network."
     table = pd.read_csv(trained.data / 'test/image_descriptions.csv')
     for arguments in (dict(path='imagefolder', data_dir=str(copy)), dict(path=str(copy))):
-        loaded = datasets.load_dataset(**arguments, cache_dir=str(tmp_path / 'cache'))
+        loaded = datasets.load_dataset(**arguments)
         assert {split: len(rows) for split, rows in loaded.items()} == dict(train=20, test=8)
         np.testing.assert_allclose(loaded['test']['MOS'], table.MOS)
         assert loaded['test']['description'] == table.description.tolist()
         with Image.open(trained.data / 'test/images' / table.filename[0]) as image:
             assert np.array_equal(loaded['test'][0]['image'], image)
+
+
+@pytest.mark.parametrize(
+    ('page', 'name'), [('howto/other_libraries.ipynb', 'OUT'), ('033_imagefolder.ipynb', 'out')]
+)
+def test_datasets_in_the_documentation(datasets, tmp_path, monkeypatch, page, name):
+    "The samples in the documentation return the row that they announce."
+    rows = [('a.png', 0.5, 'No, it is calm.')]
+    write_split(tmp_path / 'data/train', rows, {'a.png': Image.new('RGB', (60, 40))})
+    write_imagefolder(tmp_path / 'data', tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    sample = find_sample(page, 'load_dataset')
+    [row] = run_sample(sample, {})
+    assert row.pop('image').size == (60, 40)
+    assert row == dict(MOS=0.5, description='No, it is calm.')
+    announced = sample.partition('# ')[2]
+    assert re.findall(r'\b(image|MOS|description)\b', announced) == ['image', *row]

@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from samples import find_sample, run_sample
 from system import noise
 
 from realness.config import RealnessError
@@ -163,6 +164,42 @@ def test_torchmetrics_two_processes(started, trained, expected, tmp_path):
         assert found['values'] == pytest.approx(steps, abs=1e-5)
 
 
+# Lightning, where it is installed
+
+
+@pytest.fixture
+def beside_run(trained, tmp_path, monkeypatch):
+    """The working folder, in which samples find the trained run as `run`."""
+    (tmp_path / 'run').symlink_to(trained.run)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_lightning_logs_the_metric(beside_run, expected):
+    """The sample in the documentation, as parts of a module."""
+    lightning = pytest.importorskip('pytorch_lightning', reason='pip install pytorch-lightning')
+    from realness.integrations.torchmetrics import RealnessScore
+
+    sample = find_sample('howto/other_libraries.ipynb', 'self.log')
+    in_init, in_step = sample.split('\n\n')
+    assert 'in __init__' in in_init and 'in validation_step' in in_step
+
+    class Generator(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            run_sample(in_init, dict(self=self, RealnessScore=RealnessScore))
+
+        def validation_step(self, batch, number):
+            images, prompts = make_batch(number)
+            run_sample(in_step, dict(self=self, images=images, prompts=prompts))
+
+    settings = dict(accelerator='cpu', logger=False, default_root_dir=beside_run, enable_progress_bar=False)
+    trainer = lightning.Trainer(**settings, enable_checkpointing=False, enable_model_summary=False)
+    batches = torch.utils.data.DataLoader(range(N_BATCHES))
+    [logged] = trainer.validate(Generator(), batches, verbose=False)
+    assert logged == dict(realness=pytest.approx(np.mean(expected), abs=1e-5))
+
+
 # scikit-learn
 
 
@@ -214,6 +251,19 @@ def test_pyiqa_finds_it_by_name(pyiqa, trained, predictor):
     metric = pyiqa.create_metric('realness', device='cpu', run=str(trained.run))
     images = make_batch(1)[0].float() / 255
     assert metric(images).tolist() == pytest.approx(predictor(images).tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize('page', ['howto/other_libraries.ipynb', '583_integrations_pyiqa.ipynb'])
+def test_pyiqa_samples(pyiqa, predictor, beside_run, page):
+    """The samples in the documentation."""
+    noise(0).save(beside_run / 'image.png')
+    batch = make_batch(0)[0][:2].float() / 255
+    sample = find_sample(page, 'metric.lower_better')
+    one, several, (lower_better, score_range) = run_sample(sample, dict(batch=batch))
+    assert one.item() == pytest.approx(predictor('image.png'), abs=1e-5)
+    assert several.tolist() == pytest.approx(predictor(batch, ['No. It is calm.', '']).tolist(), abs=1e-5)
+    low, high = map(float, score_range.replace('~', '').split(','))
+    assert lower_better is False and low < one.item() < high
 
 
 def test_pyiqa_grey_images(pyiqa, trained):
@@ -292,13 +342,10 @@ def test_label_studio_regions_come_back(findings, tmp_path):
     assert find_regions(marked, '0.png') == findings.images[0].regions
 
 
-def test_fiftyone_samples(findings, tmp_path, monkeypatch):
-    """Scores, boxes and maps are fields of real samples, and boxes come back as regions.
-
-    A list takes the place of the data set, because that needs a database.
-    """
-    fiftyone = pytest.importorskip('fiftyone', reason='pip install fiftyone')
-    from realness.integrations.annotation import read_fiftyone
+@pytest.fixture
+def fiftyone(monkeypatch):
+    """FiftyOne with a list in place of the data set, because that needs a database."""
+    module = pytest.importorskip('fiftyone', reason='pip install fiftyone')
 
     class Dataset(list):
         def __init__(self, name):
@@ -306,16 +353,38 @@ def test_fiftyone_samples(findings, tmp_path, monkeypatch):
 
         add_samples = list.extend
 
-    monkeypatch.setattr(fiftyone, 'Dataset', Dataset)
+    monkeypatch.setattr(module, 'Dataset', Dataset)
+    return module
+
+
+def check_marked(marked, findings):
+    """The regions that `read_fiftyone` returns are those of the first image."""
+    [regions] = marked.values()
+    for one, other in zip(regions, findings.images[0].regions, strict=True):
+        assert (one.label, one.severity) == (other.label, other.severity)
+        assert one.box == pytest.approx(other.box)
+
+
+def test_fiftyone_samples(findings, fiftyone, tmp_path):
+    """Scores, boxes and maps are fields of real samples, and boxes come back as regions."""
+    from realness.integrations.annotation import read_fiftyone
+
     dataset = findings.to_fiftyone('mine', folder=tmp_path / 'grey')
     first, second = dataset
     assert first['mos'] == 0.4 and first['run'] == 'run 1' and dataset.name == 'mine'
     assert isinstance(first['unreal_map'], fiftyone.Heatmap)
     assert first['unreal_map'].get_map().shape == (100, 200)
     assert 'unreal_regions' not in second.field_names
-    marked = read_fiftyone(dataset)
-    [regions] = marked.values()
-    expected = findings.images[0].regions
-    for one, other in zip(regions, expected, strict=True):
-        assert (one.label, one.severity) == (other.label, other.severity)
-        assert one.box == pytest.approx(other.box)
+    check_marked(read_fiftyone(dataset), findings)
+
+
+def test_fiftyone_in_the_documentation(findings, fiftyone, tmp_path, monkeypatch):
+    """The sample in the documentation; the app, which needs the database, only gets the data set."""
+    opened = []
+    monkeypatch.setattr(fiftyone, 'launch_app', opened.append)
+    monkeypatch.chdir(tmp_path)
+    names = dict(findings=findings)
+    run_sample(find_sample('howto/other_libraries.ipynb', 'launch_app'), names)
+    assert opened == [names['dataset']] and names['dataset'].name == 'my images'
+    assert names['dataset'][0]['unreal_map'].map_path == str(tmp_path / 'maps/grey/0.png')
+    check_marked(names['regions'], findings)

@@ -6,7 +6,10 @@ The examples are the same in each run; with `derandomize=False` below, others ar
 import inspect
 import json
 import math
+import os
+import signal
 import typing
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -171,6 +174,7 @@ INPUTS = {  # command -> arguments with which it ends before it computes anythin
     'evaluate-maps': 'nowhere --truth nowhere.json',
     'demo': '--out file/run',
     'data demo': '--photos nowhere',
+    'clip fit': '--data nowhere',
     'localizer fit': '--photos nowhere',
 }
 OPTIONS = numeric_options()
@@ -216,9 +220,76 @@ def test_options(elsewhere, option, value):
 
 @pytest.mark.parametrize(('command', 'option'), OPTIONS)
 def test_senseless_numbers_are_refused_by_name(elsewhere, command, option):
-    for value in ('nan', 'inf', '-7'):
+    for value in ('nan', 'inf', '-7', '9' * 20, '1e400', 'text'):
         result = run_with(command, option, value)
         assert option in result.output or option[2:].replace('-', '_') in result.output, result.output
+
+
+# ---- Paths
+
+
+@pytest.fixture
+def at_once():
+    """Fails a test that waits for a pipe."""
+
+    def stop(number, frame):
+        raise AssertionError('waits without end')
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(40)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+READ = {  # command that reads PATH -> the kinds of PATH with which it cannot succeed
+    'describe photo.png --fallback --prompt PATH': ('missing', 'folder', 'pipe'),
+    'predict PATH photo.png': ('missing', 'folder', 'pipe', 'noise'),
+    'predict nowhere PATH': ('missing', 'folder', 'pipe', 'noise'),
+    'heatmap photo.png --data PATH': ('missing', 'folder', 'pipe', 'noise'),
+    'heatmap photo.png --variant learned --localizer PATH': ('missing', 'folder', 'pipe', 'noise'),
+    'heatmap photo.png --variant pointed --regions PATH': ('missing', 'folder', 'pipe', 'noise'),
+    'evaluate-maps photo.png --truth PATH': ('missing', 'folder', 'pipe', 'noise'),
+    'explore PATH --share-dir out': ('missing', 'folder'),
+    'explore photo.png --run PATH --share-dir out': ('missing', 'folder', 'pipe', 'noise'),
+    'train --data PATH --encoders lite --out out': ('missing', 'folder', 'pipe', 'noise'),
+    'lab PATH --encoders lite --out out': ('missing', 'folder', 'pipe', 'noise'),
+    'data check PATH': ('missing', 'folder', 'pipe', 'noise'),
+    'data spreadsheet PATH --out out.csv': ('missing', 'folder', 'pipe'),
+    'data imagefolder PATH --out out': ('missing', 'folder', 'pipe', 'noise'),
+    'localizer fit --photos PATH --out out': ('missing', 'folder', 'pipe', 'noise'),
+    'localizer fit --architecture network --parts PATH --out out': ('missing', 'folder', 'pipe', 'noise'),
+    'export --localizer PATH --onnx out': ('missing', 'folder', 'pipe', 'noise'),
+}
+WRITE = {  # command that writes a file or a folder PATH -> the kinds of PATH that cannot be written
+    'predict run photo.png --csv PATH': ('folder', 'pipe'),
+    'describe photo.png --fallback --csv PATH': ('folder', 'pipe'),
+    'describe photo.png --fallback --coco PATH': ('folder', 'pipe'),
+    'data check photo.png --suggest PATH': ('folder', 'pipe'),
+    'data demo --out PATH': ('noise', 'pipe', 'folder'),
+    'explore photo.png --share-dir PATH': ('noise', 'pipe', 'folder'),
+}
+PATHS = [(command, kind) for command, kinds in (READ | WRITE).items() for kind in kinds]
+
+
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='needs pipes of Unix')
+@pytest.mark.parametrize(('command', 'kind'), PATHS)
+def test_paths_of_another_kind(elsewhere, at_once, command, kind):
+    noise(0, (32, 24)).save('photo.png')
+    path = Path('path.csv')
+    if kind == 'pipe':
+        os.mkfifo(path)
+    elif kind == 'folder':
+        path.mkdir()
+        (path / 'notes.txt').write_text('not an image')
+    elif kind == 'noise':
+        path.write_bytes(b'hello\x00\xff')
+    result = CliRunner().invoke(app, command.replace('PATH', str(path)).split())
+    assert result.exit_code in (1, 2), (result.output, result.exception)
+    assert 'Traceback' not in result.output
+    assert 'fault of realness' not in result.output
+    assert not Path('out').exists()
+    assert path.exists() == (kind != 'missing')
 
 
 # ---- Answers of models

@@ -1,7 +1,7 @@
 """Scoring with Ray: the numbers of one process, and nothing lost or repeated after a kill.
 
-Ray needs an environment without JupyterLab, so these tests are skipped in the environment of the other tests.
-CONTRIBUTING.md has the commands.
+Ray does not start beside JupyterLab, so these tests are skipped in the environment of the other tests.
+CI runs them in a second environment; CONTRIBUTING.md has the command.
 """
 
 import base64

@@ -18,7 +18,7 @@ import typer
 from .options import expand_options
 from .output import print_error, show_progress
 from ..config import RealnessError
-from ..limits import check_device_name, check_writable
+from ..limits import check_device_name, check_whole_number, check_writable
 from ..script import RESUME, Terminated, interrupt_behind, sigterm_raises
 
 # %% ../../nbs/546_cli_commands.ipynb #fb17c9bc
@@ -56,23 +56,41 @@ def _file_error(e):
     return f'error: {e.filename or "a file"}: {e.strerror or e}; fix that and run the command again'
 
 # %% ../../nbs/546_cli_commands.ipynb #08456a63
-_OUTPUTS = ('out', 'coco', 'onnx', 'space', 'share_dir', 'suggest')  # parameters
+_OUTPUTS = ('out', 'onnx', 'hub', 'space', 'share_dir', 'work')  # parameters
+
+
+def _option_names(parameter) -> list:
+    "The names of an option, as they are typed; empty for an argument."
+    names = []
+    for each in getattr(parameter.annotation, '__metadata__', ()):
+        names += [getattr(each, 'default', None), *(getattr(each, 'param_decls', None) or ())]
+    return [name for name in names if isinstance(name, str) and name.startswith('--')]
+
+
+def _is_table(parameter):
+    "Whether a parameter of a command names a file to write, and never a folder."
+    return parameter.name in ('coco', 'suggest') or '--csv' in _option_names(parameter)
 
 
 def _is_output(parameter):
     "Whether a parameter of a command names a file or folder to write."
-    options = getattr(parameter.annotation, '__metadata__', ())
-    names = [
-        (getattr(each, 'default', None), *(getattr(each, 'param_decls', None) or ())) for each in options
-    ]
-    return parameter.name in _OUTPUTS or any('--csv' in group for group in names)
+    return parameter.name in _OUTPUTS or _is_table(parameter)
 
 
 def _check_outputs(signature, values):
     "Raise `RealnessError` if the results cannot be written."
     for name, value in values.items():
         if isinstance(value, Path) and _is_output(signature.parameters[name]):
+            if _is_table(signature.parameters[name]) and value.exists() and not value.is_file():
+                raise RealnessError(f'{value}: is a {"folder" if value.is_dir() else "device"}; name a file')
             check_writable(value)
+
+# %% ../../nbs/546_cli_commands.ipynb #3f126677
+def _check_numbers(signature, values):
+    "Raise `RealnessError` for a whole number that is too large."
+    for name, value in values.items():
+        names = _option_names(signature.parameters[name])
+        check_whole_number(names[0] if names else f'--{name.replace("_", "-")}', value)
 
 # %% ../../nbs/546_cli_commands.ipynb #43663ddd
 DEBUG = 'REALNESS_DEBUG'  # environment variable: print the traceback of an unexpected error
@@ -104,7 +122,9 @@ def command(function: Callable) -> Callable:
         _prepare_process()
         try:
             check_device_name(values.get('device'))
-            _check_outputs(inspect.signature(function), values)
+            signature = inspect.signature(function)
+            _check_numbers(signature, values)
+            _check_outputs(signature, values)
             with sigterm_raises(), show_progress():
                 return function(**values)
         except RealnessError as e:

@@ -19,6 +19,7 @@ from .options import Fields
 from .output import print_error, print_json, print_table, print_warnings
 from ..config import RealnessError, format_count
 from ..describe.options import DescribeOptions, DescriberConfig, is_selected
+from ..describe.prompt import make_prompt
 
 # %% ../../nbs/564_cli_describe.ipynb #574e9a28
 def _format_tokens(estimate):
@@ -96,8 +97,12 @@ def _print_described(
         exit_with(PROBLEMS_FOUND)
 
 # %% ../../nbs/564_cli_describe.ipynb #c1ff2e45
-def _check_coco(coco: Path | None, table: Path | None):
-    "Raise `RealnessError` if the COCO file would replace the record of the table."
+def _check_files(coco: Path | None, table: Path | None, options: DescribeOptions):
+    "Raise `RealnessError` for a table that is not CSV, an unreadable prompt, or a COCO file in the way."
+    if table is not None and table.suffix != '.csv':
+        raise RealnessError(f'{table}: the name of the table must end in .csv')
+    if options.prompt is not None:
+        make_prompt(options.prompt, options.max_words)
     if coco is not None and table is not None and coco.resolve() == table.with_suffix('.json').resolve():
         raise RealnessError(f'{coco}: is the record of {table}; give the COCO file another name')
 
@@ -134,7 +139,7 @@ def describe(  # noqa: PLR0913
     from realness.describe.run import describe as describe_images
     from realness.inputs import collect
 
-    _check_coco(coco, table)
+    _check_files(coco, table, options)
     requested = read_requested(paths)
     if cluster.ray or out is not None:
         check_cluster_options(cluster, out, {'--csv': table, '--coco': coco, '--dry-run': dry_run})

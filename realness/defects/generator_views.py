@@ -48,14 +48,14 @@ def read_parts(
     file: Path | str,  # JSON: {"name of a photograph": [[x0, y0, x1, y1], ...]}
 ) -> dict:  # name -> boxes as shares of width and height
     "Read the boxes of faces, hands and limbs. Raises `RealnessError` if the file is not of this form."
+    if not Path(file).is_file():
+        raise RealnessError(f'{file}: no such file; give a JSON file with boxes by photograph')
     try:
         parts = json.loads(Path(file).read_text(encoding='utf-8'))
         return {
             name: tuple((float(a), float(b), float(c), float(d)) for a, b, c, d in boxes)
             for name, boxes in parts.items()
         }
-    except FileNotFoundError:
-        raise RealnessError(f'{file}: no such file; give a JSON file with boxes by photograph') from None
     except (ValueError, TypeError, AttributeError) as e:
         raise RealnessError(f'{file}: not {{"name": [[x0, y0, x1, y1], ...]}} ({e}); correct it') from e
 

@@ -24,7 +24,7 @@ class EndpointSettings:
     "How requests are made. Raises `RealnessError` for a value out of range."
 
     parallel: int = limited(4, least=1)  # requests at once
-    timeout: float = limited(120.0, least=0.1)  # seconds to wait for a response
+    timeout: float = limited(120.0, least=0.1, most=86_400)  # seconds to wait for a response
     side: int = limited(SIDE, least=32)  # pixels of the longer side of the image that is sent
     # of an answer, including the reasoning of a reasoning model; None: as the question needs
     max_tokens: int | None = limited(None, least=1)

@@ -37,7 +37,7 @@ class DescriberConfig:
     # Number of requests to the server at the same time.
     parallel: int = limited(4, least=1)
     # Seconds to wait for a response.
-    timeout: float = limited(120.0, least=0.1)
+    timeout: float = limited(120.0, least=0.1, most=86_400)
     # Longer side of the image that is sent, in pixels.
     side: int = limited(768, least=32)
     # Maximum length of an answer in tokens, including the reasoning of a reasoning model. Default: 200 for a

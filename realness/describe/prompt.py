@@ -24,6 +24,8 @@ PROMPT = (
 # %% ../../nbs/400_prompt.ipynb #d99f7a75
 def _read_prompt(path):
     "The text of a prompt file; raises `RealnessError` if it cannot be read."
+    if not path.is_file():  # a pipe would be waited for without end
+        raise RealnessError(f'{path}: there is no such file; give a text file with the prompt')
     try:
         return path.read_text(encoding='utf-8-sig')
     except (OSError, UnicodeDecodeError) as e:

@@ -7,13 +7,14 @@ __all__ = ['Cancelled', 'CancelToken', 'Job', 'kernel_environment', 'BackgroundQ
 
 # %% ../../nbs/514_explorer_queue.ipynb #de94a572
 import atexit
-import ctypes
 import os
 import threading
 import weakref
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import partial
+
+from ..freed_memory import return_freed_memory
 
 # %% ../../nbs/514_explorer_queue.ipynb #70b7447f
 class Cancelled(Exception):
@@ -60,23 +61,6 @@ def _call(function):
     "Call a function without arguments in the current thread."
     function()
 
-# %% ../../nbs/514_explorer_queue.ipynb #13e91116
-def _find_trim():
-    "The function of the C library that returns freed memory to the system; None where there is none."
-    try:
-        return ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError, TypeError):
-        return None
-
-
-_trim = _find_trim()
-
-
-def _return_memory():
-    "Return freed memory to the system."
-    if _trim is not None:
-        _trim(0)
-
 # %% ../../nbs/514_explorer_queue.ipynb #eb8b710b
 def kernel_environment() -> dict:
     "The environment variables of this process, with one heap for all threads (Linux)."
@@ -94,7 +78,7 @@ def _run_job(job, post):
     except Exception as error:
         post(partial(job.deliver, job.on_error, error))
     finally:
-        _return_memory()
+        return_freed_memory()
 
 # %% ../../nbs/514_explorer_queue.ipynb #87a2d178
 _IDLE_SECONDS = 30

@@ -141,6 +141,17 @@ def _check_folder(out: Path):
     if not _is_gallery(out):
         check_new_folder(out)
 
+# %% ../../nbs/536_explorer_gallery.ipynb #6a9b62ec
+def _check_models(images: ImageCollection, request: MapRequest):
+    "Raise `RealnessError` if the run or the CLIP model cannot be loaded."
+    from realness.localization.clip import load_clip
+    from realness.regression.checkpoints import read_run_id
+
+    if images.run is not None:
+        read_run_id(Path(images.run))
+    if request.variant == 'auto' and images.rows.description.str.strip().any():
+        load_clip(request.clip)
+
 # %% ../../nbs/536_explorer_gallery.ipynb #025ba825
 def write_gallery(
     images: ImageCollection,
@@ -148,10 +159,11 @@ def write_gallery(
     request: MapRequest | None = None,  # of the maps; default: the variant auto
     log: Callable = print,  # called with one line of text
 ) -> Path:  # index.html
-    "Write a gallery of images. Raises `RealnessError` if the folder contains other files."
+    "Write a gallery. Raises `RealnessError` for a folder with other files, a missing run or CLIP model."
     out = Path(out)
     _check_folder(out)
     request = request or MapRequest()
+    _check_models(images, request)
     with atomic_write(out) as partial:
         for name in ('images', 'maps', 'small'):
             (partial / name).mkdir(parents=True)

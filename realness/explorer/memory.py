@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ..benchmark_ratios import make_predictor
 from ..config import SEED, TABLE, RealnessError
 from .background_queue import kernel_environment
 
@@ -183,6 +182,8 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         run = None if options.no_run else Path(folder) / 'run'
         if run:
+            from realness.benchmark_ratios import make_predictor  # not in the measured process
+
             make_predictor('torch').model.save_pretrained(run)
         images = write_session_images(Path(folder) / 'images', options.n)
         explorer_memory(images, run, log=lambda entry: print(entry, flush=True))

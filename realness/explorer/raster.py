@@ -6,7 +6,9 @@
 __all__ = ['COLOUR_MAPS', 'raster', 'apply_range', 'colour_tables']
 
 # %% ../../nbs/520_explorer_raster.ipynb #5b30046d
+import json
 from dataclasses import replace
+from importlib.resources import files
 
 import numpy as np
 from PIL import Image
@@ -75,11 +77,5 @@ def colour_tables(
     names=COLOUR_MAPS,  # of matplotlib's colour maps
 ) -> dict:  # name -> 768 bytes: red, green, blue of 256 steps
     "Return matplotlib's colour maps as tables for the browser."
-    import matplotlib
-
-    steps = np.arange(256)
-    tables = {}
-    for name in names:
-        colours = matplotlib.colormaps[name](steps)[:, :3]
-        tables[name] = (colours * 255).round().astype(np.uint8).tobytes()
-    return tables
+    tables = json.loads((files('realness.explorer') / 'static' / 'colour_maps.json').read_text())
+    return {name: bytes.fromhex(tables[name]) for name in names}

@@ -237,7 +237,7 @@ def mirror_symmetry(
 @torch.inference_mode()
 def _encoder_stages(encoder, x):
     "Outputs of the first five stages of the `lite` image encoder."
-    net = encoder.net
+    net = encoder.forward_net
     stage = net.bn1(net.conv_stem(encoder.prepare(x)))
     stages = []
     for i in range(5):

@@ -30,6 +30,7 @@ from realness.localization.clip_activation import (
 )
 from .clip_checkpoint import read_checkpoint, split_activation
 from .clip_model import CLIP, ClipInfo, quiet_open_clip
+from ..network_weights import share_weights
 from realness.pretrained import (
     LITE_CLIP,
     TRIAL_MODELS,
@@ -105,7 +106,8 @@ class LiteClip(nn.Module):
     def __init__(self):
         super().__init__()
         self.visual = _LiteImageTower()
-        self.text = _LiteTextTower(load_minilm(pooler=False)[1])
+        with share_weights():  # with the text encoder of a run
+            self.text = _LiteTextTower(load_minilm(pooler=False)[1])
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:  # B x 128

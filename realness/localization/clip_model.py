@@ -196,7 +196,8 @@ class CLIP:
             raise RealnessError(f'the runtime {name} computes on the CPU; add --device cpu, or use torch')
 
         def open_runtime(name):
-            key, noun = f'clip3-{self.fingerprint()}', f'the CLIP model {self.name}'
+            key = f'clip3-{self.graph_group}-{self.fingerprint()}'
+            noun = f'the CLIP model {self.name}'
             return open_verified(ClipGraph(self), key, name, noun, torch.get_num_threads())
 
         if name == AUTO:

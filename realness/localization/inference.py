@@ -13,8 +13,8 @@ from functools import cache
 import torch
 from torch import nn
 
-from ..device import reuse_freed_memory
 from ..folding import fold_batchnorm
+from ..freed_memory import reuse_freed_memory
 
 # %% ../../nbs/200_inference.ipynb #428bf513
 def _product_seconds(matrix):

@@ -58,7 +58,7 @@ class EarlyFeatures:
 
     @torch.inference_mode()
     def __call__(self, x):  # B x 3 x H x W in 0-1, H and W multiples of 32 -> B x 134 x H/8 x W/8
-        network = self.encoder.net
+        network = self.encoder.forward_net
         stage = network.bn1(network.conv_stem(self.encoder.prepare(x)))
         stage2 = network.blocks[1](network.blocks[0](stage))
         cells = torch.cat([_cell_statistics(image[None]) for image in x])
@@ -104,7 +104,7 @@ class BackboneFeatures:
         "Maps of the network. Raises `RealnessError` if it has no maps."
         prepared = self.encoder.prepare(x)
         try:
-            maps = self.encoder.net.forward_intermediates(prepared, intermediates_only=True)
+            maps = self.encoder.forward_net.forward_intermediates(prepared, intermediates_only=True)
         except AttributeError:
             name = self.encoder.info.name
             raise RealnessError(f'{name} returns no maps of features; use another timm network') from None

@@ -111,7 +111,7 @@ class MapRequest:
     # How the windows are computed.
     engine: str = _choice('exact', ENGINES)
     # Progressive engine: estimated error to stop at, in standard deviations of the map; 0 = the exact map.
-    tolerance: float = limited(0.02, least=0)
+    tolerance: float = limited(0.02, least=0, most=100)
     # Make a flat map if the description answers "No". Default: yes, except for the variant code.
     policy: bool | None = _named(None, '--policy/--no-policy')
     # How CLIP reads the description. Default: parts, or published for the variant code.

@@ -19,8 +19,9 @@ import torch
 from ..answer_words import answer_onehot
 from ..cache import VectorCache
 from ..config import IMAGE_SIZE, RealnessError, track
-from ..device import pick_device, reuse_freed_memory
+from ..device import pick_device
 from ..encoders import ImageEncoder, TextEncoder
+from ..freed_memory import return_freed_memory, reuse_freed_memory
 from realness.images import (
     ImageError,
     image_digest,
@@ -141,6 +142,7 @@ class ImageFeatures:
         self.workers = workers or os.cpu_count() or 1
         self.copy = copy
         self.device = encoder.device
+        self._encoded = 0  # images since freed memory was returned
         self.batch_size = 1 if self.device.type == 'cpu' else batch_size
         if self.device.type == 'cpu':
             reuse_freed_memory()
@@ -220,7 +222,15 @@ class ImageFeatures:
             rows.append((vector, read.error))
         if len(self._computed) >= 64:
             self._store()
+        self._count_encoded(sum(read.tensor is not None for read in batch))
         return rows
+
+    def _count_encoded(self, n):
+        "Return freed memory to the system after every 64 encoded images, so that it does not grow."
+        self._encoded += n
+        if self._encoded >= 64:
+            return_freed_memory()
+            self._encoded = 0
 
     @torch.inference_mode()
     def _encode(self, reads):

@@ -18,9 +18,9 @@ from .uncertainty import Intervals
 # %% ../../nbs/128_fusion.ipynb #023a458c
 def _share_beyond(distance):
     "The share of held-out training images with a larger domain score, by the normal distribution."
-    from scipy.stats import norm
+    from scipy.special import ndtr, ndtri
 
-    return norm.sf((np.asarray(distance, float) - 0.5) / 0.5 * norm.ppf(0.95))
+    return ndtr(-(np.asarray(distance, float) - 0.5) / 0.5 * ndtri(0.95))
 
 # %% ../../nbs/128_fusion.ipynb #3dffef95
 def count_pixels(

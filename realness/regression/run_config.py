@@ -85,7 +85,7 @@ class RunConfig:
     epochs: int = limited(20, least=1)  # With --head mlp: maximum number of epochs.
     # With --head mlp: stop after this many epochs without improvement.
     patience: int | None = limited(None, least=1)
-    lr: float = limited(1e-4, above=0)  # With --head mlp: learning rate of AdamW.
+    lr: float = limited(1e-4, above=0, most=1)  # With --head mlp: learning rate of AdamW.
     batch_size: int = limited(16, least=1)  # With --head mlp: images per batch.
     accumulate: int = limited(1, least=1)  # With --tune: batches per step of the optimiser.
     # With --head mlp: share of the training images that is set aside to choose the epoch.
