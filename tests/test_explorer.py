@@ -460,6 +460,8 @@ def test_regions_are_marked(lab, data, realness_here):
     add.press('Enter')
     regions.nth(1).filter(has_text='2. edge · severe').wait_for()
     panel.get_by_role('listbox').select_option('1. noise · clear')
+    label = panel.get_by_label('Label').element_handle()
+    page.wait_for_function('label => label.value === "noise"', arg=label)  # the choice fills in all fields
     panel.get_by_label('Note').fill('the whole square')
     panel.get_by_role('button', name='Change').click()
     regions.first.filter(has_text='the whole square').wait_for()
@@ -720,10 +722,8 @@ def test_app(browser, data, tmp_path):
             assert 'http' not in page.locator('.rl-app').inner_text()
             for scheme in ('dark', 'light'):
                 page.emulate_media(color_scheme=scheme)
-                assert (
-                    page.evaluate('document.documentElement.dataset.jpThemeLight')
-                    == str(scheme == 'light').lower()
-                )
+                is_light = str(scheme == 'light').lower()
+                page.locator(f'html[data-jp-theme-light="{is_light}"]').wait_for(state='attached')
                 assert accessibility_problems(page) == []
             use_state_of_address(explorer)
             use_shortcuts(explorer)
