@@ -113,8 +113,11 @@ def _nearest_folder(path):
 # %% ../nbs/006_limits.ipynb #5adcac4d
 def check_writable(
     path: Path | str,  # a file or folder that will be written
+    is_folder: bool = False,  # whether the path will be a folder
 ) -> Path:  # the same
     "Raise `RealnessError` if no file can be written there: no permission, a full disk, a file for a folder."
+    if is_folder and Path(path).exists() and not Path(path).is_dir():
+        raise RealnessError(f'{path}: is a file, and the results need a folder; name another place')
     try:
         with tempfile.TemporaryFile(dir=_nearest_folder(path)) as file:
             file.write(bytes(_TRIAL_BYTES))

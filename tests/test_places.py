@@ -56,3 +56,31 @@ def test_the_scripts_try_their_places_first(full_disk, capsys):
         train.main(())
     assert run_heatmap_analysis.main(['--all']) == 2
     assert 'heatmaps: cannot be written' in capsys.readouterr().err
+
+
+FOLDERS = (  # commands that write a folder
+    'train --data {data} --encoders lite --head svr',
+    'lab {data} --encoders lite',
+    'heatmap {data}/train/images/r0.png',
+    'evaluate {run} --data {data}',
+    'clip fit --data {data}',
+    'localizer fit',
+    'demo',
+)
+
+
+@pytest.mark.parametrize('command', FOLDERS)
+def test_a_file_in_place_of_a_folder(tmp_path, realness_here, command):
+    write_split(tmp_path / 'data/train', 4, size=(64, 48))
+    write_split(tmp_path / 'data/test', 2, size=(64, 48))
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run/config.json').write_text('{}')
+    file = tmp_path / 'notes.txt'
+    file.write_text('notes')
+    arguments = command.format(data=tmp_path / 'data', run=tmp_path / 'run').split()
+    result = realness_here(*arguments, '--out', file)
+    assert result.code == 2, result
+    [line] = result.err.strip().splitlines()
+    assert line.startswith('error: ') and 'notes.txt' in line
+    assert file.read_text() == 'notes'
+    assert not (tmp_path / 'cache').exists()

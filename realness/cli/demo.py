@@ -211,7 +211,7 @@ def demo(
     "Write the demo data, train and evaluate a predictor, and save figures of the results."
     from realness.demo import NOTE, demo_data
 
-    out = out or check_writable(base_dir() / 'runs' / 'demo')
+    out = check_writable(out or base_dir() / 'runs' / 'demo', is_folder=True)
     data = demo_data()
     print(f'Demo data: {data}\n{NOTE}')
     train = _train_and_evaluate if verbose else _train_quietly

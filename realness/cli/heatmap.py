@@ -248,7 +248,7 @@ def heatmap(  # noqa: PLR0913
         return print_summary(summary, out, as_json)
     requested, table = choose_images(images, all_images, table)
     requested = collect(requested, _print_note)
-    out = out or check_writable(base_dir() / 'heatmaps')
+    out = check_writable(out or base_dir() / 'heatmaps', is_folder=True)
     sources = DescriptionSources(requested, table, description=text)
     if describe:
         _describe(sources, request, config, out)

@@ -131,7 +131,7 @@ def lab(  # noqa: PLR0913
     """
     from realness.lab.run import lab as run_lab
 
-    out = out or check_writable(base_dir() / 'runs' / 'lab')
+    out = check_writable(out or base_dir() / 'runs' / 'lab', is_folder=True)
     if compare:
         return _print_comparison(out, compare, as_json)
     report = run_lab(data_folder(data), out, config, skip_bad, overwrite, device, choose_log(as_json))

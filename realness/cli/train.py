@@ -188,7 +188,7 @@ def train(  # noqa: PLR0913
     else:
         config = replace(config, encoders=encoders or default_encoders())
     name = 'best' if best else f'{config.encoders}-{config.head}'
-    out = out or check_writable(base_dir() / 'runs' / name)
+    out = check_writable(out or base_dir() / 'runs' / name, is_folder=True)
     if not as_json:
         _announce(data, config)
 

@@ -197,7 +197,7 @@ def _run_published(options):
     _check_table(split / TABLE)
     df = load_data(split / TABLE)
     names = df.filename.tolist() if options.all else options.names or ['f22.png']
-    out = check_writable(options.out or root / 'localization' / 'heatmaps')
+    out = check_writable(options.out or root / 'localization' / 'heatmaps', is_folder=True)
     window = options.window[0] if options.window else 64
     stride = 8 if options.stride is None else options.stride
     failed = process_multiple_images(df, names, split / 'images', out, window, stride, clip=options.clip)
@@ -207,7 +207,7 @@ def _run_published(options):
 def _run(options):
     "Make the requested maps, print their paths, and return the exit code (1 if an image failed, else 0)."
     root = base_dir()
-    out = check_writable(options.out or root / 'heatmaps')
+    out = check_writable(options.out or root / 'heatmaps', is_folder=True)
     paths = _requested_paths(options, root / 'datasets' / 'test')
     request = MapRequest(
         variant=options.variant or 'dream',

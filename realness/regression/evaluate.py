@@ -267,7 +267,7 @@ def evaluate(  # noqa: PLR0913 (a published signature)
     log = log or (lambda line: None)
     folder = _find_split(data, split)
     default = Path(run) / 'evaluations' / f'{Path(data).resolve().name}-{folder.name}'
-    out = check_writable(out or default)
+    out = check_writable(out or default, is_folder=True)
     cache = VectorCache()
     df = load_split(folder, skip_bad, known=cache, log=log, required=('filename', 'MOS'))
     group = _choose_column(df, group, data)

@@ -234,7 +234,7 @@ def main(
 ):  # what `train_model` returns
     "Train on `datasets/`, by default as published; save model, history and curves in `runs/core`."
     options = _parse_options(argv)
-    out = check_writable(options.out or base_dir() / 'runs' / 'core')
+    out = check_writable(options.out or base_dir() / 'runs' / 'core', is_folder=True)
     frames = load_and_prepare_data(options.data, seed=options.seed)
     print('Rows: {} training, {} validation, {} test'.format(*map(len, frames)))
     preset = choose_preset(options.preset, options.encoders)
