@@ -91,7 +91,8 @@ def read_shared(
     key = str(path), path.stat().st_mtime_ns
     tensors = _shared.get(key)
     if tensors is None:
-        tensors = _shared[key] = _SharedTensors(read_weights(path))
+        with torch.inference_mode(False):  # tensors of the inference mode could not be parameters elsewhere
+            tensors = _shared[key] = _SharedTensors(read_weights(path))
     return dict(tensors), tensors
 
 
@@ -185,7 +186,7 @@ class DeferredNetwork(nn.Module):
             if not self.is_deferred:
                 return self
             try:
-                with share_weights():
+                with share_weights(), torch.inference_mode(False):  # weights that can be trained later
                     self.make_net()
                 found = self.weights_fingerprint()
                 check_fingerprint(found, self._expected, self.info.kind, self.info.name, self._source)
