@@ -64,21 +64,33 @@ def _print_rows(df, title, console):
         console.print()
 
 # %% ../../nbs/540_cli_output.ipynb #6b493e8b
-def print_table(
-    df,  # a data frame
-    title: str | None = None,
-    show_index: bool = False,  # print the index as the first column
-):
-    "Print a data frame as a table, or its rows as lines if the terminal is too narrow for its words."
+_LONGEST = 1000  # rows of one printed table; rich needs several kB of memory for a row
+
+
+def _print_part(df, title, console):
+    "Print a frame as one table, or its rows as lines."
     from rich.measure import Measurement
 
-    df = df.reset_index() if show_index else df
-    console = make_console()
     table = _new_table(df, title)
     if Measurement.get(console, console.options.update(max_width=10_000), table).minimum > console.width:
         _print_rows(df, title, console)
     else:
         console.print(table)
+
+
+def print_table(
+    df,  # a data frame
+    title: str | None = None,
+    show_index: bool = False,  # print the index as the first column
+):
+    """Print a data frame as a table, or its rows as lines if the terminal is too narrow for its words.
+
+    After each 1,000 rows a new table begins, so that the memory does not grow with the number of rows.
+    """
+    df = df.reset_index() if show_index else df
+    console = make_console()
+    for start in range(0, max(len(df), 1), _LONGEST):
+        _print_part(df.iloc[start : start + _LONGEST], None if start else title, console)
 
 # %% ../../nbs/540_cli_output.ipynb #72e3cde0
 def print_json(value):
