@@ -110,14 +110,22 @@ def _nearest_folder(path):
         return path
     return next(parent for parent in path.parents if parent.exists())
 
+
+def _check_kind(path, is_folder):
+    "Raise `RealnessError` for a file in the place of a folder, or for another path than a file."
+    if is_folder and not path.is_dir():
+        raise RealnessError(f'{path}: is a file, and the results need a folder; name another place')
+    if not is_folder and not path.is_file():
+        raise RealnessError(f'{path}: is a {"folder" if path.is_dir() else "device"}; name a file')
+
 # %% ../nbs/006_limits.ipynb #5adcac4d
 def check_writable(
     path: Path | str,  # a file or folder that will be written
-    is_folder: bool = False,  # whether the path will be a folder
+    is_folder: bool | None = None,  # whether the path will be a folder, or a file; None = either
 ) -> Path:  # the same
     "Raise `RealnessError` if no file can be written there: no permission, a full disk, a file for a folder."
-    if is_folder and Path(path).exists() and not Path(path).is_dir():
-        raise RealnessError(f'{path}: is a file, and the results need a folder; name another place')
+    if is_folder is not None and Path(path).exists():
+        _check_kind(Path(path), is_folder)
     try:
         with tempfile.TemporaryFile(dir=_nearest_folder(path)) as file:
             file.write(bytes(_TRIAL_BYTES))

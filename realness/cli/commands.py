@@ -80,10 +80,9 @@ def _is_output(parameter):
 def _check_outputs(signature, values):
     "Raise `RealnessError` if the results cannot be written."
     for name, value in values.items():
-        if isinstance(value, Path) and _is_output(signature.parameters[name]):
-            if _is_table(signature.parameters[name]) and value.exists() and not value.is_file():
-                raise RealnessError(f'{value}: is a {"folder" if value.is_dir() else "device"}; name a file')
-            check_writable(value)
+        parameter = signature.parameters[name]
+        if isinstance(value, Path) and _is_output(parameter):
+            check_writable(value, is_folder=False if _is_table(parameter) else None)
 
 # %% ../../nbs/546_cli_commands.ipynb #3f126677
 def _check_numbers(signature, values):
