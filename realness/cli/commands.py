@@ -138,8 +138,8 @@ def command(function: Callable) -> Callable:
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
         except Exception as e:
-            if interrupt_behind(e):
-                _exit_interrupted(interrupt_behind(e))
+            if interrupt := interrupt_behind(e):
+                _exit_interrupted(interrupt)
             if os.environ.get(DEBUG):
                 raise
             exit_with(UNEXPECTED, _unexpected_error(e))

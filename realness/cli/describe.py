@@ -20,6 +20,7 @@ from .output import print_error, print_json, print_table, print_warnings
 from ..config import RealnessError, format_count
 from ..describe.options import DescribeOptions, DescriberConfig, is_selected
 from ..describe.prompt import make_prompt
+from ..row_table import check_csv_name
 
 # %% ../../nbs/564_cli_describe.ipynb #574e9a28
 def _format_tokens(estimate):
@@ -99,8 +100,8 @@ def _print_described(
 # %% ../../nbs/564_cli_describe.ipynb #c1ff2e45
 def _check_files(coco: Path | None, table: Path | None, options: DescribeOptions):
     "Raise `RealnessError` for a table that is not CSV, an unreadable prompt, or a COCO file in the way."
-    if table is not None and table.suffix != '.csv':
-        raise RealnessError(f'{table}: the name of the table must end in .csv')
+    if table is not None:
+        check_csv_name(table)
     if options.prompt is not None:
         make_prompt(options.prompt, options.max_words)
     if coco is not None and table is not None and coco.resolve() == table.with_suffix('.json').resolve():
