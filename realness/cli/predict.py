@@ -168,7 +168,6 @@ def predict(  # noqa: PLR0913
     """
     from realness.cache import VectorCache
     from realness.description_sources import DescriptionSources
-    from realness.freed_memory import return_freed_memory
     from realness.inputs import collect
     from realness.manifest import TextSources
     from realness.regression.cluster_predict import ScoringOptions, predict_on_cluster
@@ -194,5 +193,4 @@ def predict(  # noqa: PLR0913
         lacks = sources.lacks_judgement if metric.model.fusion else None
         describe_missing(sources, lacks, config, stored, device)
     rows = score(metric, images, table, sources, overwrite=overwrite)
-    return_freed_memory()  # the printed table needs some
     print_scores(rows, table, as_json)
