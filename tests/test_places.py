@@ -25,20 +25,26 @@ PLACES = {  # command without --out -> where it writes
 
 
 @pytest.fixture
-def full_disk(tmp_path, monkeypatch):
-    """A data folder and an empty run folder on a disk that has become full."""
+def folders(tmp_path):
+    """A data folder and an empty run folder."""
+    write_split(tmp_path / 'data/train', 4, size=(64, 48))
+    write_split(tmp_path / 'data/test', 2, size=(64, 48))
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run/config.json').write_text('{}')
+    return tmp_path
+
+
+@pytest.fixture
+def full_disk(folders, monkeypatch):
+    """The folders on a disk that has become full."""
 
     def refuse(*args, **kwargs):
         raise OSError(errno.ENOSPC, 'No space left on device')
 
-    write_split(tmp_path / 'data/train', 4, size=(64, 48))
-    write_split(tmp_path / 'data/test', 2, size=(64, 48))
-    for name in ('base', 'run'):
-        (tmp_path / name).mkdir()
-    (tmp_path / 'run/config.json').write_text('{}')
-    monkeypatch.setenv('PROJECT_ROOT', str(tmp_path / 'base'))
+    (folders / 'base').mkdir()
+    monkeypatch.setenv('PROJECT_ROOT', str(folders / 'base'))
     monkeypatch.setattr(realness.limits.tempfile, 'TemporaryFile', refuse)
-    return tmp_path
+    return folders
 
 
 @pytest.mark.parametrize(('command', 'place'), PLACES.items())
@@ -70,17 +76,13 @@ FOLDERS = (  # commands that write a folder
 
 
 @pytest.mark.parametrize('command', FOLDERS)
-def test_a_file_in_place_of_a_folder(tmp_path, realness_here, command):
-    write_split(tmp_path / 'data/train', 4, size=(64, 48))
-    write_split(tmp_path / 'data/test', 2, size=(64, 48))
-    (tmp_path / 'run').mkdir()
-    (tmp_path / 'run/config.json').write_text('{}')
-    file = tmp_path / 'notes.txt'
+def test_a_file_in_place_of_a_folder(folders, realness_here, command):
+    file = folders / 'notes.txt'
     file.write_text('notes')
-    arguments = command.format(data=tmp_path / 'data', run=tmp_path / 'run').split()
+    arguments = command.format(data=folders / 'data', run=folders / 'run').split()
     result = realness_here(*arguments, '--out', file)
     assert result.code == 2, result
     [line] = result.err.strip().splitlines()
     assert line.startswith('error: ') and 'notes.txt' in line
     assert file.read_text() == 'notes'
-    assert not (tmp_path / 'cache').exists()
+    assert not (folders / 'cache').exists()

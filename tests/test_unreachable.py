@@ -81,7 +81,6 @@ def fails_at_once(started, tmp_path, torch_seconds):
         assert len(facts['hosts']) <= 3  # no retries
         assert facts['seconds'] < MOST * torch_seconds
         assert not (tmp_path / 'out').exists()
-
         return result.err.strip().splitlines()[-1]
 
     return run
